@@ -1,0 +1,356 @@
+//! Pure. The key ring and the one way we encrypt: AES-256-GCM under keys derived per purpose (RFC 5116, RFC 5869).
+//!
+//! Invariant: a text sealed for one purpose, key name or version opens for no other, because all three are in the
+//! derived key or in the associated data. This file knows neither sessions nor cookies.
+
+use std::fmt;
+
+use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
+    hmac,
+};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, STANDARD_NO_PAD},
+};
+use zeroize::Zeroizing;
+
+/// Bytes in a master key.
+pub const MASTER_KEY_BYTES: usize = 32;
+/// Bytes in the random nonce that opens every sealed text.
+pub const NONCE_BYTES: usize = 12;
+/// Bytes in the name by which a sealed text says which master key it is under.
+pub const KEY_ID_BYTES: usize = 4;
+
+/// 32 bytes that everything else is derived from.
+#[derive(Clone)]
+pub struct MasterKey(Zeroizing<[u8; MASTER_KEY_BYTES]>);
+
+impl MasterKey {
+    /// Reads base64 in either alphabet, padded or not.
+    ///
+    /// # Errors
+    /// [`KeyError::NotBase64`] or [`KeyError::Length`]; neither shows what was given.
+    pub fn parse(text: &str) -> Result<Self, KeyError> {
+        let standard = text.trim().trim_end_matches('=').replace('-', "+").replace('_', "/");
+        let standard = Zeroizing::new(standard);
+        let bytes = STANDARD_NO_PAD
+            .decode(standard.as_bytes())
+            .map(Zeroizing::new)
+            .map_err(|_| KeyError::NotBase64)?;
+        let length = bytes.len();
+        <[u8; MASTER_KEY_BYTES]>::try_from(bytes.as_slice())
+            .map(|key| Self(Zeroizing::new(key)))
+            .map_err(|_| KeyError::Length(length))
+    }
+
+    /// Takes bytes just drawn.
+    pub fn from_bytes(bytes: [u8; MASTER_KEY_BYTES]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The form that the settings take: standard base64.
+    pub fn to_base64(&self) -> Zeroizing<String> {
+        Zeroizing::new(STANDARD.encode(*self.0))
+    }
+}
+
+impl fmt::Debug for MasterKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("[redacted]")
+    }
+}
+
+/// Why a text is not a master key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// Not base64 in either alphabet.
+    #[error("is not base64")]
+    NotBase64,
+    /// Base64 of something else than 32 bytes.
+    #[error("must decode to exactly {MASTER_KEY_BYTES} bytes, not {0}")]
+    Length(usize),
+}
+
+/// Which master key something is under. Derived from the key; says nothing about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KeyId(pub [u8; KEY_ID_BYTES]);
+
+/// The sealing key, and those that still or already open.
+#[derive(Debug)]
+pub struct KeyRing {
+    sealing: Key,
+    accepted: Vec<Key>,
+}
+
+impl KeyRing {
+    /// `sealing` makes new things; `accepted` are the next and the previous key, in any order.
+    pub fn new(sealing: &MasterKey, accepted: &[MasterKey]) -> Self {
+        Self {
+            sealing: Key::derive(sealing),
+            accepted: accepted.iter().map(Key::derive).collect(),
+        }
+    }
+
+    /// The key that new things are made under.
+    pub fn sealing(&self) -> &Key {
+        &self.sealing
+    }
+
+    /// The key of that name, if it is on the ring.
+    pub fn by_id(&self, id: KeyId) -> Option<&Key> {
+        self.all().find(|key| key.id == id)
+    }
+
+    /// Every key on the ring, the sealing one first.
+    pub fn all(&self) -> impl Iterator<Item = &Key> {
+        std::iter::once(&self.sealing).chain(&self.accepted)
+    }
+}
+
+/// One master key, taken apart by purpose.
+pub struct Key {
+    id: KeyId,
+    check: hmac::Key,
+    name: hmac::Key,
+    root: hmac::Key,
+}
+
+impl Key {
+    fn derive(master: &MasterKey) -> Self {
+        let extract = hmac::Key::new(hmac::HMAC_SHA256, b"portcullis master key");
+        let root = hmac_key(&keyed_hash(&extract, &[&*master.0]));
+        let id = keyed_hash(&root, &[b"key id"]);
+        Self {
+            id: KeyId([id[0], id[1], id[2], id[3]]),
+            check: hmac_key(&keyed_hash(&root, &[b"cookie check"])),
+            name: hmac_key(&keyed_hash(&root, &[b"store name"])),
+            root,
+        }
+    }
+
+    /// This key's name.
+    pub fn id(&self) -> KeyId {
+        self.id
+    }
+
+    /// A keyed check value over `parts`, so that a made-up value is refused before anything else is done.
+    pub fn check(&self, parts: &[&[u8]]) -> [u8; 32] {
+        *keyed_hash(&self.check, parts)
+    }
+
+    /// A keyed hash over `parts`: the name of something in the store that does not give `parts` away.
+    pub fn name(&self, parts: &[&[u8]]) -> [u8; 32] {
+        *keyed_hash(&self.name, parts)
+    }
+
+    /// The sealing key of one purpose, for things the gateway itself may open.
+    pub fn purpose(&self, purpose: Purpose) -> SealingKey {
+        SealingKey::from_bytes(&keyed_hash(&self.root, &[b"seal", purpose.label()]))
+    }
+
+    /// The sealing key of one purpose that also needs `secret`: neither key nor secret alone opens it.
+    pub fn purpose_with(&self, purpose: Purpose, secret: &[u8; 32]) -> SealingKey {
+        SealingKey::from_bytes(&keyed_hash(
+            &self.root,
+            &[b"seal with secret", purpose.label(), secret],
+        ))
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("[redacted]")
+    }
+}
+
+/// What a sealed text is for. Each has keys of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A session's facts and tokens.
+    Session,
+    /// A session's index entry.
+    Index,
+    /// A login transaction's cookie.
+    Transaction,
+}
+
+impl Purpose {
+    const fn label(self) -> &'static [u8] {
+        match self {
+            Self::Session => b"session",
+            Self::Index => b"index",
+            Self::Transaction => b"transaction",
+        }
+    }
+}
+
+/// An AEAD key of one purpose.
+pub struct SealingKey(LessSafeKey);
+
+impl SealingKey {
+    #[expect(
+        clippy::expect_used,
+        reason = "the array's type fixes the one length that AES-256 takes"
+    )]
+    fn from_bytes(bytes: &[u8; 32]) -> Self {
+        Self(LessSafeKey::new(
+            UnboundKey::new(&AES_256_GCM, bytes).expect("32 bytes are an AES-256 key"),
+        ))
+    }
+
+    /// Encrypts `plain`: nonce, ciphertext, tag. `nonce` must be freshly drawn for every call.
+    ///
+    /// # Errors
+    /// [`Unsealable`] if `plain` is longer than AES-GCM takes.
+    pub fn seal(
+        &self,
+        nonce: [u8; NONCE_BYTES],
+        associated: &[u8],
+        plain: &[u8],
+    ) -> Result<Vec<u8>, Unsealable> {
+        let mut text = Zeroizing::new(plain.to_vec());
+        let tag = self
+            .0
+            .seal_in_place_separate_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(associated),
+                text.as_mut_slice(),
+            )
+            .map_err(|_| Unsealable)?;
+        Ok([nonce.as_slice(), &text, tag.as_ref()].concat())
+    }
+
+    /// Decrypts what [`SealingKey::seal`] made with the same key and associated data.
+    ///
+    /// # Errors
+    /// [`Unsealable`] for anything else, without saying what was wrong.
+    pub fn open(&self, associated: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unsealable> {
+        let (nonce, rest) = sealed
+            .split_first_chunk::<NONCE_BYTES>()
+            .ok_or(Unsealable)?;
+        let mut text = Zeroizing::new(rest.to_vec());
+        let length = self
+            .0
+            .open_in_place(
+                Nonce::assume_unique_for_key(*nonce),
+                Aad::from(associated),
+                text.as_mut_slice(),
+            )
+            .map_err(|_| Unsealable)?
+            .len();
+        text.truncate(length);
+        Ok(text)
+    }
+}
+
+impl fmt::Debug for SealingKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("[redacted]")
+    }
+}
+
+/// A sealed text that this key, purpose and associated data do not open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the sealed text does not open")]
+pub struct Unsealable;
+
+fn hmac_key(bytes: &[u8; 32]) -> hmac::Key {
+    hmac::Key::new(hmac::HMAC_SHA256, bytes)
+}
+
+/// HMAC-SHA256 over `parts`, each preceded by its length, so that no two lists of parts read alike.
+fn keyed_hash(key: &hmac::Key, parts: &[&[u8]]) -> Zeroizing<[u8; 32]> {
+    let mut context = hmac::Context::with_key(key);
+    for part in parts {
+        context.update(&(part.len() as u64).to_le_bytes());
+        context.update(part);
+    }
+    let mut hash = Zeroizing::new([0; 32]);
+    hash.copy_from_slice(context.sign().as_ref());
+    hash
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+    use super::*;
+
+    fn ring() -> KeyRing {
+        KeyRing::new(&MasterKey::from_bytes([1; 32]), &[MasterKey::from_bytes([2; 32])])
+    }
+
+    #[test]
+    fn a_text_opens_only_with_its_own_purpose_secret_and_associated_data() {
+        let ring = ring();
+        let key = ring.sealing();
+        let sealed = key
+            .purpose_with(Purpose::Session, &[7; 32])
+            .seal([0; 12], b"here", b"text")
+            .unwrap();
+        let open = |key: SealingKey, associated: &[u8]| key.open(associated, &sealed).ok();
+        let right = open(key.purpose_with(Purpose::Session, &[7; 32]), b"here");
+        assert_eq!(right.unwrap().as_slice(), b"text");
+        assert!(open(key.purpose_with(Purpose::Session, &[7; 32]), b"there").is_none());
+        assert!(open(key.purpose_with(Purpose::Session, &[8; 32]), b"here").is_none());
+        assert!(open(key.purpose_with(Purpose::Index, &[7; 32]), b"here").is_none());
+        assert!(open(key.purpose(Purpose::Session), b"here").is_none());
+    }
+
+    #[test]
+    fn every_flipped_byte_is_noticed() {
+        let key = ring().sealing().purpose(Purpose::Transaction);
+        let sealed = key.seal([9; 12], b"", b"text").unwrap();
+        for at in 0..sealed.len() {
+            let mut broken = sealed.clone();
+            broken[at] ^= 1;
+            assert_eq!(key.open(b"", &broken).err(), Some(Unsealable));
+            assert_eq!(key.open(b"", &sealed[..at]).err(), Some(Unsealable));
+        }
+    }
+
+    #[test]
+    fn the_same_text_sealed_twice_differs() {
+        let key = ring().sealing().purpose(Purpose::Index);
+        let seal = |nonce| key.seal(nonce, b"", b"text").unwrap();
+        assert_ne!(seal([1; 12]), seal([2; 12]));
+    }
+
+    #[test]
+    fn a_ring_finds_each_of_its_keys_by_name() {
+        let ring = ring();
+        for key in ring.all() {
+            assert_eq!(ring.by_id(key.id()).unwrap().id(), key.id());
+        }
+        assert!(ring.by_id(KeyId([0; 4])).is_none());
+    }
+
+    #[test]
+    fn parts_do_not_run_into_each_other() {
+        let ring = ring();
+        let key = ring.sealing();
+        assert_ne!(key.name(&[b"ab", b"c"]), key.name(&[b"a", b"bc"]));
+        assert_ne!(key.name(&[b"a"]), key.check(&[b"a"]));
+    }
+
+    #[test]
+    fn master_keys_are_exactly_32_bytes_in_either_alphabet() {
+        let check = |text: &str, expected: Result<(), KeyError>| {
+            assert_eq!(MasterKey::parse(text).map(|_| ()), expected, "{text}");
+        };
+        check(&STANDARD.encode([255; 32]), Ok(()));
+        check(&STANDARD_NO_PAD.encode([255; 32]), Ok(()));
+        check(&STANDARD.encode([255; 32]).replace('/', "_"), Ok(()));
+        check(&STANDARD.encode([0; 31]), Err(KeyError::Length(31)));
+        check(&STANDARD.encode([0; 33]), Err(KeyError::Length(33)));
+        check("", Err(KeyError::Length(0)));
+        check("not base64!", Err(KeyError::NotBase64));
+    }
+
+    #[test]
+    fn keys_are_never_shown() {
+        assert_eq!(format!("{:?}", MasterKey::from_bytes([1; 32])), "[redacted]");
+        assert!(!format!("{:?}", ring()).contains('1'));
+    }
+}

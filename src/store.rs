@@ -1,0 +1,315 @@
+//! Where sessions and single-use marks live: one small set of operations over memory or Redis.
+//!
+//! Everything that comes in is already sealed or hashed; the store sees names and opaque bytes. Updates are one
+//! atomic compare-and-set on an existing record and never create one, so nothing late revives an ended session.
+//! Every operation may be repeated: a retry after a lost answer has the same effect and the same result.
+
+use std::{fmt, time::Duration};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use crate::clock::Timestamp;
+
+pub mod memory;
+pub mod redis;
+
+/// The store that the settings chose.
+#[derive(Debug)]
+pub enum Store {
+    /// In this process; for one gateway, and gone with it.
+    Memory(memory::Memory),
+    /// Redis or Valkey; for any number of gateways.
+    Redis(redis::Redis),
+}
+
+/// Runs one operation on whichever store it is.
+macro_rules! each {
+    ($store:expr, $inner:ident => $operation:expr) => {
+        match $store {
+            Store::Memory($inner) => $operation,
+            Store::Redis($inner) => $operation.await,
+        }
+    };
+}
+
+impl Store {
+    /// Writes a new session and its index entry, both or neither.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store did not do it in time, or is full.
+    pub async fn create(&self, session: &NewSession) -> Result<(), StoreError> {
+        each!(self, store => store.create(session))
+    }
+
+    /// Reads a session's version and facts, without its tokens.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store did not answer in time or answered with something else.
+    pub async fn facts(&self, name: &Name) -> Result<Option<StoredFacts>, StoreError> {
+        each!(self, store => store.facts(name))
+    }
+
+    /// Reads a session whole.
+    ///
+    /// # Errors
+    /// As [`Store::facts`].
+    pub async fn session(&self, name: &Name) -> Result<Option<StoredSession>, StoreError> {
+        each!(self, store => store.session(name))
+    }
+
+    /// Replaces a session's facts, and its tokens where the change has some, if its version is still the expected
+    /// one. The version goes up by one.
+    ///
+    /// # Errors
+    /// As [`Store::create`].
+    pub async fn compare_and_set(&self, name: &Name, change: &Change) -> Result<Swap, StoreError> {
+        each!(self, store => store.compare_and_set(name, change))
+    }
+
+    /// Ends a session for good: record and index entry go, a tombstone stays until `until`. Ending what is not
+    /// there leaves the tombstone all the same.
+    ///
+    /// # Errors
+    /// As [`Store::create`].
+    pub async fn end(&self, name: &Name, until: Timestamp) -> Result<Ended, StoreError> {
+        each!(self, store => store.end(name, until))
+    }
+
+    /// Whether a tombstone of that session stands.
+    ///
+    /// # Errors
+    /// As [`Store::facts`].
+    pub async fn was_ended(&self, name: &Name) -> Result<bool, StoreError> {
+        each!(self, store => store.was_ended(name))
+    }
+
+    /// The names and sealed index entries of the living sessions in a group, at most [`GROUP_LIMIT`].
+    ///
+    /// # Errors
+    /// As [`Store::facts`].
+    pub async fn group(&self, group: &Name) -> Result<Vec<Member>, StoreError> {
+        each!(self, store => store.group(group))
+    }
+
+    /// How many sessions live.
+    ///
+    /// # Errors
+    /// As [`Store::facts`].
+    pub async fn count(&self) -> Result<u64, StoreError> {
+        each!(self, store => store.count())
+    }
+
+    /// Marks something as used until `until`. Exactly one `by` among all gateways is told [`Mark::First`], however
+    /// often it asks.
+    ///
+    /// # Errors
+    /// As [`Store::create`].
+    pub async fn mark_once(&self, name: &Name, by: &Token, until: Timestamp) -> Result<Mark, StoreError> {
+        each!(self, store => store.mark_once(name, by, until))
+    }
+
+    /// Takes or prolongs a lock for `lease`; false if somebody else holds it.
+    ///
+    /// # Errors
+    /// As [`Store::create`].
+    pub async fn lock(&self, name: &Name, owner: &Token, lease: Duration) -> Result<bool, StoreError> {
+        each!(self, store => store.lock(name, owner, lease))
+    }
+
+    /// Gives a lock back if `owner` still holds it.
+    ///
+    /// # Errors
+    /// As [`Store::create`].
+    pub async fn unlock(&self, name: &Name, owner: &Token) -> Result<(), StoreError> {
+        each!(self, store => store.unlock(name, owner))
+    }
+
+    /// Asks the store for a sign of life.
+    ///
+    /// # Errors
+    /// As [`Store::facts`].
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        each!(self, store => store.ping())
+    }
+
+    /// Counts the times the connection to the store was made anew; memory never is.
+    pub fn generation(&self) -> u64 {
+        match self {
+            Self::Memory(_) => 0,
+            Self::Redis(redis) => redis.generation(),
+        }
+    }
+}
+
+/// What something is called in the store: a keyed hash, never the secret it was made from.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Name([u8; 32]);
+
+impl Name {
+    /// Takes a keyed hash.
+    pub const fn new(hash: [u8; 32]) -> Self {
+        Self(hash)
+    }
+
+    /// The hash itself, for associated data.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The form that a store key takes: base64url.
+    pub fn encoded(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0)
+    }
+
+    /// The first eight characters, by which logs speak of it.
+    pub fn short(&self) -> String {
+        self.encoded().chars().take(8).collect()
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.short())
+    }
+}
+
+/// 16 random bytes by which one caller is told from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token(pub [u8; 16]);
+
+/// Which update of a record this is; a new record has version 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub u64);
+
+impl Version {
+    /// The version of a new record.
+    pub const FIRST: Self = Self(1);
+
+    /// The version after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+/// A session to be written for the first time, at [`Version::FIRST`].
+#[derive(Clone, Debug)]
+pub struct NewSession {
+    /// Where it goes.
+    pub name: Name,
+    /// Sealed facts.
+    pub facts: Vec<u8>,
+    /// Sealed tokens.
+    pub tokens: Vec<u8>,
+    /// Sealed index entry.
+    pub index: Vec<u8>,
+    /// The groups it is a member of: the user, and the provider's session.
+    pub groups: Vec<Name>,
+    /// When it is forgotten.
+    pub until: Timestamp,
+}
+
+/// What verify reads of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredFacts {
+    /// Which update this is.
+    pub version: Version,
+    /// Sealed facts.
+    pub facts: Vec<u8>,
+}
+
+/// A session whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredSession {
+    /// Which update this is.
+    pub version: Version,
+    /// Sealed facts.
+    pub facts: Vec<u8>,
+    /// Sealed tokens.
+    pub tokens: Vec<u8>,
+}
+
+/// An update of a session.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// The version that was read.
+    pub expected: Version,
+    /// Facts sealed for the version after it.
+    pub facts: Vec<u8>,
+    /// New sealed tokens, if they change.
+    pub tokens: Option<Vec<u8>>,
+}
+
+/// How an update ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Swap {
+    /// Written.
+    Done,
+    /// Somebody else wrote since it was read.
+    Stale,
+    /// There is no such session any more.
+    Gone,
+}
+
+/// How ending a session went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It lived until now.
+    Now,
+    /// It was not there.
+    Before,
+}
+
+/// Who came first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// The asker.
+    First,
+    /// Somebody else.
+    Again,
+}
+
+/// A living session in a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The session's name.
+    pub name: Name,
+    /// Its sealed index entry.
+    pub index: Vec<u8>,
+}
+
+/// Most members that a group's list returns; beyond it the newest.
+pub const GROUP_LIMIT: usize = 1_000;
+
+/// Why the store did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// No connection, or it broke.
+    #[error("the store cannot be reached: {0}")]
+    Unreachable(String),
+    /// The deadline passed.
+    #[error("the store did not answer within {0:?}")]
+    Deadline(Duration),
+    /// The store answered with an error: read-only, out of memory, no permission.
+    #[error("the store refused: {0}")]
+    Refused(String),
+    /// The store answered with something that is not ours.
+    #[error("the store's answer makes no sense: {0}")]
+    Garbage(String),
+    /// The memory store holds as many sessions or marks as it may.
+    #[error("the memory store is full ({0})")]
+    Full(&'static str),
+}
+
+impl StoreError {
+    /// A bounded label for metrics.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "unreachable",
+            Self::Deadline(_) => "deadline",
+            Self::Refused(_) => "refused",
+            Self::Garbage(_) => "garbage",
+            Self::Full(_) => "full",
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The embedded store.
+
+/// Sessions in this process.
+#[derive(Debug)]
+pub struct Memory;

@@ -1,0 +1,5 @@
+//! The Redis store.
+
+/// Sessions in Redis.
+#[derive(Debug)]
+pub struct Redis;
