@@ -32,7 +32,11 @@ impl MasterKey {
     /// # Errors
     /// [`KeyError::NotBase64`] or [`KeyError::Length`]; neither shows what was given.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
-        let standard = text.trim().trim_end_matches('=').replace('-', "+").replace('_', "/");
+        let standard = text
+            .trim()
+            .trim_end_matches('=')
+            .replace('-', "+")
+            .replace('_', "/");
         let standard = Zeroizing::new(standard);
         let bytes = STANDARD_NO_PAD
             .decode(standard.as_bytes())
@@ -278,7 +282,10 @@ mod tests {
     use super::*;
 
     fn ring() -> KeyRing {
-        KeyRing::new(&MasterKey::from_bytes([1; 32]), &[MasterKey::from_bytes([2; 32])])
+        KeyRing::new(
+            &MasterKey::from_bytes([1; 32]),
+            &[MasterKey::from_bytes([2; 32])],
+        )
     }
 
     #[test]
@@ -350,7 +357,10 @@ mod tests {
 
     #[test]
     fn keys_are_never_shown() {
-        assert_eq!(format!("{:?}", MasterKey::from_bytes([1; 32])), "[redacted]");
+        assert_eq!(
+            format!("{:?}", MasterKey::from_bytes([1; 32])),
+            "[redacted]"
+        );
         assert!(!format!("{:?}", ring()).contains('1'));
     }
 }

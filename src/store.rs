@@ -104,7 +104,12 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::create`].
-    pub async fn mark_once(&self, name: &Name, by: &Token, until: Timestamp) -> Result<Mark, StoreError> {
+    pub async fn mark_once(
+        &self,
+        name: &Name,
+        by: &Token,
+        until: Timestamp,
+    ) -> Result<Mark, StoreError> {
         each!(self, store => store.mark_once(name, by, until))
     }
 
@@ -112,7 +117,12 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::create`].
-    pub async fn lock(&self, name: &Name, owner: &Token, lease: Duration) -> Result<bool, StoreError> {
+    pub async fn lock(
+        &self,
+        name: &Name,
+        owner: &Token,
+        lease: Duration,
+    ) -> Result<bool, StoreError> {
         each!(self, store => store.lock(name, owner, lease))
     }
 

@@ -1,0 +1,369 @@
+//! Pure. What came in: the peer, whether it is believed, and the facts nginx states about the original request.
+//!
+//! The only reader of request headers. Invariant: a fact is read only from a trusted peer, stands exactly once, and
+//! has no underscore twin; the client's address is the one nginx saw, never one out of `X-Forwarded-For`.
+
+use std::{fmt, net::IpAddr};
+
+use http::{HeaderMap, HeaderName, Method, header, request::Parts};
+use ipnet::IpNet;
+
+use crate::{origin::HostName, reason::Reason};
+
+/// What a listener is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Listener {
+    /// nginx: verify, and the public pages that it passes on.
+    Nginx,
+    /// The upstream's server side: check, userinfo, refresh.
+    Application,
+    /// The platform: liveness, readiness, metrics.
+    Ops,
+}
+
+/// Who is at the other end of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// A process that file permissions let at the socket.
+    Unix,
+    /// An address.
+    Address(IpAddr),
+}
+
+/// Which peers a listener believes.
+#[derive(Clone, Debug, Default)]
+pub struct Trust(Vec<IpNet>);
+
+impl Trust {
+    /// Unix sockets always; addresses only in these networks.
+    pub const fn new(networks: Vec<IpNet>) -> Self {
+        Self(networks)
+    }
+
+    /// Whether what that peer says is believed.
+    pub fn believes(&self, peer: Peer) -> bool {
+        match peer {
+            Peer::Unix => true,
+            Peer::Address(address) => {
+                let address = address.to_canonical();
+                self.0.iter().any(|network| network.contains(&address))
+            }
+        }
+    }
+}
+
+/// One request, read once.
+#[derive(Debug)]
+pub struct Inbound {
+    listener: Listener,
+    trusted: bool,
+    method: Method,
+    path: String,
+    query: Option<String>,
+    headers: HeaderMap,
+}
+
+impl Inbound {
+    /// Takes a request's head over.
+    pub fn new(listener: Listener, trusted: bool, parts: Parts) -> Self {
+        Self {
+            listener,
+            trusted,
+            method: parts.method,
+            path: parts.uri.path().to_owned(),
+            query: parts.uri.query().map(str::to_owned),
+            headers: parts.headers,
+        }
+    }
+
+    /// The listener it came in by.
+    pub const fn listener(&self) -> Listener {
+        self.listener
+    }
+
+    /// Whether the peer is believed.
+    pub const fn is_trusted(&self) -> bool {
+        self.trusted
+    }
+
+    /// The method of the request to the gateway; nginx's subrequests are always GET.
+    pub const fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// The path of the request to the gateway.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The query's parameters, decoded.
+    pub fn query(&self) -> Parameters<'_> {
+        Parameters(self.query.as_deref().unwrap_or_default())
+    }
+
+    /// The facts that nginx states about the original request.
+    ///
+    /// # Errors
+    /// [`Reason::UntrustedPeer`] or [`Reason::FactsMalformed`].
+    pub fn facts(&self) -> Result<Facts<'_>, Reason> {
+        if !self.trusted {
+            return Err(Reason::UntrustedPeer);
+        }
+        if self.headers.keys().any(is_twin) {
+            return Err(Reason::FactsMalformed);
+        }
+        Ok(Facts {
+            exposure: match self.fact("x-portcullis-exposure")? {
+                "internal" => Exposure::Internal,
+                "public" => Exposure::Public,
+                _ => return Err(Reason::FactsMalformed),
+            },
+            method: method(self.fact("x-portcullis-method")?)?,
+            https: match self.fact("x-portcullis-scheme")? {
+                "https" => true,
+                "http" => false,
+                _ => return Err(Reason::FactsMalformed),
+            },
+            host: self.fact("x-portcullis-host")?,
+            target: self.fact("x-portcullis-uri")?,
+            client: self
+                .fact("x-portcullis-client-address")?
+                .parse::<IpAddr>()
+                .map_err(|_| Reason::FactsMalformed)?
+                .to_canonical(),
+        })
+    }
+
+    /// The request id that nginx gave, if it is a believable one.
+    pub fn request_id(&self) -> Option<RequestId> {
+        self.fact("x-portcullis-request-id").ok().and_then(RequestId::parse).filter(|_| self.trusted)
+    }
+
+    /// The reason that verify gave for the refusal which nginx now asks an answer for.
+    pub fn refusal(&self) -> Option<Reason> {
+        self.fact("x-portcullis-reason").ok().and_then(Reason::from_code)
+    }
+
+    /// Values of all cookies with that name, in order, at most [`COOKIES_LOOKED_AT`].
+    pub fn cookies<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.all_cookies()
+            .filter(move |(found, _)| *found == name)
+            .map(|(_, value)| value)
+            .take(COOKIES_LOOKED_AT)
+    }
+
+    /// Names and values of all cookies whose names start so, in order, at most [`COOKIES_LOOKED_AT`].
+    pub fn cookies_starting<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.all_cookies()
+            .filter(move |(found, _)| found.starts_with(prefix))
+            .take(COOKIES_LOOKED_AT)
+    }
+
+    fn all_cookies(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers
+            .get_all(header::COOKIE)
+            .iter()
+            .filter_map(|line| line.to_str().ok())
+            .flat_map(|line| line.split(';'))
+            .filter_map(|pair| pair.trim().split_once('='))
+    }
+
+    /// The `User-Agent`, as bytes; empty if there is none.
+    pub fn user_agent(&self) -> &[u8] {
+        self.headers.get(header::USER_AGENT).map_or(&[], |value| value.as_bytes())
+    }
+
+    /// What the caller would like to be answered.
+    pub fn caller(&self) -> Caller {
+        let says = |name: &str, value: &str| {
+            self.headers.get(name).is_some_and(|found| found.as_bytes().eq_ignore_ascii_case(value.as_bytes()))
+        };
+        if says("x-requested-with", "xmlhttprequest") || self.headers.contains_key(header::SEC_WEBSOCKET_KEY) {
+            return Caller::Script;
+        }
+        match self.headers.get("sec-fetch-mode").map(header::HeaderValue::as_bytes) {
+            Some(b"navigate") if self.lands_in_a_frame() => Caller::Script,
+            Some(b"navigate") => Caller::Navigation,
+            Some(_) => Caller::Script,
+            None if self.accepts_html() => Caller::Navigation,
+            None => Caller::Script,
+        }
+    }
+
+    fn lands_in_a_frame(&self) -> bool {
+        let destination = self.headers.get("sec-fetch-dest").map(header::HeaderValue::as_bytes);
+        !matches!(destination, None | Some(b"document"))
+    }
+
+    fn accepts_html(&self) -> bool {
+        self.headers
+            .get_all(header::ACCEPT)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .any(|accept| accept.contains("text/html"))
+    }
+
+    /// Where the browser says that a request comes from.
+    pub fn provenance(&self) -> Provenance<'_> {
+        if let Some(site) = self.headers.get("sec-fetch-site") {
+            return match site.as_bytes() {
+                b"same-origin" => Provenance::SameOrigin,
+                b"none" => Provenance::UserTyped,
+                _ => self.origin_or(Provenance::Elsewhere),
+            };
+        }
+        self.origin_or(Provenance::Unknown)
+    }
+
+    fn origin_or<'a>(&'a self, otherwise: Provenance<'a>) -> Provenance<'a> {
+        match self.headers.get(header::ORIGIN) {
+            Some(origin) => origin.to_str().map_or(Provenance::Elsewhere, Provenance::Origin),
+            None => otherwise,
+        }
+    }
+
+    /// The `Host` that the caller asked for, in the form of nginx's `$host`.
+    pub fn host(&self) -> Option<HostName> {
+        let text = self.headers.get(header::HOST)?.to_str().ok()?;
+        let authority = text.parse::<http::uri::Authority>().ok()?;
+        HostName::parse(authority.host())
+    }
+
+    fn fact(&self, name: &str) -> Result<&str, Reason> {
+        let mut values = self.headers.get_all(name).iter();
+        match (values.next(), values.next()) {
+            (Some(value), None) => value.to_str().map_err(|_| Reason::FactsMalformed),
+            _ => Err(Reason::FactsMalformed),
+        }
+    }
+}
+
+/// What nginx says about the original request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts<'a> {
+    /// Which kind of location nginx passed it on from.
+    pub exposure: Exposure,
+    /// The original method.
+    pub method: Method,
+    /// Whether the client came over https.
+    pub https: bool,
+    /// The host that nginx chose the server by.
+    pub host: &'a str,
+    /// The raw request target.
+    pub target: &'a str,
+    /// The address nginx saw.
+    pub client: IpAddr,
+}
+
+/// Which kind of nginx location a request came through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exposure {
+    /// A location that clients cannot reach.
+    Internal,
+    /// The public location of the gateway's pages.
+    Public,
+}
+
+/// Who waits for the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// A person, in a tab.
+    Navigation,
+    /// A script, an API client, a frame, an image, a WebSocket.
+    Script,
+}
+
+/// Where a browser says that a request comes from (Fetch metadata, `Origin`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Provenance<'a> {
+    /// A page of the very origin it goes to.
+    SameOrigin,
+    /// The address bar or a bookmark: no page at all.
+    UserTyped,
+    /// A page of that origin.
+    Origin(&'a str),
+    /// A page of another origin.
+    Elsewhere,
+    /// The browser does not say.
+    Unknown,
+}
+
+/// The name of one request, in logs and pages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestId(String);
+
+impl RequestId {
+    /// Takes letters, digits and hyphens, at most [`REQUEST_ID_BYTES`] of them.
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = (1..=REQUEST_ID_BYTES).contains(&text.len());
+        let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        (fits && plain).then(|| Self(text.to_owned()))
+    }
+
+    /// Makes one of 16 random bytes, as nginx does.
+    pub fn from_random(bytes: [u8; 16]) -> Self {
+        Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// The id itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// The parameters of a query or a form.
+#[derive(Clone, Copy, Debug)]
+pub struct Parameters<'a>(&'a str);
+
+impl<'a> Parameters<'a> {
+    /// Reads a form body.
+    pub const fn of_form(body: &'a str) -> Self {
+        Self(body)
+    }
+
+    /// The one value of a parameter, if it is there.
+    ///
+    /// # Errors
+    /// [`Reason::ParameterRepeated`] if it stands twice, [`Reason::ParameterMalformed`] if it does not decode.
+    pub fn once(&self, name: &str) -> Result<Option<String>, Reason> {
+        let mut values = self.pairs().filter(|(found, _)| found == name);
+        let first = values.next().map(|(_, value)| value.into_owned());
+        if values.next().is_some() {
+            return Err(Reason::ParameterRepeated);
+        }
+        match first {
+            Some(value) if value.contains(char::REPLACEMENT_CHARACTER) => Err(Reason::ParameterMalformed),
+            value => Ok(value),
+        }
+    }
+
+    /// Every name and value, decoded.
+    pub fn pairs(&self) -> url::form_urlencoded::Parse<'a> {
+        url::form_urlencoded::parse(self.0.as_bytes())
+    }
+
+    /// The query as it was sent.
+    pub const fn raw(&self) -> &'a str {
+        self.0
+    }
+}
+
+/// Most cookies of one name that are looked at.
+pub const COOKIES_LOOKED_AT: usize = 8;
+/// The longest request id that is taken over.
+pub const REQUEST_ID_BYTES: usize = 64;
+
+fn is_twin(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.contains('_') && name.replace('_', "-").starts_with("x-portcullis-")
+}
+
+fn method(text: &str) -> Result<Method, Reason> {
+    Method::from_bytes(text.as_bytes()).map_err(|_| Reason::FactsMalformed)
+}

@@ -1,0 +1,208 @@
+//! Pure. The conditions that policies and sign-in share: groups, e-mails, e-mail domains, claims.
+//!
+//! Invariant: a condition that asks for something the user does not have, or that the provider does not vouch for,
+//! is not met. Conditions of different kinds must all be met; of one kind, any one.
+
+use serde_json::{Map, Value};
+
+use crate::{
+    claims::{self, ClaimPath},
+    session::User,
+};
+
+/// Conditions on a user. The empty set is met by every user.
+#[derive(Clone, Debug, Default)]
+pub struct Conditions {
+    /// Any of these groups, exactly.
+    pub groups: Vec<String>,
+    /// Any of these addresses, verified.
+    pub emails: Vec<Email>,
+    /// A verified address in any of these domains, exactly.
+    pub email_domains: Vec<EmailDomain>,
+    /// Each of these claims.
+    pub claims: Vec<ClaimCondition>,
+    /// An address that the provider vouches for, whatever it is.
+    pub email_verified: bool,
+}
+
+/// A claim that must hold any of some values.
+#[derive(Clone, Debug)]
+pub struct ClaimCondition {
+    /// Where the claim is.
+    pub path: ClaimPath,
+    /// The values; a list holds a value if it is one of its members.
+    pub values: Vec<String>,
+}
+
+impl Conditions {
+    /// Whether nothing is asked.
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+            && self.emails.is_empty()
+            && self.email_domains.is_empty()
+            && self.claims.is_empty()
+            && !self.email_verified
+    }
+
+    /// Whether a user meets all of them.
+    pub fn met_by(&self, user: &User) -> bool {
+        let email = verified_email(user);
+        let any = |list: &[String], found: &[String]| list.iter().any(|wanted| found.contains(wanted));
+        let group = self.groups.is_empty() || any(&self.groups, &user.groups);
+        let address = self.emails.is_empty() || email.as_ref().is_some_and(|email| self.emails.contains(email));
+        let domain = self.email_domains.is_empty()
+            || email.as_ref().is_some_and(|email| self.email_domains.iter().any(|domain| email.is_in(domain)));
+        let verified = !self.email_verified || email.is_some();
+        group && address && domain && verified && self.claims_met_by(user)
+    }
+
+    fn claims_met_by(&self, user: &User) -> bool {
+        if self.claims.is_empty() {
+            return true;
+        }
+        let Ok(claims) = serde_json::from_str::<Map<String, Value>>(&user.claims) else {
+            return false;
+        };
+        self.claims.iter().all(|condition| condition.met_by(&claims))
+    }
+}
+
+impl ClaimCondition {
+    fn met_by(&self, claims: &Map<String, Value>) -> bool {
+        claims::lookup(claims, &self.path).is_some_and(|value| {
+            claims::as_strings(value)
+                .iter()
+                .any(|found| self.values.iter().any(|wanted| wanted == found))
+        })
+    }
+}
+
+/// An e-mail address: exactly one `@`, something on both sides, plain ASCII, lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Email {
+    local: String,
+    domain: EmailDomain,
+}
+
+impl Email {
+    /// Reads an address; none if it is not unmistakably one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (local, domain) = text.split_once('@')?;
+        let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'@' | b'"' | b',' | b';' | b'<' | b'>');
+        if local.is_empty() || local.len() > 64 || !local.bytes().all(plain) {
+            return None;
+        }
+        Some(Self { local: local.to_ascii_lowercase(), domain: EmailDomain::parse(domain)? })
+    }
+
+    /// Whether it is of that very domain; subdomains are others.
+    pub fn is_in(&self, domain: &EmailDomain) -> bool {
+        self.domain == *domain
+    }
+}
+
+/// The domain of an address: labels of ASCII letters, digits and hyphens, lower case, no trailing dot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EmailDomain(String);
+
+impl EmailDomain {
+    /// Reads a domain; none if it is not unmistakably one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        let fits = text.len() <= 253 && text.contains('.') && text.split('.').all(label);
+        fits.then(|| Self(text.to_ascii_lowercase()))
+    }
+}
+
+fn verified_email(user: &User) -> Option<Email> {
+    user.email_verified.then(|| Email::parse(&user.email)).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+    use super::*;
+    use crate::session::tests::facts;
+
+    fn user() -> User {
+        facts().user
+    }
+
+    fn domains(names: &[&str]) -> Conditions {
+        Conditions {
+            email_domains: names.iter().map(|name| EmailDomain::parse(name).unwrap()).collect(),
+            ..Conditions::default()
+        }
+    }
+
+    #[test]
+    fn each_condition_refuses_a_user_without_it() {
+        let check = |conditions: Conditions, expected: bool| {
+            assert_eq!(conditions.met_by(&user()), expected, "{conditions:?}");
+        };
+        let groups = |name: &str| Conditions { groups: vec![name.into()], ..Conditions::default() };
+        let email = |text: &str| Conditions { emails: vec![Email::parse(text).unwrap()], ..Conditions::default() };
+        let claim = |path: &str, value: &str| Conditions {
+            claims: vec![ClaimCondition { path: ClaimPath::parse(path).unwrap(), values: vec![value.into()] }],
+            ..Conditions::default()
+        };
+        check(Conditions::default(), true);
+        check(groups("staff"), true);
+        check(groups("Staff"), false);
+        check(groups("admins"), false);
+        check(email("ALICE@example.com"), true);
+        check(email("bob@example.com"), false);
+        check(domains(&["example.com"]), true);
+        check(domains(&["example.org"]), false);
+        check(claim("realm_access.roles", "ops"), true);
+        check(claim("realm_access.roles", "root"), false);
+        check(claim("https://example.com/roles", "editor"), true);
+        check(claim("https://example.com/other", "editor"), false);
+        check(Conditions { groups: vec!["staff".into()], ..email("bob@example.com") }, false);
+    }
+
+    #[test]
+    fn an_address_nobody_vouches_for_opens_nothing() {
+        let user = User { email_verified: false, ..user() };
+        assert!(!domains(&["example.com"]).met_by(&user));
+        let verified = Conditions { email_verified: true, ..Conditions::default() };
+        assert!(!verified.met_by(&user));
+        assert!(verified.met_by(&super::tests::user()));
+    }
+
+    #[test]
+    fn domains_are_whole_labels_of_one_address() {
+        let check = |email: &str, expected: bool| {
+            let user = User { email: email.into(), ..user() };
+            assert_eq!(domains(&["company.example"]).met_by(&user), expected, "{email}");
+        };
+        check("a@company.example", true);
+        check("a@COMPANY.example", true);
+        check("a@evil.example@company.example", false);
+        check("a@sub.company.example", false);
+        check("a@evilcompany.example", false);
+        check("a@company.example.", false);
+        check("a@company.example.evil.example", false);
+        check("a@c\u{043e}mpany.example", false);
+        check("@company.example", false);
+        check("a b@company.example", false);
+        check("", false);
+    }
+
+    #[test]
+    fn claims_that_are_not_an_object_meet_nothing() {
+        let condition = Conditions {
+            claims: vec![ClaimCondition { path: ClaimPath::parse("a").unwrap(), values: vec!["b".into()] }],
+            ..Conditions::default()
+        };
+        for claims in ["", "[]", "null", "{", "{\"a\":\"c\"}"] {
+            assert!(!condition.met_by(&User { claims: claims.into(), ..user() }), "{claims}");
+        }
+    }
+}

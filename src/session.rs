@@ -1,0 +1,428 @@
+//! Pure. The session record: what is kept of a signed-in user, and whether it still counts.
+//!
+//! Invariants: [`Authenticated`] exists only for a session that passed [`Facts::authenticate`]; the absolute lifetime
+//! is fixed at sign-in; facts and tokens are sealed apart, each under a key that needs the cookie's secret, with the
+//! record's name and version as associated data, so nothing swapped, copied or rolled back opens.
+
+use std::{net::IpAddr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::{
+    clock::Timestamp,
+    reason::Reason,
+    seal::{NONCE_BYTES, SealingKey, Unsealable},
+    secret::Secret,
+    session::binding::{Binding, BindingRules},
+    store::{Name, Version},
+};
+
+pub mod binding;
+pub mod cookie;
+pub mod ending;
+pub mod index;
+pub mod lookup;
+pub mod refresher;
+
+/// How long sessions live and what they are bound to.
+#[derive(Clone, Debug)]
+pub struct Lifetimes {
+    /// From sign-in to the end, whatever happens.
+    pub absolute: Duration,
+    /// From the last use to the end.
+    pub idle: Duration,
+    /// What happens when another client shows the cookie.
+    pub binding: BindingRules,
+}
+
+impl Lifetimes {
+    /// How old the stored time of last use may get before it is written again.
+    pub fn idle_write_after(&self) -> Duration {
+        self.idle / IDLE_WRITES_PER_TIMEOUT
+    }
+}
+
+/// The facts that verify needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// The site it was made on.
+    pub site: String,
+    /// The provider's name in the settings.
+    pub provider: String,
+    /// The provider's issuer.
+    pub issuer: String,
+    /// The user's `sub`.
+    pub subject: String,
+    /// The provider's session id, if it gave one.
+    pub sid: Option<String>,
+    /// Who the user is, for upstreams and rules.
+    pub user: User,
+    /// How the user signed in.
+    pub method: Method,
+    /// When the user signed in.
+    pub signed_in_at: Timestamp,
+    /// When the session ends at the latest.
+    pub expires_at: Timestamp,
+    /// When it was last used, as far as it was written down.
+    pub last_seen: Timestamp,
+    /// The client that signed in.
+    pub binding: Binding,
+    /// What the tokens need.
+    pub tokens: TokenState,
+}
+
+/// Who the user is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// The name by which upstreams know the user.
+    pub id: String,
+    /// `email`, or empty.
+    pub email: String,
+    /// Whether the provider vouches for the address.
+    pub email_verified: bool,
+    /// `preferred_username`, or empty.
+    pub preferred_username: String,
+    /// `name`, or empty.
+    pub name: String,
+    /// The groups, as the provider's groups claim has them.
+    pub groups: Vec<String>,
+    /// All claims, as a JSON object; read only by rules and headers that ask for one.
+    pub claims: String,
+}
+
+/// How somebody proved who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Method {
+    /// OpenID Connect sign-in.
+    Oidc,
+}
+
+impl Method {
+    /// The value of `X-Auth-Request-Method` and of metric labels.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Oidc => "oidc",
+        }
+    }
+}
+
+/// What is known of the tokens without opening them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenState {
+    /// Counts the sets of tokens; in the associated data of the sealed tokens.
+    pub revision: u64,
+    /// When the access token was issued.
+    pub issued_at: Timestamp,
+    /// When the access token expires, if the provider said so.
+    pub access_expires_at: Option<Timestamp>,
+    /// Whether there is a refresh token.
+    pub refreshable: bool,
+    /// When a refresh was begun whose answer has not been written down.
+    pub attempt: Option<Timestamp>,
+}
+
+impl TokenState {
+    /// Whether it is time to refresh: less than a minute left, or less than a third of the token's life.
+    pub fn refresh_due(&self, now: Timestamp) -> bool {
+        let Some(expires_at) = self.access_expires_at.filter(|_| self.refreshable) else {
+            return false;
+        };
+        let life = expires_at.since(self.issued_at);
+        let due_at = expires_at.minus(REFRESH_AHEAD.min(life / 3));
+        let begun_lately = self.attempt.is_some_and(|begun| now.since(begun) < REFRESH_RETRY_AFTER);
+        now >= due_at && !begun_lately
+    }
+}
+
+/// The tokens themselves, sealed apart from the facts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tokens {
+    /// The access token.
+    pub access: Secret,
+    /// The refresh token, if the provider gave one.
+    pub refresh: Option<Secret>,
+    /// The ID token, for `id_token_hint`.
+    pub id: Secret,
+}
+
+/// What a request shows of the client behind it.
+#[derive(Clone, Copy, Debug)]
+pub struct Presented<'a> {
+    /// The site that it asks for.
+    pub site: &'a str,
+    /// Who asks.
+    pub client: Client<'a>,
+}
+
+/// Who shows a session cookie.
+#[derive(Clone, Copy, Debug)]
+pub enum Client<'a> {
+    /// A browser, seen by nginx.
+    Browser {
+        /// Its address.
+        address: IpAddr,
+        /// Its `User-Agent`.
+        user_agent: &'a [u8],
+    },
+    /// The upstream's server side, with the visitor's cookie: binding does not apply.
+    Application,
+}
+
+/// Proof of a live session: not ended, not expired, not idle, of this site, shown by the client it is bound to.
+///
+/// ```compile_fail
+/// // The fields are private: nobody can make one by hand.
+/// let proof = portcullis::session::Authenticated { facts: todo!(), drift: None };
+/// ```
+#[derive(Clone, Debug)]
+pub struct Authenticated {
+    facts: Facts,
+    drift: Option<Reason>,
+}
+
+impl Authenticated {
+    /// Who it is, and how long for.
+    pub const fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// A binding that does not match but is only to be logged.
+    pub const fn drift(&self) -> Option<Reason> {
+        self.drift
+    }
+}
+
+impl Facts {
+    /// The one place that says a session counts.
+    ///
+    /// # Errors
+    /// The reason why it does not.
+    pub fn authenticate(
+        self,
+        presented: &Presented<'_>,
+        lifetimes: &Lifetimes,
+        now: Timestamp,
+    ) -> Result<Authenticated, Reason> {
+        if self.site != presented.site {
+            return Err(Reason::SessionWrongSite);
+        }
+        if now >= self.expires_at || now >= self.signed_in_at.plus(lifetimes.absolute) {
+            return Err(Reason::SessionExpired);
+        }
+        if now >= self.last_seen.plus(lifetimes.idle) {
+            return Err(Reason::SessionIdle);
+        }
+        let drift = match presented.client {
+            Client::Browser { address, user_agent } => self.binding.compare(&lifetimes.binding, address, user_agent)?,
+            Client::Application => None,
+        };
+        Ok(Authenticated { facts: self, drift })
+    }
+
+    /// When it ends if nobody uses it any more.
+    pub fn idle_at(&self, lifetimes: &Lifetimes) -> Timestamp {
+        self.last_seen.plus(lifetimes.idle).min(self.expires_at)
+    }
+
+    /// Seals the facts for one version of one record.
+    ///
+    /// # Errors
+    /// [`Unsealable`] if they are larger than [`FACTS_BYTES`].
+    pub fn seal(&self, key: &SealingKey, name: &Name, version: Version, nonce: [u8; NONCE_BYTES]) -> Result<Vec<u8>, Unsealable> {
+        let plain = encoded(self, FACTS_BYTES)?;
+        key.seal(nonce, &associated(FACTS_PART, name, version.0), &plain)
+    }
+
+    /// Opens the facts of one version of one record.
+    ///
+    /// # Errors
+    /// [`Unsealable`] for anything that was not sealed for exactly this.
+    pub fn open(key: &SealingKey, name: &Name, version: Version, sealed: &[u8]) -> Result<Self, Unsealable> {
+        let plain = key.open(&associated(FACTS_PART, name, version.0), sealed)?;
+        postcard::from_bytes(&plain).map_err(|_| Unsealable)
+    }
+}
+
+impl Tokens {
+    /// Seals the tokens for one revision of one record.
+    ///
+    /// # Errors
+    /// [`Unsealable`] if they are larger than [`TOKENS_BYTES`].
+    pub fn seal(&self, key: &SealingKey, name: &Name, revision: u64, nonce: [u8; NONCE_BYTES]) -> Result<Vec<u8>, Unsealable> {
+        let plain = encoded(self, TOKENS_BYTES)?;
+        key.seal(nonce, &associated(TOKENS_PART, name, revision), &plain)
+    }
+
+    /// Opens the tokens of one revision of one record.
+    ///
+    /// # Errors
+    /// [`Unsealable`] for anything that was not sealed for exactly this.
+    pub fn open(key: &SealingKey, name: &Name, revision: u64, sealed: &[u8]) -> Result<Self, Unsealable> {
+        let plain = key.open(&associated(TOKENS_PART, name, revision), sealed)?;
+        postcard::from_bytes(&plain).map_err(|_| Unsealable)
+    }
+}
+
+fn encoded<T: Serialize>(value: &T, limit: usize) -> Result<Zeroizing<Vec<u8>>, Unsealable> {
+    let plain = postcard::to_stdvec(value).map(Zeroizing::new).map_err(|_| Unsealable)?;
+    if plain.len() > limit { Err(Unsealable) } else { Ok(plain) }
+}
+
+fn associated(part: u8, name: &Name, number: u64) -> [u8; 41] {
+    let mut data = [part; 41];
+    data[1..33].copy_from_slice(name.as_bytes());
+    data[33..].copy_from_slice(&number.to_le_bytes());
+    data
+}
+
+/// Most bytes of a session's facts, claims included.
+pub const FACTS_BYTES: usize = 32 * 1024;
+/// Most bytes of a session's tokens.
+pub const TOKENS_BYTES: usize = 64 * 1024;
+/// How much of the access token's life is left when it is refreshed.
+pub const REFRESH_AHEAD: Duration = Duration::from_secs(60);
+/// How long after a refresh was begun the next may begin, if nothing came of it.
+pub const REFRESH_RETRY_AFTER: Duration = Duration::from_secs(15);
+/// The time of last use is written at most this often per idle time-out.
+const IDLE_WRITES_PER_TIMEOUT: u32 = 10;
+const FACTS_PART: u8 = 1;
+const TOKENS_PART: u8 = 2;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+    use super::*;
+    use crate::{
+        seal::{KeyRing, MasterKey, Purpose},
+        session::binding::Strictness,
+    };
+
+    const START: Timestamp = Timestamp::from_seconds(1_000_000);
+    const HOUR: Duration = Duration::from_secs(3_600);
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    pub(crate) fn lifetimes() -> Lifetimes {
+        Lifetimes {
+            absolute: 4 * HOUR,
+            idle: 30 * MINUTE,
+            binding: BindingRules { address: Strictness::Log, exact_address: false, user_agent: Strictness::Strict },
+        }
+    }
+
+    pub(crate) fn facts() -> Facts {
+        Facts {
+            site: "main".into(),
+            provider: "main".into(),
+            issuer: "https://idp.example".into(),
+            subject: "alice-sub".into(),
+            sid: None,
+            user: User {
+                id: "alice-sub".into(),
+                email: "alice@example.com".into(),
+                email_verified: true,
+                groups: vec!["staff".into()],
+                claims: r#"{"realm_access":{"roles":["ops"]},"https://example.com/roles":["editor"]}"#.into(),
+                ..User::default()
+            },
+            method: Method::Oidc,
+            signed_in_at: START,
+            expires_at: START.plus(4 * HOUR),
+            last_seen: START,
+            binding: Binding::of("192.0.2.7".parse().unwrap(), b"Browser/1"),
+            tokens: TokenState {
+                revision: 1,
+                issued_at: START,
+                access_expires_at: Some(START.plus(10 * MINUTE)),
+                refreshable: true,
+                attempt: None,
+            },
+        }
+    }
+
+    pub(crate) fn browser() -> Presented<'static> {
+        Presented { site: "main", client: Client::Browser { address: IpAddr::from([192, 0, 2, 7]), user_agent: b"Browser/1" } }
+    }
+
+    pub(crate) fn authenticated() -> Authenticated {
+        facts().authenticate(&browser(), &lifetimes(), START).unwrap()
+    }
+
+    #[test]
+    fn a_session_counts_only_within_both_lifetimes() {
+        let check = |after: Duration, seen_after: Duration, expected: Option<Reason>| {
+            let facts = Facts { last_seen: START.plus(seen_after), ..facts() };
+            let result = facts.authenticate(&browser(), &lifetimes(), START.plus(after));
+            assert_eq!(result.err(), expected, "{after:?} {seen_after:?}");
+        };
+        let moment = Duration::from_millis(1);
+        check(Duration::ZERO, Duration::ZERO, None);
+        check(30 * MINUTE - moment, Duration::ZERO, None);
+        check(30 * MINUTE, Duration::ZERO, Some(Reason::SessionIdle));
+        check(4 * HOUR - moment, 4 * HOUR - MINUTE, None);
+        check(4 * HOUR, 4 * HOUR - moment, Some(Reason::SessionExpired));
+    }
+
+    #[test]
+    fn a_shorter_absolute_lifetime_in_the_settings_counts_at_once() {
+        let shorter = Lifetimes { absolute: HOUR, ..lifetimes() };
+        let facts = Facts { last_seen: START.plus(HOUR), ..facts() };
+        assert_eq!(facts.authenticate(&browser(), &shorter, START.plus(HOUR)).err(), Some(Reason::SessionExpired));
+    }
+
+    #[test]
+    fn a_session_is_of_one_site() {
+        let elsewhere = Presented { site: "other", ..browser() };
+        assert_eq!(facts().authenticate(&elsewhere, &lifetimes(), START).err(), Some(Reason::SessionWrongSite));
+    }
+
+    #[test]
+    fn the_application_is_not_bound_to_a_browser() {
+        let application = Presented { site: "main", client: Client::Application };
+        assert!(facts().authenticate(&application, &lifetimes(), START).is_ok());
+    }
+
+    #[test]
+    fn tokens_are_due_a_minute_or_a_third_before_they_expire() {
+        let check = |life: Duration, left: Duration, expected: bool| {
+            let state = TokenState { access_expires_at: Some(START.plus(life)), ..facts().tokens };
+            assert_eq!(state.refresh_due(START.plus(life).minus(left)), expected, "{life:?} {left:?}");
+        };
+        check(10 * MINUTE, Duration::from_secs(61), false);
+        check(10 * MINUTE, Duration::from_secs(60), true);
+        check(Duration::from_secs(30), Duration::from_secs(11), false);
+        check(Duration::from_secs(30), Duration::from_secs(10), true);
+    }
+
+    #[test]
+    fn tokens_that_cannot_be_refreshed_are_never_due() {
+        let late = START.plus(HOUR);
+        assert!(!TokenState { refreshable: false, ..facts().tokens }.refresh_due(late));
+        assert!(!TokenState { access_expires_at: None, ..facts().tokens }.refresh_due(late));
+        assert!(!TokenState { attempt: Some(late), ..facts().tokens }.refresh_due(late));
+        assert!(TokenState { attempt: Some(START), ..facts().tokens }.refresh_due(late));
+    }
+
+    #[test]
+    fn facts_open_only_for_their_own_record_version_and_secret() {
+        let ring = KeyRing::new(&MasterKey::from_bytes([1; 32]), &[]);
+        let key = |secret| ring.sealing().purpose_with(Purpose::Session, &[secret; 32]);
+        let (name, version) = (Name::new([5; 32]), Version(7));
+        let sealed = facts().seal(&key(1), &name, version, [0; 12]).unwrap();
+        assert_eq!(Facts::open(&key(1), &name, version, &sealed).unwrap(), facts());
+        assert!(Facts::open(&key(2), &name, version, &sealed).is_err());
+        assert!(Facts::open(&key(1), &Name::new([6; 32]), version, &sealed).is_err());
+        assert!(Facts::open(&key(1), &name, version.next(), &sealed).is_err());
+        assert!(Tokens::open(&key(1), &name, version.0, &sealed).is_err());
+    }
+
+    #[test]
+    fn facts_over_the_limit_are_refused() {
+        let ring = KeyRing::new(&MasterKey::from_bytes([1; 32]), &[]);
+        let key = ring.sealing().purpose_with(Purpose::Session, &[1; 32]);
+        let mut large = facts();
+        large.user.claims = "x".repeat(FACTS_BYTES);
+        assert!(large.seal(&key, &Name::new([5; 32]), Version::FIRST, [0; 12]).is_err());
+    }
+}

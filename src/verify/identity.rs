@@ -1,0 +1,191 @@
+//! Pure. Who the upstream is told about: an allowed session, as response headers that nginx passes on.
+//!
+//! Invariant: every configured header is always sent, empty when there is nothing to say, so that a client's own copy
+//! never survives. Encoding: printable ASCII but `%` stands as it is; every other byte of the UTF-8 text is
+//! percent-encoded (RFC 3986 section 2.1). In lists, members are separated by commas, and commas within them encoded.
+
+use std::fmt::Write as _;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Map, Value};
+
+use crate::{
+    claims::{self, ClaimPath},
+    secret::Secret,
+    session::Facts,
+    verify::Allow,
+};
+
+/// Which headers there are beside the fixed ones.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// Headers that carry a claim.
+    pub claims: Vec<ClaimHeader>,
+    /// Whether the access token goes to the upstream.
+    pub access_token: bool,
+}
+
+/// A header that carries a claim.
+#[derive(Clone, Debug)]
+pub struct ClaimHeader {
+    /// The header's name.
+    pub name: HeaderName,
+    /// Where the claim is.
+    pub path: ClaimPath,
+}
+
+/// The headers that tell the upstream who it is.
+pub fn headers(config: &Config, allow: &Allow, access_token: Option<&Secret>) -> HeaderMap {
+    let facts = allow.session().facts();
+    let mut headers = HeaderMap::with_capacity(FIXED + config.claims.len() + 1);
+    for (name, text) in fixed(facts) {
+        headers.insert(HeaderName::from_static(name), value(text.as_bytes(), false));
+    }
+    headers.insert(HeaderName::from_static("x-auth-request-groups"), list(&facts.user.groups));
+    insert_claims(&mut headers, &config.claims, facts);
+    if config.access_token {
+        let token = access_token.map_or("", Secret::reveal);
+        let mut token = value(token.as_bytes(), false);
+        token.set_sensitive(true);
+        headers.insert(HeaderName::from_static("x-auth-request-access-token"), token);
+    }
+    headers
+}
+
+fn fixed(facts: &Facts) -> [(&'static str, &str); FIXED - 1] {
+    [
+        ("x-auth-request-user", &facts.user.id),
+        ("x-auth-request-email", &facts.user.email),
+        ("x-auth-request-preferred-username", &facts.user.preferred_username),
+        ("x-auth-request-name", &facts.user.name),
+        ("x-auth-request-method", facts.method.label()),
+    ]
+}
+
+fn insert_claims(headers: &mut HeaderMap, wanted: &[ClaimHeader], facts: &Facts) {
+    if wanted.is_empty() {
+        return;
+    }
+    let claims: Map<String, Value> = serde_json::from_str(&facts.user.claims).unwrap_or_default();
+    for header in wanted {
+        let members = claims::lookup(&claims, &header.path).map(claims::as_strings).unwrap_or_default();
+        headers.insert(header.name.clone(), list(&members));
+    }
+}
+
+fn list<T: AsRef<str>>(members: &[T]) -> HeaderValue {
+    let mut text = String::new();
+    for (position, member) in members.iter().enumerate() {
+        if position > 0 {
+            text.push(',');
+        }
+        encode(&mut text, member.as_ref().as_bytes(), true);
+    }
+    finished(&text)
+}
+
+fn value(bytes: &[u8], in_list: bool) -> HeaderValue {
+    let mut text = String::with_capacity(bytes.len());
+    encode(&mut text, bytes, in_list);
+    finished(&text)
+}
+
+/// An empty value if it is longer than [`HEADER_VALUE_BYTES`]: a cut list of groups would be another list.
+fn finished(text: &str) -> HeaderValue {
+    let fits = text.len() <= HEADER_VALUE_BYTES;
+    HeaderValue::from_str(if fits { text } else { "" }).unwrap_or(HeaderValue::from_static(""))
+}
+
+fn encode(text: &mut String, bytes: &[u8], in_list: bool) {
+    for byte in bytes {
+        let plain = matches!(byte, b' '..=b'~') && *byte != b'%' && !(in_list && *byte == b',');
+        if plain {
+            text.push(char::from(*byte));
+        } else {
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+}
+
+/// The longest value of one identity header.
+pub const HEADER_VALUE_BYTES: usize = 4 * 1024;
+const FIXED: usize = 6;
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        clock::Timestamp,
+        session::tests::{browser, facts, lifetimes},
+        verify::{decide, policy::tests::policies},
+    };
+
+    const START: Timestamp = Timestamp::from_seconds(1_000_000);
+
+    fn allowed(facts: Facts) -> Allow {
+        let session = facts.authenticate(&browser(), &lifetimes(), START).unwrap();
+        decide(session, &policies(), "staff", START).unwrap()
+    }
+
+    fn roles() -> Config {
+        let path = ClaimPath::parse("https://example.com/roles").unwrap();
+        let name = HeaderName::from_static("x-auth-request-roles");
+        Config { claims: vec![ClaimHeader { name, path }], access_token: false }
+    }
+
+    #[test]
+    fn every_header_is_sent_even_with_nothing_to_say() {
+        let mut nobody = facts();
+        nobody.user.claims = "{}".into();
+        nobody.user.email.clear();
+        let headers = headers(&Config { access_token: true, ..roles() }, &allowed(nobody), None);
+        for name in ["user", "email", "preferred-username", "name", "groups", "method", "roles", "access-token"] {
+            assert!(headers.contains_key(format!("x-auth-request-{name}")), "{name}");
+        }
+        assert_eq!(headers["x-auth-request-email"], "");
+    }
+
+    #[test]
+    fn claims_and_groups_arrive() {
+        let headers = headers(&roles(), &allowed(facts()), None);
+        assert_eq!(headers["x-auth-request-groups"], "staff");
+        assert_eq!(headers["x-auth-request-roles"], "editor");
+        assert_eq!(headers["x-auth-request-method"], "oidc");
+        assert!(!headers.contains_key("x-auth-request-access-token"));
+    }
+
+    #[test]
+    fn values_are_encoded_by_one_rule() {
+        let check = |given: &str, expected: &str| {
+            let mut facts = facts();
+            facts.user.name = given.into();
+            assert_eq!(headers(&Config::default(), &allowed(facts), None)["x-auth-request-name"], expected);
+        };
+        check("Alice Liddell", "Alice Liddell");
+        check("Zoë, 100%", "Zo%C3%AB, 100%25");
+        check("a\r\nSet-Cookie: x=1", "a%0D%0ASet-Cookie: x=1");
+        check("\0\u{7f}", "%00%7F");
+        check(&"x".repeat(HEADER_VALUE_BYTES + 1), "");
+    }
+
+    #[test]
+    fn a_comma_within_a_group_is_not_a_separator() {
+        let mut facts = facts();
+        facts.user.groups = vec!["staff".into(), "a,b".into(), "c".into()];
+        assert_eq!(headers(&Config::default(), &allowed(facts), None)["x-auth-request-groups"], "staff,a%2Cb,c");
+    }
+
+    proptest! {
+        #[test]
+        fn any_name_makes_a_header_of_plain_ascii(name in any::<String>()) {
+            let mut facts = facts();
+            facts.user.name = name;
+            let headers = headers(&Config::default(), &allowed(facts), None);
+            prop_assert!(headers["x-auth-request-name"].as_bytes().iter().all(|byte| matches!(byte, b' '..=b'~')));
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Pure. Policies: ordered rules, first match decides, otherwise nobody passes.
+//!
+//! Invariant: [`Permitted`] is made in [`Policy::permit`] alone, from a live session and a rule that allows it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{clock::Timestamp, reason::Reason, rules::Conditions, session::Authenticated};
+
+/// All policies of the settings, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Policies(BTreeMap<PolicyName, Policy>);
+
+impl Policies {
+    /// Gathers them.
+    pub fn new(policies: impl IntoIterator<Item = Policy>) -> Self {
+        Self(policies.into_iter().map(|policy| (policy.name.clone(), policy)).collect())
+    }
+
+    /// The policy of that name.
+    ///
+    /// # Errors
+    /// [`Reason::PolicyUnknown`].
+    pub fn named(&self, name: &str) -> Result<&Policy, Reason> {
+        self.0.get(name).ok_or(Reason::PolicyUnknown)
+    }
+}
+
+/// A policy's name: letters, digits, hyphens and underscores, at most [`POLICY_NAME_BYTES`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PolicyName(String);
+
+impl PolicyName {
+    /// Reads a name; none if it is not one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = (1..=POLICY_NAME_BYTES).contains(&text.len());
+        let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+        (fits && plain).then(|| Self(text.to_owned()))
+    }
+
+    /// The name itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::borrow::Borrow<str> for PolicyName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Who may pass.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Its name.
+    pub name: PolicyName,
+    /// Its rules, in order.
+    pub rules: Vec<Rule>,
+}
+
+/// One rule.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// What happens to those whom it fits.
+    pub effect: Effect,
+    /// Whom it fits.
+    pub conditions: Conditions,
+    /// It fits only those who signed in no longer ago than this.
+    pub max_sign_in_age: Option<Duration>,
+}
+
+/// What a rule does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Lets pass.
+    Allow,
+    /// Refuses.
+    Deny,
+}
+
+/// Proof that a rule lets a session's user pass.
+#[derive(Clone, Debug)]
+pub struct Permitted {
+    session: Authenticated,
+    policy: String,
+    rule: usize,
+}
+
+impl Permitted {
+    /// Whose session it is.
+    pub const fn session(&self) -> &Authenticated {
+        &self.session
+    }
+
+    /// The policy, and the number of the rule in it.
+    pub fn rule(&self) -> (&str, usize) {
+        (&self.policy, self.rule)
+    }
+}
+
+impl Policy {
+    /// The one place that says a user may pass.
+    ///
+    /// # Errors
+    /// [`Reason::PolicyDenied`] when the first rule that fits denies, or none fits.
+    pub fn permit(&self, session: Authenticated, now: Timestamp) -> Result<Permitted, Reason> {
+        let matched = self.rules.iter().enumerate().find(|(_, rule)| rule.fits(&session, now));
+        match matched {
+            Some((number, Rule { effect: Effect::Allow, .. })) => {
+                Ok(Permitted { session, policy: self.name.0.clone(), rule: number })
+            }
+            Some((_, Rule { effect: Effect::Deny, .. })) | None => Err(Reason::PolicyDenied),
+        }
+    }
+}
+
+impl Rule {
+    fn fits(&self, session: &Authenticated, now: Timestamp) -> bool {
+        let facts = session.facts();
+        let fresh = self.max_sign_in_age.is_none_or(|age| now.since(facts.signed_in_at) <= age);
+        fresh && self.conditions.met_by(&facts.user)
+    }
+}
+
+/// The longest policy name.
+pub const POLICY_NAME_BYTES: usize = 64;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+    use super::*;
+    use crate::{rules::Email, session::tests::authenticated};
+
+    fn rule(effect: Effect, groups: &[&str]) -> Rule {
+        let groups = groups.iter().map(|name| (*name).to_owned()).collect();
+        Rule { effect, conditions: Conditions { groups, ..Conditions::default() }, max_sign_in_age: None }
+    }
+
+    fn policy(name: &str, rules: Vec<Rule>) -> Policy {
+        Policy { name: PolicyName::parse(name).unwrap(), rules }
+    }
+
+    pub(crate) fn policies() -> Policies {
+        let alice = Conditions { emails: vec![Email::parse("alice@example.com").unwrap()], ..Conditions::default() };
+        let not_alice = Rule { effect: Effect::Deny, conditions: alice, max_sign_in_age: None };
+        Policies::new([
+            policy("staff", vec![rule(Effect::Allow, &["staff"])]),
+            policy("admins", vec![rule(Effect::Allow, &["admins"])]),
+            policy("none", vec![]),
+            policy("not-alice", vec![not_alice, rule(Effect::Allow, &[])]),
+        ])
+    }
+
+    #[test]
+    fn a_sign_in_grows_too_old_for_a_rule() {
+        let fresh = Rule { max_sign_in_age: Some(Duration::from_secs(60)), ..rule(Effect::Allow, &[]) };
+        let policy = policy("fresh", vec![fresh]);
+        let start = Timestamp::from_seconds(1_000_000);
+        let permits = |after| policy.permit(authenticated(), start.plus(Duration::from_secs(after))).is_ok();
+        assert!(permits(60));
+        assert!(!permits(61));
+    }
+
+    #[test]
+    fn names_are_plain_and_short() {
+        let check = |name: &str, expected: bool| assert_eq!(PolicyName::parse(name).is_some(), expected, "{name}");
+        check("staff-2_x", true);
+        check("", false);
+        check("a b", false);
+        check("a/b", false);
+        check(&"a".repeat(POLICY_NAME_BYTES + 1), false);
+    }
+}
