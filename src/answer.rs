@@ -1,1 +1,362 @@
-//! every reply
+//! Pure. Every reply we can give; the only place that picks statuses and headers.
+//!
+//! Invariants: a 200 to verify is made from an [`Allow`]; verify's replies have no body; every response that a browser
+//! may see carries the security headers; no reply shows a cause, only a fixed text, a reason and the request id.
+
+use bytes::Bytes;
+use cookie::Cookie;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http_body_util::Full;
+use serde_json::{Value, json};
+use url::Url;
+
+use crate::{
+    inbound::RequestId,
+    pages::{self, Nonce, Page, SiteLook, View, policy::NO_PAGE},
+    reason::{Kind, Reason},
+    verify::Allow,
+};
+
+/// What a handler answers.
+#[derive(Debug)]
+pub struct Answer {
+    body: Body,
+    cookies: Vec<Cookie<'static>>,
+    reason: Option<Reason>,
+}
+
+#[derive(Debug)]
+enum Body {
+    Allowed(HeaderMap),
+    Refused(Reason),
+    Redirect(Url),
+    Page(Box<Page>),
+    Json(Value),
+    JsonError(Reason),
+    Plain(StatusCode, &'static str, String),
+}
+
+/// What surrounds an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// The request's id.
+    pub request_id: &'a RequestId,
+    /// 16 fresh random bytes for the page's style.
+    pub nonce: [u8; 16],
+    /// How pages look.
+    pub look: &'a SiteLook,
+    /// Whether the site is reached over https.
+    pub https: bool,
+    /// Whether the content security policy only reports.
+    pub report_only: bool,
+}
+
+impl Answer {
+    /// Verify's 200: the request may pass, and this is who it is.
+    pub fn allowed(_proof: &Allow, identity: HeaderMap) -> Self {
+        Self::of(Body::Allowed(identity), None)
+    }
+
+    /// Verify's refusal, for nginx: a status, a reason, nothing else.
+    pub fn refused(reason: Reason) -> Self {
+        Self::of(Body::Refused(reason), Some(reason))
+    }
+
+    /// Sends the browser on (302).
+    pub fn redirect(to: Url) -> Self {
+        Self::of(Body::Redirect(to), None)
+    }
+
+    /// Shows a page; its status follows from it.
+    pub fn page(page: Page) -> Self {
+        let reason = page.reason();
+        Self::of(Body::Page(Box::new(page)), reason)
+    }
+
+    /// 200 with JSON.
+    pub fn json(value: Value) -> Self {
+        Self::of(Body::Json(value), None)
+    }
+
+    /// A refusal, for scripts.
+    pub fn json_error(reason: Reason) -> Self {
+        Self::of(Body::JsonError(reason), Some(reason))
+    }
+
+    /// `{"status":"healthy"}` and nothing else.
+    pub fn healthy() -> Self {
+        Self::json(json!({"status": "healthy"}))
+    }
+
+    /// A line for the platform: 200 or 503.
+    pub fn probe(ok: bool) -> Self {
+        let (status, text) = if ok { (StatusCode::OK, "ok\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "draining\n") };
+        Self::of(Body::Plain(status, "text/plain; charset=utf-8", text.to_owned()), None)
+    }
+
+    /// The metrics, in the OpenMetrics text format.
+    pub fn metrics(text: String) -> Self {
+        Self::of(Body::Plain(StatusCode::OK, METRICS_TYPE, text), None)
+    }
+
+    /// The same answer with a cookie set or taken away.
+    #[must_use]
+    pub fn with_cookie(mut self, cookie: Cookie<'static>) -> Self {
+        self.cookies.push(cookie);
+        self
+    }
+
+    /// The same answer with these cookies.
+    #[must_use]
+    pub fn with_cookies(mut self, cookies: impl IntoIterator<Item = Cookie<'static>>) -> Self {
+        self.cookies.extend(cookies);
+        self
+    }
+
+    /// Why it is a refusal, if it is one.
+    pub const fn reason(&self) -> Option<Reason> {
+        self.reason
+    }
+
+    /// The status it will have.
+    pub fn status(&self) -> StatusCode {
+        match &self.body {
+            Body::Allowed(_) | Body::Json(_) => StatusCode::OK,
+            Body::Refused(reason) => verify_status(*reason),
+            Body::Redirect(_) => StatusCode::FOUND,
+            Body::Page(page) => page.reason().map_or(StatusCode::OK, status),
+            Body::JsonError(reason) => status(*reason),
+            Body::Plain(status, ..) => *status,
+        }
+    }
+
+    /// Writes the answer out.
+    pub fn into_response(self, frame: &Frame<'_>) -> Response<Full<Bytes>> {
+        let status = self.status();
+        let mut response = match self.body {
+            Body::Allowed(identity) => return bare(status, identity),
+            Body::Refused(reason) => return bare(status, reason_header(reason)),
+            Body::Plain(_, kind, text) => return plain(status, kind, text),
+            Body::Redirect(to) => redirect(&to),
+            Body::Page(page) => html(&page, frame),
+            Body::Json(value) => json_body(&value),
+            Body::JsonError(reason) => json_error(reason, frame.request_id),
+        };
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        if let Some(reason) = self.reason {
+            headers.extend(reason_header(reason));
+            retry_after(headers, reason);
+        }
+        secure(headers, frame);
+        for cookie in &self.cookies {
+            if let Ok(value) = HeaderValue::from_str(&cookie.to_string()) {
+                headers.append(header::SET_COOKIE, value);
+            }
+        }
+        response
+    }
+
+    /// What it is in a few words, for tests.
+    #[cfg(test)]
+    pub(crate) fn summary(&self) -> String {
+        let status = self.status().as_u16();
+        let reason = self.reason.map_or("", Reason::code);
+        match &self.body {
+            Body::Allowed(_) => format!("{status} allowed"),
+            Body::Refused(_) => format!("{status} refused {reason}"),
+            Body::Redirect(to) => format!("{status} {to}"),
+            Body::Page(_) => format!("{status} page {reason}"),
+            Body::Json(value) => format!("{status} {value}"),
+            Body::JsonError(_) => format!("{status} json {reason}"),
+            Body::Plain(..) => format!("{status} plain"),
+        }
+    }
+
+    const fn of(body: Body, reason: Option<Reason>) -> Self {
+        Self { body, cookies: Vec::new(), reason }
+    }
+}
+
+/// The status of a refusal that a visitor sees.
+pub const fn status(reason: Reason) -> StatusCode {
+    match (reason, reason.kind()) {
+        (Reason::MethodNotAllowed, _) => StatusCode::METHOD_NOT_ALLOWED,
+        (Reason::BodyTooLarge, _) => StatusCode::PAYLOAD_TOO_LARGE,
+        (_, Kind::SignIn) => StatusCode::UNAUTHORIZED,
+        (_, Kind::Forbidden) => StatusCode::FORBIDDEN,
+        (_, Kind::BadRequest) => StatusCode::BAD_REQUEST,
+        (_, Kind::NotFound) => StatusCode::NOT_FOUND,
+        (_, Kind::ProviderDown | Kind::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
+        (_, Kind::Internal) => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// The status of a refusal that nginx sees: it passes on 401 and 403; 503 says that we cannot decide.
+const fn verify_status(reason: Reason) -> StatusCode {
+    match reason.kind() {
+        Kind::SignIn => StatusCode::UNAUTHORIZED,
+        Kind::Forbidden | Kind::BadRequest | Kind::NotFound => StatusCode::FORBIDDEN,
+        Kind::ProviderDown | Kind::Unavailable | Kind::Internal => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+const fn error_code(reason: Reason) -> &'static str {
+    match reason.kind() {
+        Kind::SignIn => "authentication_required",
+        Kind::Forbidden => "forbidden",
+        Kind::BadRequest => "bad_request",
+        Kind::NotFound => "not_found",
+        Kind::ProviderDown | Kind::Unavailable => "unavailable",
+        Kind::Internal => "internal_error",
+    }
+}
+
+const fn error_text(reason: Reason) -> &'static str {
+    match reason.kind() {
+        Kind::SignIn => "Please sign in.",
+        Kind::Forbidden => "You may not do this.",
+        Kind::BadRequest => "The request could not be understood.",
+        Kind::NotFound => "There is nothing here.",
+        Kind::ProviderDown => "The identity provider cannot be reached. Please try again.",
+        Kind::Unavailable => "We cannot answer just now. Please try again.",
+        Kind::Internal => "Something went wrong on our side.",
+    }
+}
+
+fn bare(status: StatusCode, headers: HeaderMap) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+fn plain(status: StatusCode, kind: &'static str, text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+fn redirect(to: &Url) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    if let Ok(location) = HeaderValue::from_str(to.as_str()) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    no_page(response.headers_mut());
+    response
+}
+
+fn html(page: &Page, frame: &Frame<'_>) -> Response<Full<Bytes>> {
+    let nonce = Nonce::new(frame.nonce);
+    let view = View { nonce: &nonce, site: frame.look, request_id: frame.request_id.as_str() };
+    let rendered = pages::render(page, &view);
+    let mut response = plain(StatusCode::OK, "text/html; charset=utf-8", rendered.html);
+    let name = if frame.report_only {
+        header::CONTENT_SECURITY_POLICY_REPORT_ONLY
+    } else {
+        header::CONTENT_SECURITY_POLICY
+    };
+    if let Ok(policy) = HeaderValue::from_str(&rendered.content_security_policy) {
+        response.headers_mut().insert(name, policy);
+    }
+    response
+}
+
+fn json_body(value: &Value) -> Response<Full<Bytes>> {
+    let mut response = plain(StatusCode::OK, "application/json", value.to_string());
+    no_page(response.headers_mut());
+    response
+}
+
+fn json_error(reason: Reason, request_id: &RequestId) -> Response<Full<Bytes>> {
+    let mut response = json_body(&json!({
+        "error": error_code(reason),
+        "message": error_text(reason),
+        "request_id": request_id.as_str(),
+    }));
+    if reason.kind() == Kind::SignIn {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"portcullis\""));
+    }
+    response
+}
+
+fn no_page(headers: &mut HeaderMap) {
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(NO_PAGE));
+}
+
+fn reason_header(reason: Reason) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(1);
+    headers.insert(REASON, HeaderValue::from_static(reason.code()));
+    headers
+}
+
+fn retry_after(headers: &mut HeaderMap, reason: Reason) {
+    if matches!(reason.kind(), Kind::Unavailable | Kind::ProviderDown) {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+    }
+}
+
+fn secure(headers: &mut HeaderMap, frame: &Frame<'_>) {
+    for (name, value) in SECURITY_HEADERS {
+        headers.insert(name.clone(), HeaderValue::from_static(value));
+    }
+    if frame.https {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(HSTS));
+    }
+}
+
+/// Seconds in `Retry-After`, and after which a "try again" page asks again by itself.
+pub const RETRY_AFTER_SECONDS: u32 = 5;
+const REASON: HeaderName = HeaderName::from_static("x-portcullis-reason");
+const HSTS: &str = "max-age=31536000; includeSubDomains";
+const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const SECURITY_HEADERS: &[(HeaderName, &str)] = &[
+    (header::CACHE_CONTROL, "no-store"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn respond(answer: Answer) -> Response<Full<Bytes>> {
+        let look = SiteLook { product: "Portcullis".into(), support: None };
+        let request_id = RequestId::from_random([7; 16]);
+        answer.into_response(&Frame { request_id: &request_id, nonce: [1; 16], look: &look, https: true, report_only: false })
+    }
+
+    #[test]
+    fn verify_answers_nginx_with_what_nginx_passes_on() {
+        for reason in Reason::ALL {
+            let status = Answer::refused(*reason).status().as_u16();
+            assert!(matches!(status, 401 | 403 | 503), "{reason:?} {status}");
+        }
+    }
+
+    #[test]
+    fn everything_a_browser_sees_carries_the_security_headers() {
+        let page = Page::Error { reason: Reason::Internal, provider_error: None, next: pages::Next::Home(pages::Link::local("/")) };
+        for answer in [Answer::page(page), Answer::json_error(Reason::NoSession), Answer::healthy()] {
+            let response = respond(answer);
+            for (name, value) in SECURITY_HEADERS {
+                assert_eq!(response.headers()[name], value);
+            }
+            assert_eq!(response.headers()[header::STRICT_TRANSPORT_SECURITY], HSTS);
+            assert!(response.headers().contains_key(header::CONTENT_SECURITY_POLICY));
+        }
+    }
+
+    #[test]
+    fn who_must_wait_is_told_how_long() {
+        let response = respond(Answer::json_error(Reason::StoreUnavailable));
+        assert_eq!(response.headers()[header::RETRY_AFTER], "5");
+        assert_eq!(response.headers()[REASON], "store_unavailable");
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+}

@@ -84,6 +84,15 @@ impl Site {
         url
     }
 
+    /// How a target on one of the site's hosts is named in `rd`: a path on the public URL's own host, else a URL.
+    pub fn url_on(&self, host: &str, target: &str) -> String {
+        if self.public_url.host_str() == Some(host) {
+            return target.to_owned();
+        }
+        let port = self.public_url.port().map_or_else(String::new, |port| format!(":{port}"));
+        format!("{}://{host}{port}{target}", self.public_url.scheme())
+    }
+
     /// Whether browsers reach the site over https.
     pub fn is_https(&self) -> bool {
         self.public_url.scheme() == "https"

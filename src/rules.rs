@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use crate::{
-    claims::{self, ClaimPath},
+    oidc::claims::{self, ClaimPath},
     session::User,
 };
 

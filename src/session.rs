@@ -22,7 +22,7 @@ pub mod binding;
 pub mod cookie;
 pub mod ending;
 pub mod index;
-pub mod lookup;
+pub mod keeper;
 pub mod refresher;
 
 /// How long sessions live and what they are bound to.

@@ -1,6 +1,21 @@
-//! What operators see.
+//! What operators see: one type per event worth knowing, each writing its log line, audit line and metric together.
+//!
+//! No event can carry a secret: sessions are named by eight characters of their hash, causes are made by code that
+//! knows what may be told. Allowed verifies are logged at debug level; refusals and changes at info and above.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use tracing::{debug, error, info, warn};
+
+use crate::{
+    inbound::RequestId,
+    reason::{Kind, Reason},
+    store::{Name, StoreError},
+    telemetry::metrics::Metrics,
+};
+
+pub mod log;
+pub mod metrics;
 
 /// How the log is written.
 #[derive(Clone, Debug)]
@@ -32,3 +47,259 @@ pub enum Audit {
     /// A file that is only ever appended to.
     File(PathBuf),
 }
+
+/// Where events go. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct Telemetry {
+    metrics: Arc<Metrics>,
+    audit_allowed: bool,
+}
+
+/// Something an operator may want to know.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// Verify let a request pass.
+    Allowed {
+        /// The request.
+        request_id: &'a str,
+        /// The policy.
+        policy: &'a str,
+        /// The rule's number in it.
+        rule: usize,
+        /// The user.
+        user: &'a str,
+        /// The session.
+        session: Name,
+        /// How long it took.
+        took: Duration,
+    },
+    /// Verify refused a request.
+    Refused {
+        /// The request.
+        request_id: &'a str,
+        /// The policy, if it is one of ours.
+        policy: Option<&'a str>,
+        /// Why.
+        reason: Reason,
+        /// The client's address, if it is known.
+        client: Option<std::net::IpAddr>,
+        /// The host asked for.
+        host: &'a str,
+        /// How long it took.
+        took: Duration,
+    },
+    /// Any other request was answered.
+    Answered {
+        /// The request.
+        request_id: &'a RequestId,
+        /// The endpoint, or `none`.
+        endpoint: &'static str,
+        /// The status.
+        status: u16,
+        /// Why it was refused, if it was.
+        reason: Option<Reason>,
+        /// How long it took.
+        took: Duration,
+    },
+    /// A sign-in ended in a session.
+    SignedIn {
+        /// The provider.
+        provider: &'a str,
+        /// The user.
+        user: &'a str,
+        /// The client's address.
+        client: std::net::IpAddr,
+        /// From the start of the sign-in.
+        since_start: Duration,
+        /// The callback alone.
+        callback: Duration,
+    },
+    /// A sign-in failed.
+    SignInFailed {
+        /// The provider, if it came so far.
+        provider: &'a str,
+        /// Why.
+        reason: Reason,
+        /// What the log may say about the cause.
+        cause: &'a str,
+        /// The client's address.
+        client: std::net::IpAddr,
+        /// The callback alone; nothing when it failed before.
+        callback: Option<Duration>,
+    },
+    /// A session was made.
+    SessionCreated {
+        /// The session.
+        session: Name,
+        /// The user.
+        user: &'a str,
+    },
+    /// A session was ended.
+    SessionEnded {
+        /// The session.
+        session: Name,
+        /// By what.
+        cause: EndCause,
+        /// Whether the store has yet to hear of it.
+        pending: bool,
+    },
+    /// A stored session did not open.
+    SessionUnreadable {
+        /// The session.
+        session: Name,
+    },
+    /// A session was shown by another client than it is bound to.
+    BindingViolated {
+        /// What differs.
+        reason: Reason,
+        /// Whether the request was refused for it.
+        refused: bool,
+        /// The address that showed it.
+        client: Option<std::net::IpAddr>,
+    },
+    /// Tokens were refreshed.
+    Refreshed {
+        /// The session.
+        session: Name,
+    },
+    /// Tokens were not refreshed.
+    RefreshFailed {
+        /// The session.
+        session: Name,
+        /// Why.
+        reason: Reason,
+        /// What the log may say about the cause.
+        cause: &'a str,
+    },
+    /// The provider did not do what it was asked, outside a sign-in.
+    ProviderFailed {
+        /// The provider.
+        provider: &'a str,
+        /// What was asked.
+        operation: &'static str,
+        /// What the log may say about the cause.
+        cause: &'a str,
+    },
+    /// The store did not do what it was asked.
+    StoreFailed {
+        /// What was asked.
+        operation: &'static str,
+        /// Why it failed.
+        error: &'a StoreError,
+    },
+}
+
+/// What ended a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndCause {
+    /// The user signed out.
+    Logout,
+    /// The same browser signed in again.
+    Replaced,
+    /// The provider refused to refresh it.
+    RefreshRejected,
+}
+
+impl EndCause {
+    /// Every cause there is.
+    pub const ALL: [Self; 3] = [Self::Logout, Self::Replaced, Self::RefreshRejected];
+
+    /// The label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Logout => "logout",
+            Self::Replaced => "replaced",
+            Self::RefreshRejected => "refresh_rejected",
+        }
+    }
+}
+
+impl Telemetry {
+    /// Events are counted, and written to whatever log the process has set up.
+    pub fn new(audit_allowed: bool) -> Self {
+        Self { metrics: Arc::new(Metrics::new()), audit_allowed }
+    }
+
+    /// The metrics.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Counts an event and writes it down.
+    pub fn event(&self, event: &Event<'_>) {
+        self.metrics.count(event);
+        match event {
+            Event::Allowed { request_id, policy, rule, user, session, took } => {
+                debug!(request_id, policy, rule, user, ?session, micros = micros(*took), "allowed");
+                if self.audit_allowed {
+                    info!(target: AUDIT, event = "allowed", request_id, policy, rule, user, ?session);
+                }
+            }
+            Event::Refused { request_id, policy, reason, client, host, took } => {
+                let (reason, policy) = (reason.code(), policy.unwrap_or("none"));
+                let client = client.map(tracing::field::display);
+                info!(request_id, policy, reason, client, host, micros = micros(*took), "refused");
+                info!(target: AUDIT, event = "refused", request_id, policy, reason, client, host);
+            }
+            Event::Answered { request_id, endpoint, status, reason, took } => {
+                answered(request_id, endpoint, *status, *reason, *took);
+            }
+            Event::SignedIn { provider, user, client, since_start, .. } => {
+                info!(provider, user, %client, millis = millis(*since_start), "signed in");
+                info!(target: AUDIT, event = "signed_in", provider, user, %client);
+            }
+            Event::SignInFailed { provider, reason, cause, client, .. } => {
+                let reason = reason.code();
+                warn!(provider, reason, cause, %client, "sign-in failed");
+                info!(target: AUDIT, event = "sign_in_failed", provider, reason, %client);
+            }
+            Event::SessionCreated { session, user } => {
+                info!(?session, user, "session created");
+                info!(target: AUDIT, event = "session_created", ?session, user);
+            }
+            Event::SessionEnded { session, cause, pending } => {
+                info!(?session, cause = cause.label(), pending, "session ended");
+                info!(target: AUDIT, event = "session_ended", ?session, cause = cause.label(), pending);
+            }
+            Event::SessionUnreadable { session } => {
+                error!(?session, "a stored session does not open: altered, truncated or swapped");
+                info!(target: AUDIT, event = "session_unreadable", ?session);
+            }
+            Event::BindingViolated { reason, refused, client } => {
+                let (reason, client) = (reason.code(), client.map(tracing::field::display));
+                warn!(reason, refused, client, "a session was shown by another client");
+                info!(target: AUDIT, event = "binding_violated", reason, refused, client);
+            }
+            Event::Refreshed { session } => info!(?session, "tokens refreshed"),
+            Event::RefreshFailed { session, reason, cause } => {
+                warn!(?session, reason = reason.code(), cause, "tokens not refreshed");
+            }
+            Event::ProviderFailed { provider, operation, cause } => {
+                warn!(provider, operation, cause, "the provider failed");
+            }
+            Event::StoreFailed { operation, error } => error!(operation, %error, "the store failed"),
+        }
+    }
+}
+
+fn answered(request_id: &RequestId, endpoint: &str, status: u16, reason: Option<Reason>, took: Duration) {
+    let millis = millis(took);
+    match reason {
+        Some(reason) if reason.kind() == Kind::Internal => {
+            error!(%request_id, endpoint, status, reason = reason.code(), millis, "answered");
+        }
+        Some(reason) => info!(%request_id, endpoint, status, reason = reason.code(), millis, "answered"),
+        None => debug!(%request_id, endpoint, status, millis, "answered"),
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The target of audit lines.
+pub const AUDIT: &str = "audit";

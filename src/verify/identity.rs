@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
 use crate::{
-    claims::{self, ClaimPath},
+    oidc::claims::{self, ClaimPath},
     secret::Secret,
     session::Facts,
     verify::Allow,

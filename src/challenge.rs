@@ -1,0 +1,140 @@
+//! Pure. What a visitor is told whom verify did not let through.
+//!
+//! nginx asks here after a 401, a 403 or a 500. A person's navigation goes to sign-in or gets a page; a script, an API
+//! client, a frame, a WebSocket or anything but GET gets JSON. Nobody is sent to sign in because *we* are in trouble,
+//! nor when they are known and refused: that would only go round.
+
+use http::Method;
+use url::form_urlencoded;
+
+use crate::{
+    answer::{Answer, RETRY_AFTER_SECONDS},
+    inbound::{Caller, Facts},
+    origin::Site,
+    pages::{Link, OtherAccount, Page, Reload},
+    reason::{Kind, Reason},
+    route::Prefix,
+};
+
+/// What the answer depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The original request.
+    pub facts: &'a Facts<'a>,
+    /// Who waits for the answer.
+    pub caller: Caller,
+    /// The site.
+    pub site: &'a Site,
+    /// Where our pages are.
+    pub prefix: &'a Prefix,
+}
+
+/// The answer after a 401.
+pub fn challenge(asked: &Asked<'_>, reason: Reason) -> Answer {
+    if is_navigation(asked) {
+        Answer::redirect(sign_in_url(asked.site, asked.prefix, asked.facts))
+    } else {
+        Answer::json_error(reason)
+    }
+}
+
+/// The answer after a 403, or after a 500 that nginx made of an answer it does not pass on.
+///
+/// `account` is who is signed in, for the page.
+pub fn deny(asked: &Asked<'_>, reason: Reason, account: Option<String>, other_account: OtherAccount) -> Answer {
+    if !is_person(asked) {
+        return Answer::json_error(reason);
+    }
+    match reason.kind() {
+        Kind::SignIn => challenge(asked, reason),
+        Kind::Forbidden => Answer::page(Page::Forbidden { reason, account, other_account }),
+        Kind::Unavailable | Kind::ProviderDown => Answer::page(try_again(asked, reason)),
+        Kind::BadRequest | Kind::NotFound | Kind::Internal => Answer::page(Page::Error {
+            reason,
+            provider_error: None,
+            next: crate::pages::Next::Home(Link::local("/")),
+        }),
+    }
+}
+
+fn try_again(asked: &Asked<'_>, reason: Reason) -> Page {
+    Page::TryAgain {
+        reason,
+        retry_after_seconds: RETRY_AFTER_SECONDS,
+        reload: if is_navigation(asked) { Reload::ByItself } else { Reload::ByHand },
+        again: Link::local(asked.facts.target),
+    }
+}
+
+/// Where a sign-in begins that ends on the page that was asked for.
+pub fn sign_in_url(site: &Site, prefix: &Prefix, facts: &Facts<'_>) -> url::Url {
+    let mut url = site.page(&prefix.path("/login"));
+    let wanted = site.url_on(facts.host, facts.target);
+    let query: String = form_urlencoded::Serializer::new(String::new()).append_pair("rd", &wanted).finish();
+    url.set_query(Some(&query));
+    url
+}
+
+fn is_person(asked: &Asked<'_>) -> bool {
+    asked.caller == Caller::Navigation
+}
+
+fn is_navigation(asked: &Asked<'_>) -> bool {
+    is_person(asked) && matches!(asked.facts.method, Method::GET | Method::HEAD)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+    use super::*;
+    use crate::{
+        inbound::Exposure,
+        origin::{HostName, PublicUrl, SiteParts},
+    };
+
+    fn site() -> Site {
+        Site::new(SiteParts {
+            name: "main".into(),
+            public_url: PublicUrl::parse("https://app.example.com").unwrap(),
+            hosts: vec![HostName::parse("wiki.example.com").unwrap()],
+            return_origins: vec![],
+            cookie_domain: None,
+            landing: "/".into(),
+            error_url: None,
+        })
+        .unwrap()
+    }
+
+    fn ask(method: Method, caller: Caller, host: &str, answer: impl Fn(&Asked<'_>) -> Answer) -> String {
+        let facts = Facts { exposure: Exposure::Internal, method, https: true, host, target: "/a?b=c&d=e", client: [192, 0, 2, 7].into() };
+        let site = site();
+        let prefix = Prefix::parse("/auth").unwrap();
+        answer(&Asked { facts: &facts, caller, site: &site, prefix: &prefix }).summary()
+    }
+
+    #[test]
+    fn a_navigation_goes_to_sign_in_and_everything_else_gets_json() {
+        let check = |method, caller, host: &str, expected: &str| {
+            assert_eq!(ask(method, caller, host, |asked| challenge(asked, Reason::NoSession)), expected);
+        };
+        let app = "app.example.com";
+        check(Method::GET, Caller::Navigation, app, "302 https://app.example.com/auth/login?rd=%2Fa%3Fb%3Dc%26d%3De");
+        check(Method::GET, Caller::Navigation, "wiki.example.com", "302 https://app.example.com/auth/login?rd=https%3A%2F%2Fwiki.example.com%2Fa%3Fb%3Dc%26d%3De");
+        check(Method::POST, Caller::Navigation, app, "401 json no_session");
+        check(Method::GET, Caller::Script, app, "401 json no_session");
+    }
+
+    #[test]
+    fn the_refused_stay_where_they_are() {
+        let check = |caller, reason, expected: &str| {
+            let answer = |asked: &Asked<'_>| deny(asked, reason, None, OtherAccount::Pointless);
+            assert_eq!(ask(Method::GET, caller, "app.example.com", answer), expected);
+        };
+        check(Caller::Navigation, Reason::PolicyDenied, "403 page policy_denied");
+        check(Caller::Script, Reason::PolicyDenied, "403 json policy_denied");
+        check(Caller::Navigation, Reason::StoreUnavailable, "503 page store_unavailable");
+        check(Caller::Script, Reason::StoreUnavailable, "503 json store_unavailable");
+        check(Caller::Navigation, Reason::Internal, "500 page internal_error");
+    }
+}

@@ -1,0 +1,128 @@
+//! Pure. A sign-in that failed: why, what the log may know of it, and what the person is told.
+
+use url::form_urlencoded;
+
+use crate::{
+    answer::{Answer, RETRY_AFTER_SECONDS},
+    inbound::Caller,
+    oidc::{
+        provider::{Failure, ProviderError},
+        transaction::Transaction,
+    },
+    origin::Site,
+    pages::{self, Link, Next, OtherAccount, Page, Reload},
+    reason::{Kind, Reason},
+    session::User,
+};
+
+/// A sign-in that failed.
+#[derive(Clone, Debug)]
+pub struct Failed {
+    /// Why.
+    pub reason: Reason,
+    /// What the log may say about the cause.
+    pub cause: String,
+    /// The transaction's cookie, where it is of no more use.
+    pub used_cookie: Option<String>,
+    provider_error: Option<ProviderError>,
+    account: Option<String>,
+    return_to: String,
+}
+
+impl From<Reason> for Failed {
+    fn from(reason: Reason) -> Self {
+        Self {
+            reason,
+            cause: reason.meaning().to_owned(),
+            used_cookie: None,
+            provider_error: None,
+            account: None,
+            return_to: String::new(),
+        }
+    }
+}
+
+impl Failed {
+    /// The provider's endpoint failed us.
+    pub fn at_provider(failure: Failure, return_to: &str) -> Self {
+        Self {
+            cause: failure.cause,
+            provider_error: failure.provider_error,
+            return_to: return_to.to_owned(),
+            ..Self::from(failure.reason)
+        }
+    }
+
+    /// The provider answered with an error of its own.
+    pub fn provider_error(error: ProviderError) -> Self {
+        Self { cause: error.error.clone(), provider_error: Some(error), ..Self::from(Reason::ProviderError) }
+    }
+
+    /// The user is known and may have no session.
+    pub fn access_denied(user: &User) -> Self {
+        let account = [&user.email, &user.preferred_username, &user.name].into_iter().find(|text| !text.is_empty());
+        Self { account: account.cloned(), ..Self::from(Reason::AccessDenied) }
+    }
+
+    /// It used this transaction up.
+    #[must_use]
+    pub fn of(mut self, transaction: &Transaction, cookie_name: &str) -> Self {
+        self.return_to.clone_from(&transaction.return_to);
+        self.used_cookie = Some(cookie_name.to_owned());
+        self
+    }
+
+    /// The transaction is as good as before.
+    #[must_use]
+    pub fn to_retry(mut self, transaction: &Transaction) -> Self {
+        self.return_to.clone_from(&transaction.return_to);
+        self
+    }
+
+    /// What the visitor is told.
+    pub fn answer(self, caller: Caller, site: &Site, provider: &str, sign_in: &str) -> Answer {
+        if caller == Caller::Script {
+            return Answer::json_error(self.reason);
+        }
+        if let Some(url) = site.error_url() {
+            return Answer::redirect(with_reason(url.clone(), self.reason));
+        }
+        let again = self.sign_in_link(sign_in);
+        Answer::page(match self.reason.kind() {
+            Kind::ProviderDown => {
+                Page::ProviderDown { reason: self.reason, provider: provider.to_owned(), try_anyway: again }
+            }
+            Kind::Unavailable => Page::TryAgain {
+                reason: self.reason,
+                retry_after_seconds: RETRY_AFTER_SECONDS,
+                reload: Reload::ByHand,
+                again,
+            },
+            Kind::Forbidden => Page::Forbidden {
+                reason: self.reason,
+                account: self.account,
+                other_account: OtherAccount::SignIn(Link::local(&format!("{sign_in}?account=other"))),
+            },
+            Kind::SignIn | Kind::BadRequest | Kind::NotFound | Kind::Internal => Page::Error {
+                reason: self.reason,
+                provider_error: self.provider_error.map(shown),
+                next: Next::SignIn(again),
+            },
+        })
+    }
+
+    fn sign_in_link(&self, sign_in: &str) -> Link {
+        let query: String =
+            form_urlencoded::Serializer::new(String::new()).append_pair("rd", &self.return_to).finish();
+        Link::local(&format!("{sign_in}?{query}"))
+    }
+}
+
+fn shown(error: ProviderError) -> pages::ProviderError {
+    pages::ProviderError { error: error.error, description: error.description, uri: error.uri }
+}
+
+fn with_reason(mut url: url::Url, reason: Reason) -> url::Url {
+    url.query_pairs_mut().append_pair("reason", reason.code());
+    url
+}

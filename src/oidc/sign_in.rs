@@ -1,0 +1,274 @@
+//! Sign-in: from `/login` to the provider, and from `/callback` to a session.
+//!
+//! Fetches, then asks the pure parts. Order matters at the callback: the answer must belong to a transaction of this
+//! browser, be in time and from the right issuer, and be used once, before any code is sent anywhere; and the tokens,
+//! the subject and the access rules must hold before there is a session.
+
+use std::{sync::Arc, time::Instant};
+
+use crate::{
+    answer::Answer,
+    clock::{Clock, Timestamp},
+    inbound::{Facts as RequestFacts, Inbound, Parameters},
+    oidc::{
+        failed::Failed,
+        profile::Profile,
+        provider::{Account, Provider, ProviderError, SignedIn},
+        transaction::{self, Cookies, Transaction},
+    },
+    origin::Site,
+    random,
+    reason::Reason,
+    route::Prefix,
+    rules::Conditions,
+    secret::Secret,
+    session::{
+        Facts, Method, TokenState, Tokens, binding::Binding,
+        index::Entry,
+        keeper::Keeper,
+    },
+    store::{Mark, Token},
+    telemetry::{EndCause, Event, Telemetry},
+};
+
+/// What signing in takes.
+#[derive(Debug)]
+pub struct SignIn {
+    keeper: Arc<Keeper>,
+    provider: Arc<Provider>,
+    config: Config,
+    clock: Clock,
+    telemetry: Telemetry,
+}
+
+/// What the settings say about signing in.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How transaction cookies look, and how long a sign-in may take.
+    pub transaction: transaction::Config,
+    /// Who may have a session at all.
+    pub access: Conditions,
+    /// Which claims make the user.
+    pub profile: Profile,
+    /// Where our pages are.
+    pub prefix: Prefix,
+}
+
+/// A request for one of the sign-in pages.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The request.
+    pub inbound: &'a Inbound,
+    /// What nginx says of it.
+    pub facts: &'a RequestFacts<'a>,
+    /// The site.
+    pub site: &'a Site,
+}
+
+impl SignIn {
+    /// Puts sign-in together.
+    pub fn new(keeper: Arc<Keeper>, provider: Arc<Provider>, config: Config, clock: Clock, telemetry: Telemetry) -> Self {
+        Self { keeper, provider, config, clock, telemetry }
+    }
+
+    /// `GET /login`: sends the browser to the provider, with a transaction cookie.
+    pub async fn begin(&self, asked: Asked<'_>) -> Answer {
+        match self.begun(asked).await {
+            Ok(answer) => answer,
+            Err(failed) => self.failed(asked, failed, None),
+        }
+    }
+
+    /// `GET /callback`: takes the provider's answer, and gives the browser a session.
+    pub async fn complete(&self, asked: Asked<'_>) -> Answer {
+        let began = Instant::now();
+        match self.completed(asked, began).await {
+            Ok(answer) => answer,
+            Err(failed) => self.failed(asked, failed, Some(began)),
+        }
+    }
+
+    async fn begun(&self, asked: Asked<'_>) -> Result<Answer, Failed> {
+        let query = asked.inbound.query();
+        let wanted = query.once("rd")?;
+        if query.once("provider")?.is_some_and(|name| name != self.provider.name()) {
+            return Err(Reason::ProviderUnknown.into());
+        }
+        let target = asked.site.return_target(wanted.as_deref());
+        let return_to = Transaction::kept(&target, asked.site);
+        let account = if query.once("account")?.is_some() { Account::Ask } else { Account::Any };
+        let request = self
+            .provider
+            .authorization_request(&self.redirect_uri(asked.site), account)
+            .await
+            .map_err(|failure| Failed::at_provider(failure, &return_to))?;
+        let transaction = Transaction {
+            provider: self.provider.name().to_owned(),
+            site: asked.site.name().to_owned(),
+            nonce: request.nonce,
+            verifier: request.verifier,
+            return_to,
+            started_at: self.clock.now(),
+        };
+        let cookies = self.cookies();
+        let cookie = cookies.issue(&transaction, &request.state, drawn()?)?;
+        let bytes = cookie.name().len() + cookie.value().len();
+        let crowded = cookies.to_drop(asked.inbound.cookies_starting(cookies.prefix()), bytes);
+        let dropped = crowded.into_iter().map(|name| cookies.clear(name));
+        Ok(Answer::redirect(request.url).with_cookies(dropped).with_cookie(cookie))
+    }
+
+    async fn completed(&self, asked: Asked<'_>, began: Instant) -> Result<Answer, Failed> {
+        let answer = ProviderAnswer::read(&asked.inbound.query())?;
+        let (transaction, cookie_name) = self.transaction(asked, &answer.state)?;
+        let consumed = |failed: Failed| failed.of(&transaction, &cookie_name);
+        self.provider.check_issuer(answer.issuer.as_deref()).map_err(|reason| consumed(reason.into()))?;
+        self.use_up(&answer.state, &transaction).await.map_err(|reason| Failed::from(reason).to_retry(&transaction))?;
+        let signed_in = self.exchanged(asked, answer, &transaction).await.map_err(consumed)?;
+        let cookie = self.session(asked, &signed_in).await.map_err(|reason| consumed(reason.into()))?;
+        let target = asked.site.return_target(Some(transaction.return_to.as_str()));
+        let user = self.config.profile.user(&signed_in.subject, &signed_in.claims);
+        self.telemetry.event(&Event::SignedIn {
+            provider: &transaction.provider,
+            user: &user.id,
+            client: asked.facts.client,
+            since_start: self.clock.now().since(transaction.started_at),
+            callback: began.elapsed(),
+        });
+        let answer = Answer::redirect(target.url().clone()).with_cookie(cookie);
+        Ok(answer.with_cookie(self.cookies().clear(cookie_name)))
+    }
+
+    fn transaction(&self, asked: Asked<'_>, state: &Secret) -> Result<(Transaction, String), Reason> {
+        let cookies = self.cookies();
+        let shown = asked.inbound.cookies_starting(cookies.prefix());
+        let (transaction, name) = cookies.open(shown, state, self.clock.now())?;
+        let ours = transaction.site == asked.site.name() && transaction.provider == self.provider.name();
+        if ours { Ok((transaction, name)) } else { Err(Reason::TransactionMissing) }
+    }
+
+    /// From here on the transaction is used, whatever comes of it.
+    async fn use_up(&self, state: &Secret, transaction: &Transaction) -> Result<(), Reason> {
+        let until = transaction.started_at.plus(self.config.transaction.lifetime);
+        let name = transaction::mark(self.keeper.ring(), state);
+        let by = Token(drawn()?);
+        match self.keeper.store().mark_once(&name, &by, until).await {
+            Ok(Mark::First) => Ok(()),
+            Ok(Mark::Again) => Err(Reason::TransactionUsed),
+            Err(error) => {
+                self.telemetry.event(&Event::StoreFailed { operation: "mark_once", error: &error });
+                Err(Reason::StoreUnavailable)
+            }
+        }
+    }
+
+    async fn exchanged(&self, asked: Asked<'_>, answer: ProviderAnswer, transaction: &Transaction) -> Result<SignedIn, Failed> {
+        if let Some(error) = answer.error {
+            return Err(Failed::provider_error(error));
+        }
+        let code = answer.code.ok_or(Reason::ParameterMissing)?;
+        let redirect_uri = self.redirect_uri(asked.site);
+        let signed_in = self
+            .provider
+            .exchange(code, &redirect_uri, &transaction.nonce, &transaction.verifier)
+            .await
+            .map_err(|failure| Failed::at_provider(failure, &transaction.return_to))?;
+        let user = self.config.profile.user(&signed_in.subject, &signed_in.claims);
+        if self.config.access.met_by(&user) {
+            Ok(signed_in)
+        } else {
+            Err(Failed::access_denied(&user))
+        }
+    }
+
+    async fn session(&self, asked: Asked<'_>, signed_in: &SignedIn) -> Result<cookie::Cookie<'static>, Reason> {
+        let now = self.clock.now();
+        let facts = self.facts(asked, signed_in, now);
+        let tokens = Tokens {
+            access: signed_in.tokens.access.clone(),
+            refresh: signed_in.tokens.refresh.clone(),
+            id: signed_in.tokens.id.clone(),
+        };
+        let entry = Entry::of(&facts, asked.facts.client, asked.inbound.user_agent());
+        let cookie = self.keeper.create(asked.site, &facts, &tokens, &entry).await?;
+        self.keeper.end_all_shown(asked.inbound, asked.site, EndCause::Replaced).await;
+        Ok(cookie)
+    }
+
+    fn facts(&self, asked: Asked<'_>, signed_in: &SignedIn, now: Timestamp) -> Facts {
+        Facts {
+            site: asked.site.name().to_owned(),
+            provider: self.provider.name().to_owned(),
+            issuer: signed_in.issuer.clone(),
+            subject: signed_in.subject.clone(),
+            sid: signed_in.sid.clone(),
+            user: self.config.profile.user(&signed_in.subject, &signed_in.claims),
+            method: Method::Oidc,
+            signed_in_at: now,
+            expires_at: now.plus(self.keeper.lifetimes().absolute),
+            last_seen: now,
+            binding: Binding::of(asked.facts.client, asked.inbound.user_agent()),
+            tokens: TokenState {
+                revision: 1,
+                issued_at: now,
+                access_expires_at: signed_in.tokens.access_expires_at,
+                refreshable: signed_in.tokens.refresh.is_some(),
+                attempt: None,
+            },
+        }
+    }
+
+    fn failed(&self, asked: Asked<'_>, failed: Failed, began: Option<Instant>) -> Answer {
+        self.telemetry.event(&Event::SignInFailed {
+            provider: self.provider.name(),
+            reason: failed.reason,
+            cause: &failed.cause,
+            client: asked.facts.client,
+            callback: began.map(|began| began.elapsed()),
+        });
+        let used = failed.used_cookie.clone().map(|name| self.cookies().clear(name));
+        let sign_in = self.config.prefix.path("/login");
+        failed.answer(asked.inbound.caller(), asked.site, self.provider.name(), &sign_in).with_cookies(used)
+    }
+
+    fn redirect_uri(&self, site: &Site) -> url::Url {
+        site.page(&self.config.prefix.path("/callback"))
+    }
+
+    fn cookies(&self) -> Cookies<'_> {
+        Cookies { config: &self.config.transaction, ring: self.keeper.ring() }
+    }
+}
+
+/// The parameters of the provider's answer (RFC 6749 sections 4.1.2 and 4.1.2.1, RFC 9207).
+struct ProviderAnswer {
+    state: Secret,
+    code: Option<Secret>,
+    issuer: Option<String>,
+    error: Option<ProviderError>,
+}
+
+impl ProviderAnswer {
+    fn read(query: &Parameters<'_>) -> Result<Self, Reason> {
+        let filled = |name| query.once(name).map(|value| value.filter(|text: &String| !text.is_empty()));
+        let state = filled("state")?.map(Secret::new).ok_or(Reason::ParameterMissing)?;
+        let issuer = query.once("iss")?;
+        let code = filled("code")?.map(Secret::new);
+        let error = match filled("error")? {
+            Some(error) => Some(ProviderError::cleaned(
+                &error,
+                query.once("error_description")?.as_deref(),
+                query.once("error_uri")?.as_deref(),
+            )),
+            None => None,
+        };
+        if code.is_none() && error.is_none() {
+            return Err(Reason::ParameterMissing);
+        }
+        Ok(Self { state, code, issuer, error })
+    }
+}
+
+fn drawn<const N: usize>() -> Result<[u8; N], Reason> {
+    random::bytes().map_err(|_| Reason::Internal)
+}

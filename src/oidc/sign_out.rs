@@ -1,0 +1,156 @@
+//! Sign-out: the record is ended for good first; then tokens are revoked and the browser goes on to the provider.
+//!
+//! A GET that another site caused shows a page that asks; nothing happens without the person. Without a session it is
+//! simply signed out. With the store down the cookie goes, the ending is kept, and the page says so.
+
+use std::sync::Arc;
+
+use cookie::Cookie;
+use serde_json::json;
+use url::Url;
+
+use crate::{
+    answer::Answer,
+    drain::Drain,
+    inbound::{Caller, Inbound, Provenance},
+    oidc::{provider::Provider, sign_in::Asked},
+    origin::Site,
+    pages::{Ending, FormTarget, Link, Page, ProviderSession, SignOutForm},
+    reason::Reason,
+    route::Prefix,
+    session::{Tokens, cookie::Handle, ending::Outcome, keeper::Keeper},
+    telemetry::{EndCause, Event, Telemetry},
+};
+
+/// What signing out takes.
+#[derive(Debug)]
+pub struct SignOut {
+    keeper: Arc<Keeper>,
+    provider: Arc<Provider>,
+    prefix: Prefix,
+    telemetry: Telemetry,
+    drain: Drain,
+}
+
+/// What became of the sessions that a browser showed.
+struct Ended {
+    outcome: Outcome,
+    id_token: Option<crate::secret::Secret>,
+    had_session: bool,
+}
+
+impl SignOut {
+    /// Puts sign-out together.
+    pub fn new(keeper: Arc<Keeper>, provider: Arc<Provider>, prefix: Prefix, telemetry: Telemetry, drain: Drain) -> Self {
+        Self { keeper, provider, prefix, telemetry, drain }
+    }
+
+    /// `GET /logout`.
+    pub async fn asked(&self, asked: Asked<'_>) -> Answer {
+        let ours = match asked.inbound.provenance() {
+            Provenance::SameOrigin | Provenance::UserTyped => true,
+            Provenance::Origin(origin) => asked.site.has_origin(origin),
+            Provenance::Elsewhere | Provenance::Unknown => false,
+        };
+        if ours && asked.inbound.caller() == Caller::Navigation {
+            self.sign_out(asked).await
+        } else if asked.inbound.caller() == Caller::Script {
+            Answer::json_error(Reason::CrossSite)
+        } else {
+            Answer::page(Page::ConfirmSignOut {
+                account: None,
+                form: self.form(asked.site),
+                stay: Link::local("/"),
+            })
+        }
+    }
+
+    /// `POST /logout`, with proof of its origin.
+    pub async fn submitted(&self, asked: Asked<'_>) -> Answer {
+        self.sign_out(asked).await
+    }
+
+    /// `GET /signed-out`: where the provider's logout comes back to, whatever parameters it brings.
+    pub fn done(&self, asked: Asked<'_>) -> Answer {
+        let by_provider = asked.inbound.query().once("by").ok().flatten().is_some();
+        let provider = self.provider.name().to_owned();
+        let ended = ProviderSession::Ended { provider: provider.clone() };
+        self.page(asked.site, Ending::Done, if by_provider { ended } else { ProviderSession::MayContinue { provider } })
+    }
+
+    /// The form that signs out, and where its answer may lead.
+    pub fn form(&self, site: &Site) -> SignOutForm {
+        let provider_logout = self.provider.logout_url(None, &self.return_url(site));
+        SignOutForm {
+            action: Link::local(&self.prefix.path("/logout")),
+            return_to: None,
+            redirect_targets: provider_logout.as_ref().and_then(FormTarget::of).into_iter().collect(),
+        }
+    }
+
+    async fn sign_out(&self, asked: Asked<'_>) -> Answer {
+        let ended = self.end_all(asked.inbound, asked.site).await;
+        let cleared = self.keeper.clear_cookie(asked.site);
+        self.farewell(asked, &ended, cleared)
+    }
+
+    fn farewell(&self, asked: Asked<'_>, ended: &Ended, cleared: Cookie<'static>) -> Answer {
+        let pending = ended.outcome == Outcome::Pending;
+        if asked.inbound.caller() == Caller::Script {
+            return Answer::json(json!({"status": "signed_out", "pending": pending})).with_cookie(cleared);
+        }
+        let onward = ended.had_session.then(|| self.onward(asked.site, ended)).flatten();
+        match onward {
+            Some(url) if !pending => Answer::redirect(url),
+            _ => {
+                let provider = self.provider.name().to_owned();
+                let session = if ended.had_session { ProviderSession::MayContinue { provider } } else { ProviderSession::NoneKnown };
+                self.page(asked.site, if pending { Ending::Pending } else { Ending::Done }, session)
+            }
+        }
+        .with_cookie(cleared)
+    }
+
+    async fn end_all(&self, inbound: &Inbound, site: &Site) -> Ended {
+        let mut ended = Ended { outcome: Outcome::Done, id_token: None, had_session: false };
+        for handle in self.keeper.shown(inbound, site) {
+            ended.had_session = true;
+            let tokens = self.tokens_of(&handle).await;
+            if self.keeper.end_shown(&handle, EndCause::Logout).await == Outcome::Pending {
+                ended.outcome = Outcome::Pending;
+            }
+            if let Some(tokens) = tokens {
+                ended.id_token = Some(tokens.id.clone()).filter(|id| !id.is_empty());
+                self.revoke(tokens);
+            }
+        }
+        ended
+    }
+
+    async fn tokens_of(&self, handle: &Handle) -> Option<Tokens> {
+        self.keeper.read_whole(handle).await.ok().map(|(_, _, tokens)| tokens)
+    }
+
+    fn revoke(&self, tokens: Tokens) {
+        let provider = Arc::clone(&self.provider);
+        let telemetry = self.telemetry.clone();
+        self.drain.spawn(async move {
+            if let Err(failure) = provider.revoke(&tokens).await {
+                let event = Event::ProviderFailed { provider: provider.name(), operation: "revoke", cause: &failure.cause };
+                telemetry.event(&event);
+            }
+        });
+    }
+
+    fn onward(&self, site: &Site, ended: &Ended) -> Option<Url> {
+        self.provider.logout_url(ended.id_token.as_ref(), &self.return_url(site))
+    }
+
+    fn return_url(&self, site: &Site) -> Url {
+        site.page(&self.prefix.path("/signed-out"))
+    }
+
+    fn page(&self, _site: &Site, ending: Ending, provider_session: ProviderSession) -> Answer {
+        Answer::page(Page::SignedOut { ending, provider_session, sign_in: Link::local(&self.prefix.path("/login")) })
+    }
+}

@@ -1,0 +1,265 @@
+//! Pure. Which endpoint a request is for, and what that endpoint asks of it.
+//!
+//! Who may reach an endpoint, by which method, and whether it needs proof of its origin, are data here; no handler
+//! repeats them. A new endpoint is one variant and one row.
+
+use http::Method;
+
+use crate::{
+    inbound::{Exposure, Facts, Listener, Provenance},
+    origin::Site,
+    reason::Reason,
+};
+
+/// What a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// May this request pass?
+    Verify,
+    /// What to tell a visitor whom verify did not know.
+    Challenge,
+    /// What to tell a visitor whom verify refused, or could not decide about.
+    Deny,
+    /// Begins a sign-in.
+    Login,
+    /// Where the provider sends the browser back to.
+    Callback,
+    /// Ends the session; from another site's link only after asking.
+    Logout,
+    /// Ends the session, asked by a form or a script of our own.
+    LogoutSubmitted,
+    /// Where the provider's logout sends the browser back to.
+    SignedOut,
+    /// Fresh tokens.
+    Refresh,
+    /// How long the session lives.
+    Check,
+    /// The same, and counts as use.
+    CheckActive,
+    /// Who the user is.
+    Userinfo,
+    /// A sign of life for anyone.
+    Health,
+    /// The process runs.
+    Livez,
+    /// The process takes requests.
+    Readyz,
+    /// Metrics for Prometheus.
+    Metrics,
+}
+
+/// Who may reach an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// nginx itself, from locations that clients cannot reach.
+    Internal,
+    /// Visitors, through nginx.
+    Public,
+    /// Anybody at all who can connect.
+    Anyone,
+}
+
+/// What a request must show of where it comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// Nothing.
+    None,
+    /// That a page of our own sent it: it changes something.
+    SameOrigin,
+}
+
+/// An endpoint, and what it asks of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The endpoint.
+    pub endpoint: Endpoint,
+    /// Who may reach it.
+    pub reach: Reach,
+    /// What it must show.
+    pub proof: Proof,
+}
+
+impl Route {
+    /// Finds the route of a request.
+    ///
+    /// # Errors
+    /// [`Reason::NotFound`], or [`Reason::MethodNotAllowed`] where another method would do.
+    pub fn of(listener: Listener, prefix: &Prefix, method: &Method, path: &str) -> Result<Self, Reason> {
+        let local = match listener {
+            Listener::Ops => path,
+            Listener::Nginx | Listener::Application => prefix.strip(path).ok_or(Reason::NotFound)?,
+        };
+        let method = if method == Method::HEAD { &Method::GET } else { method };
+        let mut reason = Reason::NotFound;
+        for row in ROUTES.iter().filter(|row| row.path == local && row.listeners.contains(&listener)) {
+            if row.method == *method {
+                return Ok(row.route);
+            }
+            reason = Reason::MethodNotAllowed;
+        }
+        Err(reason)
+    }
+
+    /// Whether a request that came through nginx may have this route.
+    ///
+    /// # Errors
+    /// [`Reason::NotFound`] for an internal route asked for from outside, [`Reason::HostUnknown`],
+    /// [`Reason::CrossSite`].
+    pub fn admit(&self, facts: &Facts<'_>, site: &Site, provenance: Provenance<'_>) -> Result<(), Reason> {
+        if self.reach == Reach::Internal && facts.exposure != Exposure::Internal {
+            return Err(Reason::NotFound);
+        }
+        if !site.has_host(facts.host) {
+            return Err(Reason::HostUnknown);
+        }
+        let proven = match provenance {
+            Provenance::SameOrigin => true,
+            Provenance::Origin(origin) => site.has_origin(origin),
+            Provenance::UserTyped | Provenance::Elsewhere | Provenance::Unknown => false,
+        };
+        if self.proof == Proof::SameOrigin && !proven {
+            return Err(Reason::CrossSite);
+        }
+        Ok(())
+    }
+}
+
+/// The path that the gateway's public pages are under.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prefix(String);
+
+impl Prefix {
+    /// Reads `/auth`, `/api/v1/auth`, or `/` for none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let path = text.strip_suffix('/').unwrap_or(text);
+        let segment = |segment: &str| {
+            !segment.is_empty()
+                && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+                && !matches!(segment, "." | "..")
+        };
+        let rooted = path.is_empty() || path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(segment));
+        (rooted && text.starts_with('/')).then(|| Self(path.to_owned()))
+    }
+
+    /// The path of one of our pages, such as `/login`.
+    pub fn path(&self, page: &str) -> String {
+        format!("{}{page}", self.0)
+    }
+
+    fn strip<'a>(&self, path: &'a str) -> Option<&'a str> {
+        path.strip_prefix(self.0.as_str())
+    }
+}
+
+struct Row {
+    listeners: &'static [Listener],
+    method: Method,
+    path: &'static str,
+    route: Route,
+}
+
+const fn row(listeners: &'static [Listener], method: Method, path: &'static str, endpoint: Endpoint, reach: Reach, proof: Proof) -> Row {
+    Row { listeners, method, path, route: Route { endpoint, reach, proof } }
+}
+
+const NGINX: &[Listener] = &[Listener::Nginx];
+const BOTH: &[Listener] = &[Listener::Nginx, Listener::Application];
+const OPS: &[Listener] = &[Listener::Ops];
+
+const ROUTES: &[Row] = &[
+    row(NGINX, Method::GET, "/verify", Endpoint::Verify, Reach::Internal, Proof::None),
+    row(NGINX, Method::GET, "/challenge", Endpoint::Challenge, Reach::Internal, Proof::None),
+    row(NGINX, Method::GET, "/deny", Endpoint::Deny, Reach::Internal, Proof::None),
+    row(NGINX, Method::GET, "/login", Endpoint::Login, Reach::Public, Proof::None),
+    row(NGINX, Method::GET, "/callback", Endpoint::Callback, Reach::Public, Proof::None),
+    row(NGINX, Method::GET, "/logout", Endpoint::Logout, Reach::Public, Proof::None),
+    row(NGINX, Method::POST, "/logout", Endpoint::LogoutSubmitted, Reach::Public, Proof::SameOrigin),
+    row(NGINX, Method::GET, "/signed-out", Endpoint::SignedOut, Reach::Public, Proof::None),
+    row(BOTH, Method::POST, "/refresh", Endpoint::Refresh, Reach::Public, Proof::SameOrigin),
+    row(BOTH, Method::GET, "/check", Endpoint::Check, Reach::Public, Proof::None),
+    row(BOTH, Method::POST, "/check", Endpoint::CheckActive, Reach::Public, Proof::SameOrigin),
+    row(BOTH, Method::GET, "/userinfo", Endpoint::Userinfo, Reach::Public, Proof::None),
+    row(BOTH, Method::GET, "/health", Endpoint::Health, Reach::Anyone, Proof::None),
+    row(OPS, Method::GET, "/livez", Endpoint::Livez, Reach::Anyone, Proof::None),
+    row(OPS, Method::GET, "/readyz", Endpoint::Readyz, Reach::Anyone, Proof::None),
+    row(OPS, Method::GET, "/metrics", Endpoint::Metrics, Reach::Anyone, Proof::None),
+];
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+    use super::*;
+    use crate::origin::{PublicUrl, SiteParts};
+
+    fn find(listener: Listener, method: Method, path: &str) -> Result<Endpoint, Reason> {
+        let prefix = Prefix::parse("/auth").unwrap();
+        Route::of(listener, &prefix, &method, path).map(|route| route.endpoint)
+    }
+
+    #[test]
+    fn each_listener_has_its_own_endpoints() {
+        let check = |listener, method, path: &str, expected| assert_eq!(find(listener, method, path), expected, "{path}");
+        check(Listener::Nginx, Method::GET, "/auth/verify", Ok(Endpoint::Verify));
+        check(Listener::Nginx, Method::HEAD, "/auth/verify", Ok(Endpoint::Verify));
+        check(Listener::Nginx, Method::POST, "/auth/verify", Err(Reason::MethodNotAllowed));
+        check(Listener::Nginx, Method::GET, "/auth/logout", Ok(Endpoint::Logout));
+        check(Listener::Nginx, Method::POST, "/auth/logout", Ok(Endpoint::LogoutSubmitted));
+        check(Listener::Nginx, Method::GET, "/auth/verify/", Err(Reason::NotFound));
+        check(Listener::Nginx, Method::GET, "/authverify", Err(Reason::NotFound));
+        check(Listener::Nginx, Method::GET, "/verify", Err(Reason::NotFound));
+        check(Listener::Nginx, Method::GET, "/metrics", Err(Reason::NotFound));
+        check(Listener::Nginx, Method::GET, "/auth/metrics", Err(Reason::NotFound));
+        check(Listener::Application, Method::GET, "/auth/verify", Err(Reason::NotFound));
+        check(Listener::Application, Method::GET, "/auth/userinfo", Ok(Endpoint::Userinfo));
+        check(Listener::Application, Method::GET, "/auth/login", Err(Reason::NotFound));
+        check(Listener::Ops, Method::GET, "/metrics", Ok(Endpoint::Metrics));
+        check(Listener::Ops, Method::GET, "/auth/userinfo", Err(Reason::NotFound));
+    }
+
+    #[test]
+    fn prefixes_are_plain_paths() {
+        let check = |text: &str, expected: Option<&str>| {
+            assert_eq!(Prefix::parse(text).map(|prefix| prefix.path("/x")).as_deref(), expected, "{text}");
+        };
+        check("/auth", Some("/auth/x"));
+        check("/auth/", Some("/auth/x"));
+        check("/api/v1/auth", Some("/api/v1/auth/x"));
+        check("/", Some("/x"));
+        check("", None);
+        check("auth", None);
+        check("//auth", None);
+        check("/a/../b", None);
+        check("/a b", None);
+    }
+
+    #[test]
+    fn what_changes_something_needs_proof_of_its_origin() {
+        let site = Site::new(SiteParts {
+            name: "main".into(),
+            public_url: PublicUrl::parse("https://app.example.com").unwrap(),
+            hosts: vec![],
+            return_origins: vec![],
+            cookie_domain: None,
+            landing: "/".into(),
+            error_url: None,
+        })
+        .unwrap();
+        let facts = |exposure, host| Facts { exposure, method: Method::POST, https: true, host, target: "/auth/refresh", client: [192, 0, 2, 7].into() };
+        let route = |method, path| Route::of(Listener::Nginx, &Prefix::parse("/auth").unwrap(), &method, path).unwrap();
+        let check = |provenance, expected| {
+            let result = route(Method::POST, "/auth/refresh").admit(&facts(Exposure::Public, "app.example.com"), &site, provenance);
+            assert_eq!(result, expected, "{provenance:?}");
+        };
+        check(Provenance::SameOrigin, Ok(()));
+        check(Provenance::Origin("https://app.example.com"), Ok(()));
+        check(Provenance::Origin("https://evil.example"), Err(Reason::CrossSite));
+        check(Provenance::Elsewhere, Err(Reason::CrossSite));
+        check(Provenance::UserTyped, Err(Reason::CrossSite));
+        check(Provenance::Unknown, Err(Reason::CrossSite));
+        let verify = route(Method::GET, "/auth/verify");
+        assert_eq!(verify.admit(&facts(Exposure::Public, "app.example.com"), &site, Provenance::Unknown), Err(Reason::NotFound));
+        assert_eq!(verify.admit(&facts(Exposure::Internal, "evil.example"), &site, Provenance::Unknown), Err(Reason::HostUnknown));
+        assert_eq!(verify.admit(&facts(Exposure::Internal, "app.example.com"), &site, Provenance::Elsewhere), Ok(()));
+    }
+}

@@ -1,0 +1,125 @@
+//! Ended sessions, as this process remembers them: final here at once, and in the store as soon as it listens.
+//!
+//! Invariant: an ending that was promised is kept until the store has its tombstone, and laid again after every
+//! reconnect, since a store may have lost what it last wrote. Bounded: the oldest endings go first, once settled.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use crate::{
+    clock::Timestamp,
+    store::{Name, Store},
+};
+
+/// The endings this process knows of.
+#[derive(Debug, Default)]
+pub struct Endings(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    sessions: HashMap<Name, Ending>,
+    generation: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ending {
+    until: Timestamp,
+    settled: bool,
+}
+
+/// Whether the store has heard of an ending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It has.
+    Done,
+    /// It will, once it answers again.
+    Pending,
+}
+
+impl Endings {
+    /// Whether that session was ended here.
+    pub fn knows(&self, name: &Name) -> bool {
+        self.known().sessions.contains_key(name)
+    }
+
+    /// Ends a session: here first, then in the store.
+    pub async fn end(&self, store: &Store, name: &Name, until: Timestamp) -> Outcome {
+        self.remember(*name, until);
+        match store.end(name, until).await {
+            Ok(_) => {
+                self.settled(name);
+                Outcome::Done
+            }
+            Err(_) => Outcome::Pending,
+        }
+    }
+
+    /// Tells the store what it has missed: endings it never heard, and all of them after a reconnect.
+    pub async fn settle(&self, store: &Store, now: Timestamp) {
+        self.forget_past(now);
+        if store.ping().await.is_err() {
+            return;
+        }
+        for (name, until) in self.unsettled(store.generation()) {
+            if store.end(&name, until).await.is_err() {
+                return;
+            }
+            self.settled(&name);
+        }
+    }
+
+    fn remember(&self, name: Name, until: Timestamp) {
+        let mut known = self.known();
+        if known.sessions.len() >= ENDINGS_LIMIT {
+            known.drop_one_settled();
+        }
+        known.sessions.insert(name, Ending { until, settled: false });
+    }
+
+    fn settled(&self, name: &Name) {
+        if let Some(ending) = self.known().sessions.get_mut(name) {
+            ending.settled = true;
+        }
+    }
+
+    fn forget_past(&self, now: Timestamp) {
+        self.known().sessions.retain(|_, ending| ending.until > now);
+    }
+
+    fn unsettled(&self, generation: u64) -> Vec<(Name, Timestamp)> {
+        let mut known = self.known();
+        if known.generation != generation {
+            known.generation = generation;
+            known.sessions.values_mut().for_each(|ending| ending.settled = false);
+        }
+        known
+            .sessions
+            .iter()
+            .filter(|(_, ending)| !ending.settled)
+            .map(|(name, ending)| (*name, ending.until))
+            .collect()
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn drop_one_settled(&mut self) {
+        let oldest = self
+            .sessions
+            .iter()
+            .filter(|(_, ending)| ending.settled)
+            .min_by_key(|(_, ending)| ending.until)
+            .map(|(name, _)| *name);
+        if let Some(name) = oldest {
+            self.sessions.remove(&name);
+        }
+    }
+}
+
+/// Most endings that are remembered; settled ones make room for new ones.
+const ENDINGS_LIMIT: usize = 100_000;

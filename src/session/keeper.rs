@@ -1,0 +1,314 @@
+//! Sessions between cookie and store: find, create, update, end.
+//!
+//! Waits for the store and asks the pure parts; holds no rule of its own. Updates are compare-and-set loops over the
+//! newest record, so an idle write, a refresh and a logout may meet in any order and none undoes another.
+
+use std::sync::Arc;
+
+use cookie::Cookie;
+use zeroize::Zeroizing;
+
+use crate::{
+    clock::{Clock, Timestamp},
+    inbound::Inbound,
+    origin::Site,
+    random,
+    reason::Reason,
+    seal::KeyRing,
+    session::{
+        Authenticated, Facts, Lifetimes, Presented, Tokens,
+        cookie::{self as session_cookie, Handle},
+        ending::{Endings, Outcome},
+        index::Entry,
+    },
+    store::{Change, NewSession, Store, StoreError, Swap, Version},
+    telemetry::{EndCause, Event, Telemetry},
+};
+
+/// What keeping sessions takes.
+#[derive(Debug)]
+pub struct Keeper {
+    store: Arc<Store>,
+    ring: KeyRing,
+    cookie: session_cookie::Config,
+    lifetimes: Lifetimes,
+    clock: Clock,
+    telemetry: Telemetry,
+    endings: Endings,
+}
+
+/// What the settings say about sessions.
+#[derive(Debug)]
+pub struct Config {
+    /// The key ring.
+    pub keys: KeyRing,
+    /// How the cookie looks.
+    pub cookie: session_cookie::Config,
+    /// How long sessions live and what they are bound to.
+    pub lifetimes: Lifetimes,
+}
+
+/// A session that a request's cookie opened.
+#[derive(Debug)]
+pub struct Found {
+    /// Proof that it lives.
+    pub session: Authenticated,
+    /// Its name and key.
+    pub handle: Handle,
+    /// The version that was read.
+    pub version: Version,
+}
+
+impl Keeper {
+    /// Puts the keeper together.
+    pub fn new(config: Config, store: Arc<Store>, clock: Clock, telemetry: Telemetry) -> Self {
+        Self {
+            endings: Endings::default(),
+            store,
+            ring: config.keys,
+            cookie: config.cookie,
+            lifetimes: config.lifetimes,
+            clock,
+            telemetry,
+        }
+    }
+
+    /// How long sessions live.
+    pub const fn lifetimes(&self) -> &Lifetimes {
+        &self.lifetimes
+    }
+
+    /// The key ring, for other sealed things.
+    pub const fn ring(&self) -> &KeyRing {
+        &self.ring
+    }
+
+    /// The store, for marks and locks.
+    pub const fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// Looks at every cookie of our name, within a bound, and gives the first that opens a live session.
+    ///
+    /// # Errors
+    /// [`Reason::StoreUnavailable`] if any could not be looked up; else the reason of the cookie that came furthest.
+    pub async fn find(&self, inbound: &Inbound, site: &Site, presented: &Presented<'_>) -> Result<Found, Reason> {
+        let name = self.cookie.name_on(site);
+        let mut refusal = Reason::NoSession;
+        for value in inbound.cookies(&name) {
+            match self.open(value, presented).await {
+                Ok(found) => return Ok(found),
+                Err(Reason::StoreUnavailable) => refusal = Reason::StoreUnavailable,
+                Err(reason) if is_further(refusal, reason) => refusal = reason,
+                Err(_) => {}
+            }
+        }
+        Err(refusal)
+    }
+
+    async fn open(&self, value: &str, presented: &Presented<'_>) -> Result<Found, Reason> {
+        let handle = session_cookie::read(&self.ring, presented.site, value)?;
+        if self.endings.knows(handle.name()) {
+            return Err(Reason::SessionEnded);
+        }
+        let (version, facts) = self.read(&handle).await?;
+        let session = facts.authenticate(presented, &self.lifetimes, self.clock.now())?;
+        Ok(Found { session, handle, version })
+    }
+
+    async fn read(&self, handle: &Handle) -> Result<(Version, Facts), Reason> {
+        let stored = self.store.facts(handle.name()).await.map_err(|error| self.unavailable("facts", &error))?;
+        let Some(stored) = stored else {
+            return Err(self.why_missing(handle).await);
+        };
+        let facts = Facts::open(handle.key(), handle.name(), stored.version, &stored.facts).map_err(|_| {
+            self.telemetry.event(&Event::SessionUnreadable { session: *handle.name() });
+            Reason::SessionUnreadable
+        })?;
+        Ok((stored.version, facts))
+    }
+
+    async fn why_missing(&self, handle: &Handle) -> Reason {
+        match self.store.was_ended(handle.name()).await {
+            Ok(true) => Reason::SessionEnded,
+            Ok(false) => Reason::SessionUnknown,
+            Err(error) => self.unavailable("was_ended", &error),
+        }
+    }
+
+    /// Writes a new session and makes its cookie. Its id is fresh, whatever the browser showed.
+    ///
+    /// # Errors
+    /// [`Reason::StoreUnavailable`], or [`Reason::ClaimsTooLarge`] if it is larger than a session may be.
+    pub async fn create(&self, site: &Site, facts: &Facts, tokens: &Tokens, entry: &Entry) -> Result<Cookie<'static>, Reason> {
+        let secret = Zeroizing::new(random::bytes().map_err(|_| Reason::Internal)?);
+        let (value, handle) = session_cookie::mint(&self.ring, site.name(), secret);
+        let session = self.sealed(&handle, facts, tokens, entry)?;
+        self.store.create(&session).await.map_err(|error| self.unavailable("create", &error))?;
+        self.telemetry.event(&Event::SessionCreated { session: *handle.name(), user: &facts.user.id });
+        Ok(self.cookie.issue(site, &value, self.lifetimes.absolute))
+    }
+
+    fn sealed(&self, handle: &Handle, facts: &Facts, tokens: &Tokens, entry: &Entry) -> Result<NewSession, Reason> {
+        let (key, name) = (handle.key(), handle.name());
+        let nonce = || random::bytes().map_err(|_| Reason::Internal);
+        let too_large = |_| Reason::ClaimsTooLarge;
+        Ok(NewSession {
+            name: *name,
+            facts: facts.seal(key, name, Version::FIRST, nonce()?).map_err(too_large)?,
+            tokens: tokens.seal(key, name, facts.tokens.revision, nonce()?).map_err(too_large)?,
+            index: entry.seal(self.ring.sealing(), name, nonce()?).map_err(too_large)?,
+            groups: entry.groups(self.ring.sealing()),
+            until: facts.expires_at,
+        })
+    }
+
+    /// Reads a session's facts and tokens, newest version.
+    ///
+    /// # Errors
+    /// As [`Keeper::find`], without looking at lifetimes or binding.
+    pub async fn read_whole(&self, handle: &Handle) -> Result<(Version, Facts, Tokens), Reason> {
+        let stored = self
+            .store
+            .session(handle.name())
+            .await
+            .map_err(|error| self.unavailable("session", &error))?
+            .ok_or(Reason::SessionUnknown)?;
+        let unreadable = |_| {
+            self.telemetry.event(&Event::SessionUnreadable { session: *handle.name() });
+            Reason::SessionUnreadable
+        };
+        let facts = Facts::open(handle.key(), handle.name(), stored.version, &stored.facts).map_err(unreadable)?;
+        let tokens =
+            Tokens::open(handle.key(), handle.name(), facts.tokens.revision, &stored.tokens).map_err(unreadable)?;
+        Ok((stored.version, facts, tokens))
+    }
+
+    /// Changes a session's facts, and its tokens where the edit gives some, against whatever else happens to it.
+    /// The edit says [`Edit::Leave`] when there is nothing to do any more.
+    ///
+    /// # Errors
+    /// [`Reason::SessionUnknown`] once the session is gone, [`Reason::StoreUnavailable`], [`Reason::RefreshBusy`] if
+    /// others kept changing it.
+    pub async fn update(&self, handle: &Handle, edit: impl Fn(&mut Facts) -> Edit) -> Result<Facts, Reason> {
+        for _ in 0..UPDATE_ATTEMPTS {
+            let (version, mut facts) = self.read(handle).await?;
+            let tokens = match edit(&mut facts) {
+                Edit::Leave => return Ok(facts),
+                Edit::Facts => None,
+                Edit::Tokens(tokens) => {
+                    facts.tokens.revision = facts.tokens.revision.saturating_add(1);
+                    Some(tokens)
+                }
+            };
+            let change = Self::change(handle, version, &facts, tokens.as_deref())?;
+            let swap = self.store.compare_and_set(handle.name(), &change).await;
+            match swap.map_err(|error| self.unavailable("compare_and_set", &error))? {
+                Swap::Done => return Ok(facts),
+                Swap::Stale => {}
+                Swap::Gone => return Err(Reason::SessionUnknown),
+            }
+        }
+        Err(Reason::RefreshBusy)
+    }
+
+    fn change(handle: &Handle, version: Version, facts: &Facts, tokens: Option<&Tokens>) -> Result<Change, Reason> {
+        let nonce = || random::bytes().map_err(|_| Reason::Internal);
+        let too_large = |_| Reason::ClaimsTooLarge;
+        let seal_tokens = |tokens: &Tokens| {
+            tokens.seal(handle.key(), handle.name(), facts.tokens.revision, nonce()?).map_err(too_large)
+        };
+        Ok(Change {
+            expected: version,
+            facts: facts.seal(handle.key(), handle.name(), version.next(), nonce()?).map_err(too_large)?,
+            tokens: tokens.map(seal_tokens).transpose()?,
+        })
+    }
+
+    /// Writes down that a session was used.
+    ///
+    /// # Errors
+    /// As [`Keeper::update`].
+    pub async fn touch(&self, handle: &Handle) -> Result<(), Reason> {
+        let now = self.clock.now();
+        let later = |facts: &mut Facts| {
+            if facts.last_seen >= now {
+                return Edit::Leave;
+            }
+            facts.last_seen = now;
+            Edit::Facts
+        };
+        self.update(handle, later).await.map(|_| ())
+    }
+
+    /// Whether the stored time of last use is old enough to be written again.
+    pub fn wants_touch(&self, facts: &Facts) -> bool {
+        self.clock.now().since(facts.last_seen) >= self.lifetimes.idle_write_after()
+    }
+
+    /// Ends a session for good. With the store down the ending is kept and made good as soon as it is back.
+    pub async fn end(&self, handle: &Handle, expires_at: Timestamp, cause: EndCause) -> Outcome {
+        let outcome = self.endings.end(&self.store, handle.name(), expires_at).await;
+        self.telemetry.event(&Event::SessionEnded { session: *handle.name(), cause, pending: outcome == Outcome::Pending });
+        outcome
+    }
+
+    /// Ends whatever sessions a browser shows, as a new sign-in replaces them.
+    pub async fn end_all_shown(&self, inbound: &Inbound, site: &Site, cause: EndCause) {
+        for handle in self.shown(inbound, site) {
+            let expires_at = self.clock.now().plus(self.lifetimes.absolute);
+            self.end(&handle, expires_at, cause).await;
+        }
+    }
+
+    /// The handles of all cookies of our name that we made, within a bound.
+    pub fn shown(&self, inbound: &Inbound, site: &Site) -> Vec<Handle> {
+        let name = self.cookie.name_on(site);
+        inbound
+            .cookies(&name)
+            .filter_map(|value| session_cookie::read(&self.ring, site.name(), value).ok())
+            .collect()
+    }
+
+    /// The `Set-Cookie` that takes the session cookie away.
+    pub fn clear_cookie(&self, site: &Site) -> Cookie<'static> {
+        self.cookie.clear(site)
+    }
+
+    /// Makes endings good that the store has missed; to be called now and then.
+    pub async fn settle_endings(&self) {
+        self.endings.settle(&self.store, self.clock.now()).await;
+    }
+
+    fn unavailable(&self, operation: &'static str, error: &StoreError) -> Reason {
+        self.telemetry.event(&Event::StoreFailed { operation, error });
+        Reason::StoreUnavailable
+    }
+}
+
+/// What an update does.
+#[derive(Debug)]
+pub enum Edit {
+    /// Nothing: it is as it should be.
+    Leave,
+    /// Writes the facts.
+    Facts,
+    /// Writes the facts and new tokens, one revision on.
+    Tokens(Box<Tokens>),
+}
+
+/// Of several cookies, the one that came furthest gives the reason: an expired session says more than a stranger's
+/// cookie beside it.
+fn is_further(so_far: Reason, new: Reason) -> bool {
+    let rank = |reason| match reason {
+        Reason::NoSession => 0,
+        Reason::SessionMalformed => 1,
+        Reason::SessionUnknown => 2,
+        Reason::StoreUnavailable => u8::MAX,
+        _ => 3,
+    };
+    rank(new) > rank(so_far)
+}
+
+/// How often an update is tried against others that change the same session.
+const UPDATE_ATTEMPTS: usize = 8;

@@ -1,0 +1,277 @@
+//! Refreshes tokens: one task in the whole fleet per session, off every request's path.
+//!
+//! Invariants: a refresh token is used by whoever holds the session's lock, and only after the attempt was written
+//! down; new tokens are written by compare-and-set on a session that still lives. So a lost answer is known to have
+//! been lost, and a slow or absent provider signs nobody out.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use crate::{
+    clock::{Clock, Timestamp},
+    drain::Drain,
+    oidc::{
+        profile::Profile,
+        provider::{Identified, Provider, RefreshFailure, Refreshed},
+    },
+    random,
+    reason::Reason,
+    session::{
+        Facts, TokenState, Tokens,
+        cookie::Handle,
+        keeper::{Edit, Keeper},
+    },
+    store::{Name, Token},
+    telemetry::{EndCause, Event, Telemetry},
+};
+
+/// What refreshing takes. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct Refresher(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    keeper: Arc<Keeper>,
+    provider: Arc<Provider>,
+    profile: Profile,
+    clock: Clock,
+    telemetry: Telemetry,
+    drain: Drain,
+    running: Mutex<HashSet<Name>>,
+}
+
+/// How a refresh that somebody waits for ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fresh {
+    /// When the access token expires, if the provider said so.
+    pub access_expires_at: Option<Timestamp>,
+}
+
+impl Refresher {
+    /// Puts the refresher together.
+    pub fn new(
+        keeper: Arc<Keeper>,
+        provider: Arc<Provider>,
+        profile: Profile,
+        clock: Clock,
+        telemetry: Telemetry,
+        drain: Drain,
+    ) -> Self {
+        let running = Mutex::default();
+        Self(Arc::new(Parts { keeper, provider, profile, clock, telemetry, drain, running }))
+    }
+
+    /// Refreshes in the background if nobody in this process does so already.
+    pub fn begin(&self, handle: Handle) {
+        let Some(turn) = self.enter(*handle.name()) else {
+            return;
+        };
+        let this = self.clone();
+        self.0.drain.spawn(async move {
+            let _ = this.alone(&handle, Demand::WhenDue).await;
+            drop(turn);
+        });
+    }
+
+    /// Refreshes now, or waits for whoever does; the task goes on if the caller goes away.
+    ///
+    /// # Errors
+    /// The reason why there are no fresh tokens.
+    pub async fn refresh(&self, handle: Handle, seen: TokenState) -> Result<Fresh, Reason> {
+        let this = self.clone();
+        let task = self.0.drain.spawn(async move { this.until_fresh(&handle, seen).await });
+        task.await.unwrap_or(Err(Reason::Internal))
+    }
+
+    async fn until_fresh(&self, handle: &Handle, seen: TokenState) -> Result<Fresh, Reason> {
+        let deadline = tokio::time::Instant::now() + WAIT_FOR_OTHERS;
+        loop {
+            if let Some(_turn) = self.enter(*handle.name()) {
+                match self.alone(handle, Demand::NewerThan(seen.revision)).await {
+                    Err(Reason::RefreshBusy) => {}
+                    settled => return settled,
+                }
+            }
+            if tokio::time::Instant::now() >= deadline {
+                return Err(Reason::RefreshBusy);
+            }
+            tokio::time::sleep(POLL_OTHERS).await;
+        }
+    }
+
+    /// Takes the fleet's lock, keeps it alive, refreshes, and gives it back.
+    async fn alone(&self, handle: &Handle, demand: Demand) -> Result<Fresh, Reason> {
+        let parts = &self.0;
+        let owner = Token(random::bytes().map_err(|_| Reason::Internal)?);
+        let lock = *handle.name();
+        let store = parts.keeper.store();
+        let unavailable = |_| Reason::StoreUnavailable;
+        if !store.lock(&lock, &owner, LEASE).await.map_err(unavailable)? {
+            return Err(Reason::RefreshBusy);
+        }
+        let keep_lock = async {
+            loop {
+                tokio::time::sleep(LEASE / 3).await;
+                let _ = store.lock(&lock, &owner, LEASE).await;
+            }
+        };
+        let outcome = tokio::select! {
+            outcome = self.locked(handle, demand) => outcome,
+            () = keep_lock => Err(Reason::Internal),
+        };
+        let _ = store.unlock(&lock, &owner).await;
+        outcome
+    }
+
+    async fn locked(&self, handle: &Handle, demand: Demand) -> Result<Fresh, Reason> {
+        let (_, facts, tokens) = self.0.keeper.read_whole(handle).await?;
+        if demand.is_met_by(&facts.tokens, self.0.clock.now()) {
+            return Ok(fresh(&facts));
+        }
+        let Some(refresh_token) = tokens.refresh.clone() else {
+            return Err(Reason::RefreshTokenMissing);
+        };
+        let retry = facts.tokens.attempt.is_some();
+        let revision = facts.tokens.revision;
+        self.note_attempt(handle, revision, Some(self.0.clock.now())).await?;
+        let identified = Identified { issuer: facts.issuer, subject: facts.subject };
+        match self.0.provider.refresh(&refresh_token, &identified).await {
+            Ok(refreshed) => self.keep(handle, revision, tokens, refreshed).await,
+            Err(failure) => Err(self.give_up(handle, revision, facts.expires_at, retry, failure).await),
+        }
+    }
+
+    async fn keep(&self, handle: &Handle, revision: u64, old: Tokens, refreshed: Refreshed) -> Result<Fresh, Reason> {
+        let now = self.0.clock.now();
+        let tokens = Tokens {
+            access: refreshed.access.clone(),
+            refresh: refreshed.refresh.clone().or(old.refresh),
+            id: refreshed.id.clone().unwrap_or(old.id),
+        };
+        let apply = |facts: &mut Facts| {
+            if facts.tokens.revision != revision {
+                return Edit::Leave;
+            }
+            facts.tokens.issued_at = now;
+            facts.tokens.access_expires_at = refreshed.access_expires_at;
+            facts.tokens.refreshable = tokens.refresh.is_some();
+            facts.tokens.attempt = None;
+            if let Some(claims) = &refreshed.claims {
+                facts.user = self.0.profile.user(&facts.subject, claims);
+            }
+            Edit::Tokens(Box::new(tokens.clone()))
+        };
+        let facts = self.0.keeper.update(handle, apply).await?;
+        self.0.telemetry.event(&Event::Refreshed { session: *handle.name() });
+        Ok(fresh(&facts))
+    }
+
+    async fn give_up(
+        &self,
+        handle: &Handle,
+        revision: u64,
+        expires_at: Timestamp,
+        retry: bool,
+        failure: RefreshFailure,
+    ) -> Reason {
+        let session = *handle.name();
+        let (reason, cause) = match failure {
+            RefreshFailure::InvalidGrant if retry => {
+                self.drop_tokens(handle, revision).await;
+                (Reason::RefreshLost, "invalid_grant for a token whose earlier answer was lost".to_owned())
+            }
+            RefreshFailure::InvalidGrant => {
+                self.0.keeper.end(handle, expires_at, EndCause::RefreshRejected).await;
+                (Reason::RefreshRejected, "invalid_grant".to_owned())
+            }
+            RefreshFailure::NotSent(cause) => {
+                let _ = self.note_attempt(handle, revision, None).await;
+                (Reason::ProviderUnreachable, cause)
+            }
+            RefreshFailure::Lost(cause) => (Reason::ProviderUnreachable, cause),
+            RefreshFailure::Rejected(cause) => {
+                let _ = self.note_attempt(handle, revision, None).await;
+                (Reason::ProviderUnreachable, cause)
+            }
+            RefreshFailure::BadAnswer(Reason::TokenResponseInvalid, cause) => (Reason::TokenResponseInvalid, cause),
+            RefreshFailure::BadAnswer(reason, cause) => {
+                self.0.keeper.end(handle, expires_at, EndCause::RefreshRejected).await;
+                (reason, cause)
+            }
+        };
+        self.0.telemetry.event(&Event::RefreshFailed { session, reason, cause: &cause });
+        reason
+    }
+
+    async fn note_attempt(&self, handle: &Handle, revision: u64, at: Option<Timestamp>) -> Result<(), Reason> {
+        let note = |facts: &mut Facts| {
+            if facts.tokens.revision != revision || facts.tokens.attempt == at {
+                return Edit::Leave;
+            }
+            facts.tokens.attempt = at;
+            Edit::Facts
+        };
+        self.0.keeper.update(handle, note).await.map(|_| ())
+    }
+
+    async fn drop_tokens(&self, handle: &Handle, revision: u64) {
+        let drop = |facts: &mut Facts| {
+            if facts.tokens.revision != revision {
+                return Edit::Leave;
+            }
+            facts.tokens.refreshable = false;
+            facts.tokens.attempt = None;
+            Edit::Tokens(Box::default())
+        };
+        let _ = self.0.keeper.update(handle, drop).await;
+    }
+
+    fn enter(&self, name: Name) -> Option<Turn> {
+        let entered = self.0.running.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
+        entered.then(|| Turn { parts: Arc::clone(&self.0), name })
+    }
+}
+
+/// The right to be this process's one refresh of a session; given back when dropped.
+#[derive(Debug)]
+struct Turn {
+    parts: Arc<Parts>,
+    name: Name,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.parts.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
+    }
+}
+
+/// What would make a refresh needless once the lock is held.
+#[derive(Clone, Copy, Debug)]
+enum Demand {
+    /// The tokens are not due.
+    WhenDue,
+    /// Somebody else refreshed since this revision was seen.
+    NewerThan(u64),
+}
+
+impl Demand {
+    fn is_met_by(self, state: &TokenState, now: Timestamp) -> bool {
+        match self {
+            Self::WhenDue => !state.refresh_due(now),
+            Self::NewerThan(revision) => state.revision > revision,
+        }
+    }
+}
+
+fn fresh(facts: &Facts) -> Fresh {
+    Fresh { access_expires_at: facts.tokens.access_expires_at }
+}
+
+/// How long the fleet's lock on one refresh lasts without being renewed.
+const LEASE: Duration = Duration::from_secs(6);
+/// How long somebody who asked for fresh tokens waits for another's refresh.
+const WAIT_FOR_OTHERS: Duration = Duration::from_secs(12);
+const POLL_OTHERS: Duration = Duration::from_millis(50);
