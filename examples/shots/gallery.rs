@@ -63,15 +63,6 @@ fn signing_out(provider: &Url) -> Vec<(&'static str, Page)> {
         sign_in: login(),
     };
     let named = || "Harbour Identity".to_owned();
-    let confirm = |form| Page::ConfirmSignOut {
-        account: Some("Ada Lovelace".to_owned()),
-        form,
-        stay: Link::local("/"),
-    };
-    let unnamed = SignOutForm {
-        redirect_targets: Vec::new(),
-        ..form(provider)
-    };
     vec![
         (
             "signed-out",
@@ -96,8 +87,24 @@ fn signing_out(provider: &Url) -> Vec<(&'static str, Page)> {
             ),
         ),
         (CONFIRM, confirm(form(provider))),
-        (CONFIRM_UNNAMED, confirm(unnamed)),
     ]
+}
+
+fn confirm(form: SignOutForm) -> Page {
+    Page::ConfirmSignOut {
+        account: Some("Ada Lovelace".to_owned()),
+        form,
+        stay: Link::local("/"),
+    }
+}
+
+/// The sign-out form with a policy that does not name the provider; not worth a picture.
+pub(crate) fn unnamed(provider: &Url) -> Exhibit {
+    let form = SignOutForm {
+        redirect_targets: Vec::new(),
+        ..form(provider)
+    };
+    exhibit(CONFIRM_UNNAMED, &confirm(form))
 }
 
 fn errors() -> Vec<(&'static str, Page)> {
@@ -220,6 +227,7 @@ fn form(provider: &Url) -> SignOutForm {
     }
 }
 
-/// The sign-out form whose policy names the provider, and one whose policy does not.
+/// The sign-out form whose policy names the provider.
 pub(crate) const CONFIRM: &str = "confirm-sign-out";
+/// The one whose policy does not.
 pub(crate) const CONFIRM_UNNAMED: &str = "confirm-sign-out-provider-unnamed";

@@ -25,6 +25,7 @@ async fn main() -> anyhow::Result<()> {
     let provider = Server::start(vec![forms::provider_page()], None).await?;
     let mut exhibits = gallery::exhibits(&root.join("nginx/pages"), provider.url())?;
     let picked = pick(&exhibits, &wanted)?;
+    exhibits.push(gallery::unnamed(provider.url()));
     exhibits.extend(faults::exhibits(provider.url()));
     let site = Server::start(exhibits, Some(provider.url().join("/signed-out-there")?)).await?;
 
