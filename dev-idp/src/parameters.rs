@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn strict_decoding_refuses_what_was_never_encoded() {
         let check = |input, expected: Option<&str>| {
-            assert_eq!(decoded_strictly(input).as_deref(), expected, "{input}")
+            assert_eq!(decoded_strictly(input).as_deref(), expected, "{input}");
         };
         check("abc-._*~", Some("abc-._*~"));
         check("a%3Ab%25c%2Bd", Some("a:b%c+d"));
@@ -107,7 +107,7 @@ mod tests {
                 Parameters::parse(input.as_bytes()).repeated(),
                 expected,
                 "{input}"
-            )
+            );
         };
         check("a=1&b=2", None);
         check("a=1&b=2&a=1", Some("a"));

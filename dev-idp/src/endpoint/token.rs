@@ -307,7 +307,7 @@ mod tests {
         // The pair of RFC 7636 appendix B.
         let challenge = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
         let check = |verifier: &str, expected| {
-            assert_eq!(fits(verifier, challenge), expected, "{verifier}")
+            assert_eq!(fits(verifier, challenge), expected, "{verifier}");
         };
         check("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk", true);
         check("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXK", false);
