@@ -101,9 +101,13 @@ async fn a_code_becomes_tokens_and_claims() {
     assert_eq!(token.claims["iss"], party.idp.issuer());
     assert!(token.claims["sid"].is_string());
     assert!(token.claims.get("auth_time").is_none() && token.claims.get("groups").is_none());
-    let (status, claims) = party
-        .userinfo(answer["access_token"].as_str().unwrap())
-        .await;
+    let access = answer["access_token"].as_str().unwrap();
+    let hash = digest(&SHA256, access.as_bytes());
+    assert_eq!(
+        token.claims["at_hash"],
+        URL_SAFE_NO_PAD.encode(&hash.as_ref()[..16])
+    );
+    let (status, claims) = party.userinfo(access).await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(claims["sub"], token.claims["sub"]);
     assert_eq!(claims["groups"], json!(["staff", "admins"]));
