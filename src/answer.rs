@@ -130,12 +130,20 @@ impl Answer {
         }
     }
 
+    /// Writes verify's answer out: no body, and none of the headers that only browsers need.
+    pub fn for_nginx(self) -> Response<Full<Bytes>> {
+        let status = self.status();
+        match self.body {
+            Body::Allowed(identity) => bare(status, identity),
+            _ => bare(status, self.reason.map(reason_header).unwrap_or_default()),
+        }
+    }
+
     /// Writes the answer out.
     pub fn into_response(self, frame: &Frame<'_>) -> Response<Full<Bytes>> {
         let status = self.status();
         let mut response = match self.body {
-            Body::Allowed(identity) => return bare(status, identity),
-            Body::Refused(reason) => return bare(status, reason_header(reason)),
+            Body::Allowed(_) | Body::Refused(_) => return self.for_nginx(),
             Body::Plain(_, kind, text) => return plain(status, kind, text),
             Body::Redirect(to) => redirect(&to),
             Body::Page(page) => html(&page, frame),

@@ -11,7 +11,7 @@ use crate::{
     answer::{Answer, RETRY_AFTER_SECONDS},
     inbound::{Caller, Facts},
     origin::Site,
-    pages::{Link, OtherAccount, Page, Reload},
+    pages::{Link, Next, OtherAccount, Page, Reload},
     reason::{Kind, Reason},
     route::Prefix,
 };
@@ -52,9 +52,28 @@ pub fn deny(asked: &Asked<'_>, reason: Reason, account: Option<String>, other_ac
         Kind::BadRequest | Kind::NotFound | Kind::Internal => Answer::page(Page::Error {
             reason,
             provider_error: None,
-            next: crate::pages::Next::Home(Link::local("/")),
+            next: Next::Home(Link::local("/")),
         }),
     }
+}
+
+/// The answer to a request for one of our own pages that is refused.
+pub fn refuse(caller: Caller, reason: Reason, sign_in: &Link) -> Answer {
+    if caller == Caller::Script {
+        return Answer::json_error(reason);
+    }
+    let next = || Next::SignIn(sign_in.clone());
+    Answer::page(match reason.kind() {
+        Kind::NotFound => Page::NotFound { home: Link::local("/") },
+        Kind::Forbidden => Page::Forbidden { reason, account: None, other_account: OtherAccount::Pointless },
+        Kind::SignIn | Kind::BadRequest | Kind::Internal => Page::Error { reason, provider_error: None, next: next() },
+        Kind::Unavailable | Kind::ProviderDown => Page::TryAgain {
+            reason,
+            retry_after_seconds: RETRY_AFTER_SECONDS,
+            reload: Reload::ByHand,
+            again: sign_in.clone(),
+        },
+    })
 }
 
 fn try_again(asked: &Asked<'_>, reason: Reason) -> Page {

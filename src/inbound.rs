@@ -139,6 +139,11 @@ impl Inbound {
         self.fact("x-portcullis-request-id").ok().and_then(RequestId::parse).filter(|_| self.trusted)
     }
 
+    /// The request id that nginx gave, for log lines; empty without one.
+    pub fn request_id_text(&self) -> &str {
+        self.fact("x-portcullis-request-id").ok().filter(|text| self.trusted && is_request_id(text)).unwrap_or_default()
+    }
+
     /// The reason that verify gave for the refusal which nginx now asks an answer for.
     pub fn refusal(&self) -> Option<Reason> {
         self.fact("x-portcullis-reason").ok().and_then(Reason::from_code)
@@ -295,9 +300,7 @@ pub struct RequestId(String);
 impl RequestId {
     /// Takes letters, digits and hyphens, at most [`REQUEST_ID_BYTES`] of them.
     pub fn parse(text: &str) -> Option<Self> {
-        let fits = (1..=REQUEST_ID_BYTES).contains(&text.len());
-        let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-        (fits && plain).then(|| Self(text.to_owned()))
+        is_request_id(text).then(|| Self(text.to_owned()))
     }
 
     /// Makes one of 16 random bytes, as nginx does.
@@ -322,9 +325,9 @@ impl fmt::Display for RequestId {
 pub struct Parameters<'a>(&'a str);
 
 impl<'a> Parameters<'a> {
-    /// Reads a form body.
-    pub const fn of_form(body: &'a str) -> Self {
-        Self(body)
+    /// Reads a query or a form body.
+    pub const fn of_form(text: &'a str) -> Self {
+        Self(text)
     }
 
     /// The one value of a parameter, if it is there.
@@ -347,17 +350,17 @@ impl<'a> Parameters<'a> {
     pub fn pairs(&self) -> url::form_urlencoded::Parse<'a> {
         url::form_urlencoded::parse(self.0.as_bytes())
     }
-
-    /// The query as it was sent.
-    pub const fn raw(&self) -> &'a str {
-        self.0
-    }
 }
 
 /// Most cookies of one name that are looked at.
 pub const COOKIES_LOOKED_AT: usize = 8;
 /// The longest request id that is taken over.
 pub const REQUEST_ID_BYTES: usize = 64;
+
+fn is_request_id(text: &str) -> bool {
+    let fits = (1..=REQUEST_ID_BYTES).contains(&text.len());
+    fits && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
 
 fn is_twin(name: &HeaderName) -> bool {
     let name = name.as_str();

@@ -48,6 +48,28 @@ pub enum Endpoint {
     Metrics,
 }
 
+impl Endpoint {
+    /// The label in logs and metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Verify => "verify",
+            Self::Challenge => "challenge",
+            Self::Deny => "deny",
+            Self::Login => "login",
+            Self::Callback => "callback",
+            Self::Logout | Self::LogoutSubmitted => "logout",
+            Self::SignedOut => "signed-out",
+            Self::Refresh => "refresh",
+            Self::Check | Self::CheckActive => "check",
+            Self::Userinfo => "userinfo",
+            Self::Health => "health",
+            Self::Livez => "livez",
+            Self::Readyz => "readyz",
+            Self::Metrics => "metrics",
+        }
+    }
+}
+
 /// Who may reach an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {

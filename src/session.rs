@@ -24,6 +24,7 @@ pub mod ending;
 pub mod index;
 pub mod keeper;
 pub mod refresher;
+pub mod turns;
 
 /// How long sessions live and what they are bound to.
 #[derive(Clone, Debug)]
@@ -89,6 +90,14 @@ pub struct User {
     pub groups: Vec<String>,
     /// All claims, as a JSON object; read only by rules and headers that ask for one.
     pub claims: String,
+}
+
+impl User {
+    /// How the user is named to themselves: e-mail address, else user name, else full name, else id.
+    pub fn shown_name(&self) -> String {
+        let names = [&self.email, &self.preferred_username, &self.name];
+        names.into_iter().find(|name| !name.is_empty()).unwrap_or(&self.id).clone()
+    }
 }
 
 /// How somebody proved who they are.

@@ -3,7 +3,7 @@
 //! No event can carry a secret: sessions are named by eight characters of their hash, causes are made by code that
 //! knows what may be told. Allowed verifies are logged at debug level; refusals and changes at info and above.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tracing::{debug, error, info, warn};
 
@@ -68,8 +68,6 @@ pub enum Event<'a> {
         rule: usize,
         /// The user.
         user: &'a str,
-        /// The session.
-        session: Name,
         /// How long it took.
         took: Duration,
     },
@@ -82,7 +80,7 @@ pub enum Event<'a> {
         /// Why.
         reason: Reason,
         /// The client's address, if it is known.
-        client: Option<std::net::IpAddr>,
+        client: Option<IpAddr>,
         /// The host asked for.
         host: &'a str,
         /// How long it took.
@@ -108,7 +106,7 @@ pub enum Event<'a> {
         /// The user.
         user: &'a str,
         /// The client's address.
-        client: std::net::IpAddr,
+        client: IpAddr,
         /// From the start of the sign-in.
         since_start: Duration,
         /// The callback alone.
@@ -123,7 +121,7 @@ pub enum Event<'a> {
         /// What the log may say about the cause.
         cause: &'a str,
         /// The client's address.
-        client: std::net::IpAddr,
+        client: IpAddr,
         /// The callback alone; nothing when it failed before.
         callback: Option<Duration>,
     },
@@ -155,7 +153,7 @@ pub enum Event<'a> {
         /// Whether the request was refused for it.
         refused: bool,
         /// The address that showed it.
-        client: Option<std::net::IpAddr>,
+        client: IpAddr,
     },
     /// Tokens were refreshed.
     Refreshed {
@@ -229,10 +227,10 @@ impl Telemetry {
     pub fn event(&self, event: &Event<'_>) {
         self.metrics.count(event);
         match event {
-            Event::Allowed { request_id, policy, rule, user, session, took } => {
-                debug!(request_id, policy, rule, user, ?session, micros = micros(*took), "allowed");
+            Event::Allowed { request_id, policy, rule, user, took } => {
+                debug!(request_id, policy, rule, user, micros = micros(*took), "allowed");
                 if self.audit_allowed {
-                    info!(target: AUDIT, event = "allowed", request_id, policy, rule, user, ?session);
+                    info!(target: AUDIT, event = "allowed", request_id, policy, rule, user);
                 }
             }
             Event::Refused { request_id, policy, reason, client, host, took } => {
@@ -266,9 +264,9 @@ impl Telemetry {
                 info!(target: AUDIT, event = "session_unreadable", ?session);
             }
             Event::BindingViolated { reason, refused, client } => {
-                let (reason, client) = (reason.code(), client.map(tracing::field::display));
-                warn!(reason, refused, client, "a session was shown by another client");
-                info!(target: AUDIT, event = "binding_violated", reason, refused, client);
+                let reason = reason.code();
+                warn!(reason, refused, %client, "a session was shown by another client");
+                info!(target: AUDIT, event = "binding_violated", reason, refused, %client);
             }
             Event::Refreshed { session } => info!(?session, "tokens refreshed"),
             Event::RefreshFailed { session, reason, cause } => {

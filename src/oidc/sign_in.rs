@@ -191,7 +191,9 @@ impl SignIn {
         };
         let entry = Entry::of(&facts, asked.facts.client, asked.inbound.user_agent());
         let cookie = self.keeper.create(asked.site, &facts, &tokens, &entry).await?;
-        self.keeper.end_all_shown(asked.inbound, asked.site, EndCause::Replaced).await;
+        for older in self.keeper.shown(asked.inbound, asked.site) {
+            self.keeper.end_shown(&older, EndCause::Replaced).await;
+        }
         Ok(cookie)
     }
 

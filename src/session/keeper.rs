@@ -3,23 +3,25 @@
 //! Waits for the store and asks the pure parts; holds no rule of its own. Updates are compare-and-set loops over the
 //! newest record, so an idle write, a refresh and a logout may meet in any order and none undoes another.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use cookie::Cookie;
 use zeroize::Zeroizing;
 
 use crate::{
     clock::{Clock, Timestamp},
+    drain::Drain,
     inbound::Inbound,
     origin::Site,
     random,
     reason::Reason,
     seal::KeyRing,
     session::{
-        Authenticated, Facts, Lifetimes, Presented, Tokens,
+        Authenticated, Client, Facts, Lifetimes, Presented, Tokens,
         cookie::{self as session_cookie, Handle},
         ending::{Endings, Outcome},
         index::Entry,
+        turns::Turns,
     },
     store::{Change, NewSession, Store, StoreError, Swap, Version},
     telemetry::{EndCause, Event, Telemetry},
@@ -35,6 +37,7 @@ pub struct Keeper {
     clock: Clock,
     telemetry: Telemetry,
     endings: Endings,
+    touching: Turns,
 }
 
 /// What the settings say about sessions.
@@ -55,8 +58,6 @@ pub struct Found {
     pub session: Authenticated,
     /// Its name and key.
     pub handle: Handle,
-    /// The version that was read.
-    pub version: Version,
 }
 
 impl Keeper {
@@ -64,6 +65,7 @@ impl Keeper {
     pub fn new(config: Config, store: Arc<Store>, clock: Clock, telemetry: Telemetry) -> Self {
         Self {
             endings: Endings::default(),
+            touching: Turns::default(),
             store,
             ring: config.keys,
             cookie: config.cookie,
@@ -111,9 +113,14 @@ impl Keeper {
         if self.endings.knows(handle.name()) {
             return Err(Reason::SessionEnded);
         }
-        let (version, facts) = self.read(&handle).await?;
-        let session = facts.authenticate(presented, &self.lifetimes, self.clock.now())?;
-        Ok(Found { session, handle, version })
+        let (_, facts) = self.read(&handle).await?;
+        let session = facts
+            .authenticate(presented, &self.lifetimes, self.clock.now())
+            .inspect_err(|reason| self.note_binding(*reason, true, presented))?;
+        if let Some(reason) = session.drift() {
+            self.note_binding(reason, false, presented);
+        }
+        Ok(Found { session, handle })
     }
 
     async fn read(&self, handle: &Handle) -> Result<(Version, Facts), Reason> {
@@ -229,7 +236,7 @@ impl Keeper {
     ///
     /// # Errors
     /// As [`Keeper::update`].
-    pub async fn touch(&self, handle: &Handle) -> Result<(), Reason> {
+    pub async fn touch(&self, handle: &Handle) -> Result<Facts, Reason> {
         let now = self.clock.now();
         let later = |facts: &mut Facts| {
             if facts.last_seen >= now {
@@ -238,7 +245,18 @@ impl Keeper {
             facts.last_seen = now;
             Edit::Facts
         };
-        self.update(handle, later).await.map(|_| ())
+        self.update(handle, later).await
+    }
+
+    /// Writes down beside the answer that a session was used.
+    pub fn touch_aside(self: &Arc<Self>, handle: Handle, drain: &Drain) {
+        if let Some(turn) = self.touching.take(*handle.name()) {
+            let this = Arc::clone(self);
+            drain.spawn(async move {
+                let _ = this.touch(&handle).await;
+                drop(turn);
+            });
+        }
     }
 
     /// Whether the stored time of last use is old enough to be written again.
@@ -253,12 +271,10 @@ impl Keeper {
         outcome
     }
 
-    /// Ends whatever sessions a browser shows, as a new sign-in replaces them.
-    pub async fn end_all_shown(&self, inbound: &Inbound, site: &Site, cause: EndCause) {
-        for handle in self.shown(inbound, site) {
-            let expires_at = self.clock.now().plus(self.lifetimes.absolute);
-            self.end(&handle, expires_at, cause).await;
-        }
+    /// Ends a session that a browser shows, without reading when it would have ended by itself.
+    pub async fn end_shown(&self, handle: &Handle, cause: EndCause) -> Outcome {
+        let latest = self.clock.now().plus(self.lifetimes.absolute);
+        self.end(handle, latest, cause).await
     }
 
     /// The handles of all cookies of our name that we made, within a bound.
@@ -275,9 +291,20 @@ impl Keeper {
         self.cookie.clear(site)
     }
 
-    /// Makes endings good that the store has missed; to be called now and then.
-    pub async fn settle_endings(&self) {
-        self.endings.settle(&self.store, self.clock.now()).await;
+    /// Makes endings good that the store has missed, for as long as it is polled.
+    pub async fn keep_settling(&self) {
+        loop {
+            self.endings.settle(&self.store, self.clock.now()).await;
+            tokio::time::sleep(SETTLE_EVERY).await;
+        }
+    }
+
+    fn note_binding(&self, reason: Reason, refused: bool, presented: &Presented<'_>) {
+        if let (Reason::BindingAddress | Reason::BindingUserAgent, Client::Browser { address, .. }) =
+            (reason, presented.client)
+        {
+            self.telemetry.event(&Event::BindingViolated { reason, refused, client: address });
+        }
     }
 
     fn unavailable(&self, operation: &'static str, error: &StoreError) -> Reason {
@@ -310,5 +337,7 @@ fn is_further(so_far: Reason, new: Reason) -> bool {
     rank(new) > rank(so_far)
 }
 
+/// How often endings that the store has missed are offered to it.
+const SETTLE_EVERY: Duration = Duration::from_secs(1);
 /// How often an update is tried against others that change the same session.
 const UPDATE_ATTEMPTS: usize = 8;

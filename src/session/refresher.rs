@@ -4,11 +4,7 @@
 //! down; new tokens are written by compare-and-set on a session that still lives. So a lost answer is known to have
 //! been lost, and a slow or absent provider signs nobody out.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     clock::{Clock, Timestamp},
@@ -23,8 +19,9 @@ use crate::{
         Facts, TokenState, Tokens,
         cookie::Handle,
         keeper::{Edit, Keeper},
+        turns::Turns,
     },
-    store::{Name, Token},
+    store::Token,
     telemetry::{EndCause, Event, Telemetry},
 };
 
@@ -40,7 +37,7 @@ struct Parts {
     clock: Clock,
     telemetry: Telemetry,
     drain: Drain,
-    running: Mutex<HashSet<Name>>,
+    turns: Turns,
 }
 
 /// How a refresh that somebody waits for ended.
@@ -60,13 +57,13 @@ impl Refresher {
         telemetry: Telemetry,
         drain: Drain,
     ) -> Self {
-        let running = Mutex::default();
-        Self(Arc::new(Parts { keeper, provider, profile, clock, telemetry, drain, running }))
+        let turns = Turns::default();
+        Self(Arc::new(Parts { keeper, provider, profile, clock, telemetry, drain, turns }))
     }
 
     /// Refreshes in the background if nobody in this process does so already.
     pub fn begin(&self, handle: Handle) {
-        let Some(turn) = self.enter(*handle.name()) else {
+        let Some(turn) = self.0.turns.take(*handle.name()) else {
             return;
         };
         let this = self.clone();
@@ -89,7 +86,7 @@ impl Refresher {
     async fn until_fresh(&self, handle: &Handle, seen: TokenState) -> Result<Fresh, Reason> {
         let deadline = tokio::time::Instant::now() + WAIT_FOR_OTHERS;
         loop {
-            if let Some(_turn) = self.enter(*handle.name()) {
+            if let Some(_turn) = self.0.turns.take(*handle.name()) {
                 match self.alone(handle, Demand::NewerThan(seen.revision)).await {
                     Err(Reason::RefreshBusy) => {}
                     settled => return settled,
@@ -227,24 +224,6 @@ impl Refresher {
             Edit::Tokens(Box::default())
         };
         let _ = self.0.keeper.update(handle, drop).await;
-    }
-
-    fn enter(&self, name: Name) -> Option<Turn> {
-        let entered = self.0.running.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
-        entered.then(|| Turn { parts: Arc::clone(&self.0), name })
-    }
-}
-
-/// The right to be this process's one refresh of a session; given back when dropped.
-#[derive(Debug)]
-struct Turn {
-    parts: Arc<Parts>,
-    name: Name,
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.parts.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
     }
 }
 

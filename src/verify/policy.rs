@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::{clock::Timestamp, reason::Reason, rules::Conditions, session::Authenticated};
+use crate::{clock::Timestamp, inbound::Parameters, reason::Reason, rules::Conditions, session::Authenticated};
 
 /// All policies of the settings, by name.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +46,21 @@ impl PolicyName {
 impl std::borrow::Borrow<str> for PolicyName {
     fn borrow(&self) -> &str {
         &self.0
+    }
+}
+
+/// The policy that a verify request asks for: exactly one parameter, `policy=NAME`.
+///
+/// # Errors
+/// [`Reason::PolicyMissing`] without parameters, [`Reason::PolicyMalformed`] for anything else.
+pub fn asked_for(query: &Parameters<'_>) -> Result<String, Reason> {
+    let mut pairs = query.pairs();
+    match (pairs.next(), pairs.next()) {
+        (None, _) => Err(Reason::PolicyMissing),
+        (Some((key, name)), None) if key == "policy" => {
+            PolicyName::parse(&name).map(|name| name.0).ok_or(Reason::PolicyMalformed)
+        }
+        _ => Err(Reason::PolicyMalformed),
     }
 }
 
@@ -160,6 +175,23 @@ pub(crate) mod tests {
         let permits = |after| policy.permit(authenticated(), start.plus(Duration::from_secs(after))).is_ok();
         assert!(permits(60));
         assert!(!permits(61));
+    }
+
+    #[test]
+    fn a_malformed_question_names_no_policy() {
+        let check = |query: &str, expected: Result<&str, Reason>| {
+            let asked = asked_for(&Parameters::of_form(query));
+            assert_eq!(asked.as_deref().map_err(|reason| *reason), expected, "{query}");
+        };
+        check("policy=staff", Ok("staff"));
+        check("policy=st%61ff", Ok("staff"));
+        check("", Err(Reason::PolicyMissing));
+        for query in [
+            "policy=", "policy", "polcy=staff", "Policy=staff", "policy=staff&policy=staff", "policy=staff&x=1",
+            "x=1&policy=staff", "policy=st%ff", "policy=st%zz", "policy=st%", "policy=a/b", "policy=staff%00", "=staff",
+        ] {
+            check(query, Err(Reason::PolicyMalformed));
+        }
     }
 
     #[test]
