@@ -77,12 +77,25 @@ impl Gateway {
     ///
     /// # Errors
     /// [`StartError`] when a client cannot be set up from the settings, before anything is asked of the network.
-    pub fn new(config: Config, clock: &Clock, telemetry: Telemetry, drain: Drain) -> Result<Self, StartError> {
-        let store = Arc::new(Store::new(config.store, clock, telemetry.clone()).map_err(StartError::Store)?);
+    pub fn new(
+        config: Config,
+        clock: &Clock,
+        telemetry: Telemetry,
+        drain: Drain,
+    ) -> Result<Self, StartError> {
+        let store = Arc::new(
+            Store::open(config.store, clock, observer(&telemetry)).map_err(StartError::Store)?,
+        );
         let outbound = Outbound::new(&config.outbound).map_err(StartError::Outbound)?;
-        let provider = Provider::new(config.provider, outbound, clock.clone()).map_err(StartError::Provider)?;
+        let provider = Provider::new(config.provider, outbound, clock.clone())
+            .map_err(StartError::Provider)?;
         let provider = Arc::new(provider);
-        let keeper = Arc::new(Keeper::new(config.session, Arc::clone(&store), clock.clone(), telemetry.clone()));
+        let keeper = Arc::new(Keeper::new(
+            config.session,
+            Arc::clone(&store),
+            clock.clone(),
+            telemetry.clone(),
+        ));
         let refresher = Refresher::new(
             Arc::clone(&keeper),
             Arc::clone(&provider),
@@ -93,8 +106,20 @@ impl Gateway {
         );
         let prefix = config.sign_in.prefix.clone();
         Ok(Self {
-            sign_in: SignIn::new(Arc::clone(&keeper), Arc::clone(&provider), config.sign_in, clock.clone(), telemetry.clone()),
-            sign_out: SignOut::new(Arc::clone(&keeper), Arc::clone(&provider), prefix.clone(), telemetry.clone(), drain.clone()),
+            sign_in: SignIn::new(
+                Arc::clone(&keeper),
+                Arc::clone(&provider),
+                config.sign_in,
+                clock.clone(),
+                telemetry.clone(),
+            ),
+            sign_out: SignOut::new(
+                Arc::clone(&keeper),
+                Arc::clone(&provider),
+                prefix.clone(),
+                telemetry.clone(),
+                drain.clone(),
+            ),
             account: Account::new(Arc::clone(&keeper), refresher.clone(), clock.clone()),
             site: config.site,
             prefix,
@@ -115,9 +140,11 @@ impl Gateway {
     /// Begins what runs beside the requests: discovery, and making endings good.
     pub fn begin(&self) {
         let provider = Arc::clone(&self.provider);
-        self.drain.spawn_until_stop(async move { provider.keep_discovering().await });
+        self.drain
+            .spawn_until_stop(async move { provider.keep_discovering().await });
         let keeper = Arc::clone(&self.keeper);
-        self.drain.spawn_until_stop(async move { keeper.keep_settling().await });
+        self.drain
+            .spawn_until_stop(async move { keeper.keep_settling().await });
     }
 
     /// Where events go.
@@ -135,16 +162,29 @@ impl Gateway {
         let began = Instant::now();
         let trusted = origin.trust.believes(origin.peer);
         let inbound = Inbound::new(origin.listener, trusted, request.into_parts().0);
-        let route = Route::of(origin.listener, &self.prefix, inbound.method(), inbound.path());
+        let route = Route::of(
+            origin.listener,
+            &self.prefix,
+            inbound.method(),
+            inbound.path(),
+        );
         let route = readable.and(route);
-        if let Ok(route @ Route { endpoint: Endpoint::Verify, .. }) = route {
+        if let Ok(
+            route @ Route {
+                endpoint: Endpoint::Verify,
+                ..
+            },
+        ) = route
+        {
             return self.verify(&inbound, route, began).await.for_nginx();
         }
         let Ok(drawn) = random::bytes::<32>() else {
             return Answer::refused(Reason::Internal).for_nginx();
         };
         let (nonce, id) = halves(drawn);
-        let request_id = inbound.request_id().unwrap_or_else(|| RequestId::from_random(id));
+        let request_id = inbound
+            .request_id()
+            .unwrap_or_else(|| RequestId::from_random(id));
         let answer = match self.answered(&inbound, route).await {
             Ok(answer) => answer,
             Err(reason) => self.refusal(&inbound, reason),
@@ -165,7 +205,11 @@ impl Gateway {
         })
     }
 
-    async fn answered(&self, inbound: &Inbound, route: Result<Route, Reason>) -> Result<Answer, Reason> {
+    async fn answered(
+        &self,
+        inbound: &Inbound,
+        route: Result<Route, Reason>,
+    ) -> Result<Answer, Reason> {
         let route = route?;
         if route.reach == Reach::Anyone {
             return self.for_anyone(route.endpoint).await;
@@ -190,7 +234,11 @@ impl Gateway {
                 if let Ok(count) = self.store.count().await {
                     self.telemetry.metrics().set_active_sessions(count);
                 }
-                self.telemetry.metrics().text().map(Answer::metrics).map_err(|_| Reason::Internal)
+                self.telemetry
+                    .metrics()
+                    .text()
+                    .map(Answer::metrics)
+                    .map_err(|_| Reason::Internal)
             }
             _ => Err(Reason::NotFound),
         }
@@ -200,24 +248,46 @@ impl Gateway {
         if !inbound.is_trusted() {
             return Err(Reason::UntrustedPeer);
         }
-        self.for_session(inbound, Client::Application, route.endpoint).await
+        self.for_session(inbound, Client::Application, route.endpoint)
+            .await
     }
 
-    async fn for_visitor(&self, inbound: &Inbound, facts: &Facts<'_>, endpoint: Endpoint) -> Result<Answer, Reason> {
-        let asked = Asked { inbound, facts, site: &self.site };
+    async fn for_visitor(
+        &self,
+        inbound: &Inbound,
+        facts: &Facts<'_>,
+        endpoint: Endpoint,
+    ) -> Result<Answer, Reason> {
+        let asked = Asked {
+            inbound,
+            facts,
+            site: &self.site,
+        };
         Ok(match endpoint {
-            Endpoint::Challenge => challenge::challenge(&self.challenged(inbound, facts), inbound.refusal().unwrap_or(Reason::NoSession)),
+            Endpoint::Challenge => challenge::challenge(
+                &self.challenged(inbound, facts),
+                inbound.refusal().unwrap_or(Reason::NoSession),
+            ),
             Endpoint::Deny => self.deny(inbound, facts).await,
             Endpoint::Login => self.sign_in.begin(asked).await,
             Endpoint::Callback => self.sign_in.complete(asked).await,
             Endpoint::Logout => self.sign_out.asked(asked).await,
             Endpoint::LogoutSubmitted => self.sign_out.submitted(asked).await,
             Endpoint::SignedOut => self.sign_out.done(asked),
-            _ => return self.for_session(inbound, browser(inbound, facts), endpoint).await,
+            _ => {
+                return self
+                    .for_session(inbound, browser(inbound, facts), endpoint)
+                    .await;
+            }
         })
     }
 
-    async fn for_session(&self, inbound: &Inbound, client: Client<'_>, endpoint: Endpoint) -> Result<Answer, Reason> {
+    async fn for_session(
+        &self,
+        inbound: &Inbound,
+        client: Client<'_>,
+        endpoint: Endpoint,
+    ) -> Result<Answer, Reason> {
         let found = self.find(inbound, client).await?;
         match endpoint {
             Endpoint::Check => Ok(self.account.check(&found)),
@@ -236,19 +306,42 @@ impl Gateway {
         }
         let found = self.find(inbound, browser(inbound, facts)).await.ok();
         let account = found.map(|found| found.session.facts().user.shown_name());
-        challenge::deny(&asked, reason, account, OtherAccount::SignOut(self.sign_out.form(&self.site)))
+        challenge::deny(
+            &asked,
+            reason,
+            account,
+            OtherAccount::SignOut(self.sign_out.form(&self.site)),
+        )
     }
 
     async fn find(&self, inbound: &Inbound, client: Client<'_>) -> Result<Found, Reason> {
-        self.keeper.find(inbound, &self.site, &Presented { site: self.site.name(), client }).await
+        self.keeper
+            .find(
+                inbound,
+                &self.site,
+                &Presented {
+                    site: self.site.name(),
+                    client,
+                },
+            )
+            .await
     }
 
     fn challenged<'a>(&'a self, inbound: &Inbound, facts: &'a Facts<'a>) -> Challenged<'a> {
-        Challenged { facts, caller: inbound.caller(), site: &self.site, prefix: &self.prefix }
+        Challenged {
+            facts,
+            caller: inbound.caller(),
+            site: &self.site,
+            prefix: &self.prefix,
+        }
     }
 
     fn refusal(&self, inbound: &Inbound, reason: Reason) -> Answer {
-        challenge::refuse(inbound.caller(), reason, &Link::local(&self.prefix.path("/login")))
+        challenge::refuse(
+            inbound.caller(),
+            reason,
+            &Link::local(&self.prefix.path("/login")),
+        )
     }
 
     /// May this request pass? Asking changes nothing; what has to be written is written beside the answer.
@@ -265,13 +358,22 @@ impl Gateway {
                 let (policy, rule) = allow.rule();
                 let user = &allow.session().facts().user.id;
                 let took = began.elapsed();
-                self.telemetry.event(&Event::Allowed { request_id, policy, rule, user, took });
+                self.telemetry.event(&Event::Allowed {
+                    request_id,
+                    policy,
+                    rule,
+                    user,
+                    took,
+                });
                 Answer::allowed(&allow, identity)
             }
             Err(reason) => {
                 self.telemetry.event(&Event::Refused {
                     request_id,
-                    policy: policy.as_deref().ok().filter(|name| self.policies.named(name).is_ok()),
+                    policy: policy
+                        .as_deref()
+                        .ok()
+                        .filter(|name| self.policies.named(name).is_ok()),
                     reason,
                     client: facts.as_ref().ok().map(|facts| facts.client),
                     host: facts.as_ref().map_or("", |facts| facts.host),
@@ -292,9 +394,10 @@ impl Gateway {
         route.admit(facts, &self.site, inbound.provenance())?;
         let policy = policy.map_err(|reason| *reason)?;
         let Found { session, handle } = self.find(inbound, browser(inbound, facts)).await?;
-        let access_token = match self.identity.access_token {
-            true => Some(self.keeper.read_whole(&handle).await?.2.access),
-            false => None,
+        let access_token = if self.identity.access_token {
+            Some(self.keeper.read_whole(&handle).await?.2.access)
+        } else {
+            None
         };
         let allow = verify::decide(session, &self.policies, policy, self.clock.now())?;
         let identity = identity::headers(&self.identity, &allow, access_token.as_ref());
@@ -315,7 +418,10 @@ impl Gateway {
 
 impl fmt::Debug for Gateway {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Gateway").field("site", &self.site.name()).finish_non_exhaustive()
+        formatter
+            .debug_struct("Gateway")
+            .field("site", &self.site.name())
+            .finish_non_exhaustive()
     }
 }
 
@@ -324,7 +430,7 @@ impl fmt::Debug for Gateway {
 pub enum StartError {
     /// The store's client.
     #[error("store: {0}")]
-    Store(#[source] crate::store::SetUpError),
+    Store(#[source] crate::store::redis::SetupError),
     /// The HTTP client.
     #[error("outbound: {0}")]
     Outbound(#[source] crate::outbound::OutboundError),
@@ -333,8 +439,16 @@ pub enum StartError {
     Provider(#[source] crate::oidc::provider::SetUpError),
 }
 
+fn observer(telemetry: &Telemetry) -> crate::store::Observer {
+    let telemetry = telemetry.clone();
+    Box::new(move |operation, ok, took| telemetry.metrics().store_operation(operation, ok, took))
+}
+
 fn browser<'a>(inbound: &'a Inbound, facts: &Facts<'_>) -> Client<'a> {
-    Client::Browser { address: facts.client, user_agent: inbound.user_agent() }
+    Client::Browser {
+        address: facts.client,
+        user_agent: inbound.user_agent(),
+    }
 }
 
 fn halves(drawn: [u8; 32]) -> ([u8; 16], [u8; 16]) {

@@ -58,7 +58,15 @@ impl Refresher {
         drain: Drain,
     ) -> Self {
         let turns = Turns::default();
-        Self(Arc::new(Parts { keeper, provider, profile, clock, telemetry, drain, turns }))
+        Self(Arc::new(Parts {
+            keeper,
+            provider,
+            profile,
+            clock,
+            telemetry,
+            drain,
+            turns,
+        }))
     }
 
     /// Refreshes in the background if nobody in this process does so already.
@@ -79,7 +87,10 @@ impl Refresher {
     /// The reason why there are no fresh tokens.
     pub async fn refresh(&self, handle: Handle, seen: TokenState) -> Result<Fresh, Reason> {
         let this = self.clone();
-        let task = self.0.drain.spawn(async move { this.until_fresh(&handle, seen).await });
+        let task = self
+            .0
+            .drain
+            .spawn(async move { this.until_fresh(&handle, seen).await });
         task.await.unwrap_or(Err(Reason::Internal))
     }
 
@@ -106,7 +117,11 @@ impl Refresher {
         let lock = *handle.name();
         let store = parts.keeper.store();
         let unavailable = |_| Reason::StoreUnavailable;
-        if !store.lock(&lock, &owner, LEASE).await.map_err(unavailable)? {
+        if !store
+            .lock(&lock, &owner, LEASE)
+            .await
+            .map_err(unavailable)?
+        {
             return Err(Reason::RefreshBusy);
         }
         let keep_lock = async {
@@ -133,15 +148,27 @@ impl Refresher {
         };
         let retry = facts.tokens.attempt.is_some();
         let revision = facts.tokens.revision;
-        self.note_attempt(handle, revision, Some(self.0.clock.now())).await?;
-        let identified = Identified { issuer: facts.issuer, subject: facts.subject };
+        self.note_attempt(handle, revision, Some(self.0.clock.now()))
+            .await?;
+        let identified = Identified {
+            issuer: facts.issuer,
+            subject: facts.subject,
+        };
         match self.0.provider.refresh(&refresh_token, &identified).await {
             Ok(refreshed) => self.keep(handle, revision, tokens, refreshed).await,
-            Err(failure) => Err(self.give_up(handle, revision, facts.expires_at, retry, failure).await),
+            Err(failure) => Err(self
+                .give_up(handle, revision, facts.expires_at, retry, failure)
+                .await),
         }
     }
 
-    async fn keep(&self, handle: &Handle, revision: u64, old: Tokens, refreshed: Refreshed) -> Result<Fresh, Reason> {
+    async fn keep(
+        &self,
+        handle: &Handle,
+        revision: u64,
+        old: Tokens,
+        refreshed: Refreshed,
+    ) -> Result<Fresh, Reason> {
         let now = self.0.clock.now();
         let tokens = Tokens {
             access: refreshed.access.clone(),
@@ -162,7 +189,9 @@ impl Refresher {
             Edit::Tokens(Box::new(tokens.clone()))
         };
         let facts = self.0.keeper.update(handle, apply).await?;
-        self.0.telemetry.event(&Event::Refreshed { session: *handle.name() });
+        self.0.telemetry.event(&Event::Refreshed {
+            session: *handle.name(),
+        });
         Ok(fresh(&facts))
     }
 
@@ -178,10 +207,16 @@ impl Refresher {
         let (reason, cause) = match failure {
             RefreshFailure::InvalidGrant if retry => {
                 self.drop_tokens(handle, revision).await;
-                (Reason::RefreshLost, "invalid_grant for a token whose earlier answer was lost".to_owned())
+                (
+                    Reason::RefreshLost,
+                    "invalid_grant for a token whose earlier answer was lost".to_owned(),
+                )
             }
             RefreshFailure::InvalidGrant => {
-                self.0.keeper.end(handle, expires_at, EndCause::RefreshRejected).await;
+                self.0
+                    .keeper
+                    .end(handle, expires_at, EndCause::RefreshRejected)
+                    .await;
                 (Reason::RefreshRejected, "invalid_grant".to_owned())
             }
             RefreshFailure::NotSent(cause) => {
@@ -193,17 +228,31 @@ impl Refresher {
                 let _ = self.note_attempt(handle, revision, None).await;
                 (Reason::ProviderUnreachable, cause)
             }
-            RefreshFailure::BadAnswer(Reason::TokenResponseInvalid, cause) => (Reason::TokenResponseInvalid, cause),
+            RefreshFailure::BadAnswer(Reason::TokenResponseInvalid, cause) => {
+                (Reason::TokenResponseInvalid, cause)
+            }
             RefreshFailure::BadAnswer(reason, cause) => {
-                self.0.keeper.end(handle, expires_at, EndCause::RefreshRejected).await;
+                self.0
+                    .keeper
+                    .end(handle, expires_at, EndCause::RefreshRejected)
+                    .await;
                 (reason, cause)
             }
         };
-        self.0.telemetry.event(&Event::RefreshFailed { session, reason, cause: &cause });
+        self.0.telemetry.event(&Event::RefreshFailed {
+            session,
+            reason,
+            cause: &cause,
+        });
         reason
     }
 
-    async fn note_attempt(&self, handle: &Handle, revision: u64, at: Option<Timestamp>) -> Result<(), Reason> {
+    async fn note_attempt(
+        &self,
+        handle: &Handle,
+        revision: u64,
+        at: Option<Timestamp>,
+    ) -> Result<(), Reason> {
         let note = |facts: &mut Facts| {
             if facts.tokens.revision != revision || facts.tokens.attempt == at {
                 return Edit::Leave;
@@ -246,7 +295,9 @@ impl Demand {
 }
 
 fn fresh(facts: &Facts) -> Fresh {
-    Fresh { access_expires_at: facts.tokens.access_expires_at }
+    Fresh {
+        access_expires_at: facts.tokens.access_expires_at,
+    }
 }
 
 /// How long the fleet's lock on one refresh lasts without being renewed.
