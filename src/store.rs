@@ -33,10 +33,12 @@ macro_rules! each {
 }
 
 impl Store {
-    /// Writes a new session and its index entry, both or neither.
+    /// Writes a new session and its index entry, both or neither. A session that was written before stays as it is,
+    /// so a late repetition neither overwrites an update nor revives what has ended.
     ///
     /// # Errors
-    /// [`StoreError`] when the store did not do it in time, or is full.
+    /// [`StoreError`] when the store did not do it in time, or is full; [`StoreError::Refused`] when the session has
+    /// ended already, or another one bears its name.
     pub async fn create(&self, session: &NewSession) -> Result<(), StoreError> {
         each!(self, store => store.create(session))
     }
@@ -104,7 +106,12 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::create`].
-    pub async fn mark_once(&self, name: &Name, by: &Token, until: Timestamp) -> Result<Mark, StoreError> {
+    pub async fn mark_once(
+        &self,
+        name: &Name,
+        by: &Token,
+        until: Timestamp,
+    ) -> Result<Mark, StoreError> {
         each!(self, store => store.mark_once(name, by, until))
     }
 
@@ -112,7 +119,12 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::create`].
-    pub async fn lock(&self, name: &Name, owner: &Token, lease: Duration) -> Result<bool, StoreError> {
+    pub async fn lock(
+        &self,
+        name: &Name,
+        owner: &Token,
+        lease: Duration,
+    ) -> Result<bool, StoreError> {
         each!(self, store => store.lock(name, owner, lease))
     }
 
@@ -142,7 +154,7 @@ impl Store {
 }
 
 /// What something is called in the store: a keyed hash, never the secret it was made from.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name([u8; 32]);
 
 impl Name {
@@ -280,6 +292,12 @@ pub struct Member {
 
 /// Most members that a group's list returns; beyond it the newest.
 pub const GROUP_LIMIT: usize = 1_000;
+
+/// Why a session whose tombstone stands is not created.
+const ENDED_BEFORE: &str = "the session has ended already";
+
+/// Why a session is not created under another one's name.
+const NAME_TAKEN: &str = "another session bears that name";
 
 /// Why the store did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
