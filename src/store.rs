@@ -33,10 +33,12 @@ macro_rules! each {
 }
 
 impl Store {
-    /// Writes a new session and its index entry, both or neither.
+    /// Writes a new session and its index entry, both or neither. A session that was written before stays as it is,
+    /// so a late repetition neither overwrites an update nor revives what has ended.
     ///
     /// # Errors
-    /// [`StoreError`] when the store did not do it in time, or is full.
+    /// [`StoreError`] when the store did not do it in time, or is full; [`StoreError::Refused`] when the session has
+    /// ended already, or another one bears its name.
     pub async fn create(&self, session: &NewSession) -> Result<(), StoreError> {
         each!(self, store => store.create(session))
     }
@@ -152,7 +154,7 @@ impl Store {
 }
 
 /// What something is called in the store: a keyed hash, never the secret it was made from.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name([u8; 32]);
 
 impl Name {
@@ -290,6 +292,12 @@ pub struct Member {
 
 /// Most members that a group's list returns; beyond it the newest.
 pub const GROUP_LIMIT: usize = 1_000;
+
+/// Why a session whose tombstone stands is not created.
+const ENDED_BEFORE: &str = "the session has ended already";
+
+/// Why a session is not created under another one's name.
+const NAME_TAKEN: &str = "another session bears that name";
 
 /// Why the store did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
