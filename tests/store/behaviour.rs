@@ -5,9 +5,8 @@ use std::{sync::Arc, time::Duration};
 use portcullis::{
     clock::{Clock, Timestamp},
     store::{
-        Change, Ended, GROUP_LIMIT, Mark, NewSession, Store, StoreError, StoredFacts,
-        StoredSession, Swap, Version,
-        memory::{self, Memory},
+        self, Change, Ended, GROUP_LIMIT, Mark, NewSession, Store, StoreError, StoredFacts,
+        StoredSession, Swap, Version, memory,
     },
 };
 use tokio::task::JoinSet;
@@ -22,8 +21,9 @@ macro_rules! both {
         mod in_memory {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
-                let memory = super::Memory::new(super::memory::Config::default(), super::Clock::system());
-                super::$case(super::Arc::new(super::Store::Memory(memory))).await;
+                let memory = super::store::Config::Memory(super::memory::Config::default());
+                let store = super::Store::open(memory, &super::Clock::system(), Box::new(|_, _, _| ()));
+                super::$case(super::Arc::new(store.unwrap())).await;
             })*
         }
 

@@ -10,9 +10,12 @@ use std::{
 };
 
 use deadpool_redis::redis::{self, Client, ConnectionAddr, FromRedisValue, IntoConnectionInfo};
-use portcullis::store::{
-    Store,
-    redis::{Address, Config, Redis},
+use portcullis::{
+    clock::Clock,
+    store::{
+        self, Store,
+        redis::{Address, Config},
+    },
 };
 use tempfile::TempDir;
 
@@ -149,7 +152,12 @@ impl Drop for Server {
 }
 
 pub(crate) fn store(config: Config) -> Store {
-    Store::Redis(Redis::new(config).unwrap())
+    Store::open(
+        store::Config::Redis(config),
+        &Clock::system(),
+        Box::new(|_, _, _| ()),
+    )
+    .unwrap()
 }
 
 /// A port that was free a moment ago.
