@@ -90,8 +90,15 @@ impl Answer {
 
     /// A line for the platform: 200 or 503.
     pub fn probe(ok: bool) -> Self {
-        let (status, text) = if ok { (StatusCode::OK, "ok\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "draining\n") };
-        Self::of(Body::Plain(status, "text/plain; charset=utf-8", text.to_owned()), None)
+        let (status, text) = if ok {
+            (StatusCode::OK, "ok\n")
+        } else {
+            (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+        };
+        Self::of(
+            Body::Plain(status, "text/plain; charset=utf-8", text.to_owned()),
+            None,
+        )
     }
 
     /// The metrics, in the OpenMetrics text format.
@@ -130,12 +137,20 @@ impl Answer {
         }
     }
 
+    /// Writes verify's answer out: no body, and none of the headers that only browsers need.
+    pub fn for_nginx(self) -> Response<Full<Bytes>> {
+        let status = self.status();
+        match self.body {
+            Body::Allowed(identity) => bare(status, identity),
+            _ => bare(status, self.reason.map(reason_header).unwrap_or_default()),
+        }
+    }
+
     /// Writes the answer out.
     pub fn into_response(self, frame: &Frame<'_>) -> Response<Full<Bytes>> {
         let status = self.status();
         let mut response = match self.body {
-            Body::Allowed(identity) => return bare(status, identity),
-            Body::Refused(reason) => return bare(status, reason_header(reason)),
+            Body::Allowed(_) | Body::Refused(_) => return self.for_nginx(),
             Body::Plain(_, kind, text) => return plain(status, kind, text),
             Body::Redirect(to) => redirect(&to),
             Body::Page(page) => html(&page, frame),
@@ -174,7 +189,11 @@ impl Answer {
     }
 
     const fn of(body: Body, reason: Option<Reason>) -> Self {
-        Self { body, cookies: Vec::new(), reason }
+        Self {
+            body,
+            cookies: Vec::new(),
+            reason,
+        }
     }
 }
 
@@ -234,7 +253,9 @@ fn bare(status: StatusCode, headers: HeaderMap) -> Response<Full<Bytes>> {
 fn plain(status: StatusCode, kind: &'static str, text: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 
@@ -249,7 +270,11 @@ fn redirect(to: &Url) -> Response<Full<Bytes>> {
 
 fn html(page: &Page, frame: &Frame<'_>) -> Response<Full<Bytes>> {
     let nonce = Nonce::new(frame.nonce);
-    let view = View { nonce: &nonce, site: frame.look, request_id: frame.request_id.as_str() };
+    let view = View {
+        nonce: &nonce,
+        site: frame.look,
+        request_id: frame.request_id.as_str(),
+    };
     let rendered = pages::render(page, &view);
     let mut response = plain(StatusCode::OK, "text/html; charset=utf-8", rendered.html);
     let name = if frame.report_only {
@@ -276,13 +301,19 @@ fn json_error(reason: Reason, request_id: &RequestId) -> Response<Full<Bytes>> {
         "request_id": request_id.as_str(),
     }));
     if reason.kind() == Kind::SignIn {
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"portcullis\""));
+        response.headers_mut().insert(
+            header::WWW_AUTHENTICATE,
+            HeaderValue::from_static("Bearer realm=\"portcullis\""),
+        );
     }
     response
 }
 
 fn no_page(headers: &mut HeaderMap) {
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(NO_PAGE));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(NO_PAGE),
+    );
 }
 
 fn reason_header(reason: Reason) -> HeaderMap {
@@ -299,10 +330,13 @@ fn retry_after(headers: &mut HeaderMap, reason: Reason) {
 
 fn secure(headers: &mut HeaderMap, frame: &Frame<'_>) {
     for (name, value) in SECURITY_HEADERS {
-        headers.insert(name.clone(), HeaderValue::from_static(value));
+        headers.insert(name, HeaderValue::from_static(value));
     }
     if frame.https {
-        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(HSTS));
+        headers.insert(
+            header::STRICT_TRANSPORT_SECURITY,
+            HeaderValue::from_static(HSTS),
+        );
     }
 }
 
@@ -311,14 +345,23 @@ pub const RETRY_AFTER_SECONDS: u32 = 5;
 const REASON: HeaderName = HeaderName::from_static("x-portcullis-reason");
 const HSTS: &str = "max-age=31536000; includeSubDomains";
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-const SECURITY_HEADERS: &[(HeaderName, &str)] = &[
+const SECURITY_HEADERS: [(HeaderName, &str); 7] = [
     (header::CACHE_CONTROL, "no-store"),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::X_FRAME_OPTIONS, "DENY"),
     (header::REFERRER_POLICY, "no-referrer"),
-    (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
-    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (
+        HeaderName::from_static("permissions-policy"),
+        "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    ),
+    (
+        HeaderName::from_static("cross-origin-opener-policy"),
+        "same-origin",
+    ),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        "same-origin",
+    ),
 ];
 
 #[cfg(test)]
@@ -326,9 +369,18 @@ mod tests {
     use super::*;
 
     fn respond(answer: Answer) -> Response<Full<Bytes>> {
-        let look = SiteLook { product: "Portcullis".into(), support: None };
+        let look = SiteLook {
+            product: "Portcullis".into(),
+            support: None,
+        };
         let request_id = RequestId::from_random([7; 16]);
-        answer.into_response(&Frame { request_id: &request_id, nonce: [1; 16], look: &look, https: true, report_only: false })
+        answer.into_response(&Frame {
+            request_id: &request_id,
+            nonce: [1; 16],
+            look: &look,
+            https: true,
+            report_only: false,
+        })
     }
 
     #[test]
@@ -341,14 +393,26 @@ mod tests {
 
     #[test]
     fn everything_a_browser_sees_carries_the_security_headers() {
-        let page = Page::Error { reason: Reason::Internal, provider_error: None, next: pages::Next::Home(pages::Link::local("/")) };
-        for answer in [Answer::page(page), Answer::json_error(Reason::NoSession), Answer::healthy()] {
+        let page = Page::Error {
+            reason: Reason::Internal,
+            provider_error: None,
+            next: pages::Next::Home(pages::Link::local("/")),
+        };
+        for answer in [
+            Answer::page(page),
+            Answer::json_error(Reason::NoSession),
+            Answer::healthy(),
+        ] {
             let response = respond(answer);
             for (name, value) in SECURITY_HEADERS {
                 assert_eq!(response.headers()[name], value);
             }
             assert_eq!(response.headers()[header::STRICT_TRANSPORT_SECURITY], HSTS);
-            assert!(response.headers().contains_key(header::CONTENT_SECURITY_POLICY));
+            assert!(
+                response
+                    .headers()
+                    .contains_key(header::CONTENT_SECURITY_POLICY)
+            );
         }
     }
 

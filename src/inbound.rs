@@ -136,12 +136,25 @@ impl Inbound {
 
     /// The request id that nginx gave, if it is a believable one.
     pub fn request_id(&self) -> Option<RequestId> {
-        self.fact("x-portcullis-request-id").ok().and_then(RequestId::parse).filter(|_| self.trusted)
+        self.fact("x-portcullis-request-id")
+            .ok()
+            .and_then(RequestId::parse)
+            .filter(|_| self.trusted)
+    }
+
+    /// The request id that nginx gave, for log lines; empty without one.
+    pub fn request_id_text(&self) -> &str {
+        self.fact("x-portcullis-request-id")
+            .ok()
+            .filter(|text| self.trusted && is_request_id(text))
+            .unwrap_or_default()
     }
 
     /// The reason that verify gave for the refusal which nginx now asks an answer for.
     pub fn refusal(&self) -> Option<Reason> {
-        self.fact("x-portcullis-reason").ok().and_then(Reason::from_code)
+        self.fact("x-portcullis-reason")
+            .ok()
+            .and_then(Reason::from_code)
     }
 
     /// Values of all cookies with that name, in order, at most [`COOKIES_LOOKED_AT`].
@@ -153,7 +166,10 @@ impl Inbound {
     }
 
     /// Names and values of all cookies whose names start so, in order, at most [`COOKIES_LOOKED_AT`].
-    pub fn cookies_starting<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+    pub fn cookies_starting<'a>(
+        &'a self,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.all_cookies()
             .filter(move |(found, _)| found.starts_with(prefix))
             .take(COOKIES_LOOKED_AT)
@@ -170,28 +186,39 @@ impl Inbound {
 
     /// The `User-Agent`, as bytes; empty if there is none.
     pub fn user_agent(&self) -> &[u8] {
-        self.headers.get(header::USER_AGENT).map_or(&[], |value| value.as_bytes())
+        self.headers
+            .get(header::USER_AGENT)
+            .map_or(&[], |value| value.as_bytes())
     }
 
     /// What the caller would like to be answered.
     pub fn caller(&self) -> Caller {
         let says = |name: &str, value: &str| {
-            self.headers.get(name).is_some_and(|found| found.as_bytes().eq_ignore_ascii_case(value.as_bytes()))
+            self.headers
+                .get(name)
+                .is_some_and(|found| found.as_bytes().eq_ignore_ascii_case(value.as_bytes()))
         };
-        if says("x-requested-with", "xmlhttprequest") || self.headers.contains_key(header::SEC_WEBSOCKET_KEY) {
+        if says("x-requested-with", "xmlhttprequest")
+            || self.headers.contains_key(header::SEC_WEBSOCKET_KEY)
+        {
             return Caller::Script;
         }
-        match self.headers.get("sec-fetch-mode").map(header::HeaderValue::as_bytes) {
-            Some(b"navigate") if self.lands_in_a_frame() => Caller::Script,
-            Some(b"navigate") => Caller::Navigation,
-            Some(_) => Caller::Script,
+        match self
+            .headers
+            .get("sec-fetch-mode")
+            .map(header::HeaderValue::as_bytes)
+        {
+            Some(b"navigate") if !self.lands_in_a_frame() => Caller::Navigation,
             None if self.accepts_html() => Caller::Navigation,
-            None => Caller::Script,
+            Some(_) | None => Caller::Script,
         }
     }
 
     fn lands_in_a_frame(&self) -> bool {
-        let destination = self.headers.get("sec-fetch-dest").map(header::HeaderValue::as_bytes);
+        let destination = self
+            .headers
+            .get("sec-fetch-dest")
+            .map(header::HeaderValue::as_bytes);
         !matches!(destination, None | Some(b"document"))
     }
 
@@ -217,7 +244,9 @@ impl Inbound {
 
     fn origin_or<'a>(&'a self, otherwise: Provenance<'a>) -> Provenance<'a> {
         match self.headers.get(header::ORIGIN) {
-            Some(origin) => origin.to_str().map_or(Provenance::Elsewhere, Provenance::Origin),
+            Some(origin) => origin
+                .to_str()
+                .map_or(Provenance::Elsewhere, Provenance::Origin),
             None => otherwise,
         }
     }
@@ -295,14 +324,12 @@ pub struct RequestId(String);
 impl RequestId {
     /// Takes letters, digits and hyphens, at most [`REQUEST_ID_BYTES`] of them.
     pub fn parse(text: &str) -> Option<Self> {
-        let fits = (1..=REQUEST_ID_BYTES).contains(&text.len());
-        let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-        (fits && plain).then(|| Self(text.to_owned()))
+        is_request_id(text).then(|| Self(text.to_owned()))
     }
 
     /// Makes one of 16 random bytes, as nginx does.
     pub fn from_random(bytes: [u8; 16]) -> Self {
-        Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+        Self(hex(bytes))
     }
 
     /// The id itself.
@@ -322,9 +349,9 @@ impl fmt::Display for RequestId {
 pub struct Parameters<'a>(&'a str);
 
 impl<'a> Parameters<'a> {
-    /// Reads a form body.
-    pub const fn of_form(body: &'a str) -> Self {
-        Self(body)
+    /// Reads a query or a form body.
+    pub const fn of_form(text: &'a str) -> Self {
+        Self(text)
     }
 
     /// The one value of a parameter, if it is there.
@@ -338,7 +365,9 @@ impl<'a> Parameters<'a> {
             return Err(Reason::ParameterRepeated);
         }
         match first {
-            Some(value) if value.contains(char::REPLACEMENT_CHARACTER) => Err(Reason::ParameterMalformed),
+            Some(value) if value.contains(char::REPLACEMENT_CHARACTER) => {
+                Err(Reason::ParameterMalformed)
+            }
             value => Ok(value),
         }
     }
@@ -347,17 +376,23 @@ impl<'a> Parameters<'a> {
     pub fn pairs(&self) -> url::form_urlencoded::Parse<'a> {
         url::form_urlencoded::parse(self.0.as_bytes())
     }
-
-    /// The query as it was sent.
-    pub const fn raw(&self) -> &'a str {
-        self.0
-    }
 }
 
 /// Most cookies of one name that are looked at.
 pub const COOKIES_LOOKED_AT: usize = 8;
 /// The longest request id that is taken over.
 pub const REQUEST_ID_BYTES: usize = 64;
+
+fn hex(bytes: [u8; 16]) -> String {
+    format!("{:032x}", u128::from_be_bytes(bytes))
+}
+
+fn is_request_id(text: &str) -> bool {
+    let fits = (1..=REQUEST_ID_BYTES).contains(&text.len());
+    fits && text
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
 
 fn is_twin(name: &HeaderName) -> bool {
     let name = name.as_str();

@@ -3,10 +3,32 @@
 //! A request's life: `hyper request → Inbound → Route → (verify | sign-in | account | …) → Answer → hyper response`.
 //! `docs/ARCHITECTURE.md` has the chart, the invariants, and where to add what. The modules, in reading order:
 
-pub mod clock;
-pub mod pages;
-pub mod random;
-pub mod reason;
-pub mod seal;
-pub mod secret;
+// the way of a request
+pub mod gateway;
+pub mod server;
+pub mod inbound;
+pub mod route;
+pub mod answer;
+pub mod verify;
+pub mod rules;
+pub mod challenge;
+pub mod account;
+pub mod oidc;
+
+// what it needs on the way
+pub mod session;
 pub mod store;
+pub mod seal;
+pub mod pages;
+pub mod outbound;
+pub mod telemetry;
+pub mod reason;
+
+// what everything stands on
+pub mod cli;
+pub mod config;
+pub mod drain;
+pub mod origin;
+pub mod secret;
+pub mod clock;
+pub mod random;

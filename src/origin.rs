@@ -57,7 +57,11 @@ impl Site {
             landing: public_url.clone(),
             public_url,
             hosts,
-            return_origins: parts.return_origins.iter().map(|url| url.0.origin()).collect(),
+            return_origins: parts
+                .return_origins
+                .iter()
+                .map(|url| url.0.origin())
+                .collect(),
             cookie_domain: parts.cookie_domain,
             error_url: None,
         };
@@ -89,7 +93,10 @@ impl Site {
         if self.public_url.host_str() == Some(host) {
             return target.to_owned();
         }
-        let port = self.public_url.port().map_or_else(String::new, |port| format!(":{port}"));
+        let port = self
+            .public_url
+            .port()
+            .map_or_else(String::new, |port| format!(":{port}"));
         format!("{}://{host}{port}{target}", self.public_url.scheme())
     }
 
@@ -296,7 +303,9 @@ pub(crate) fn percent_decoded(text: &str) -> String {
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
         match (first, tail) {
-            (b'%', [high, low, after @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+            (b'%', [high, low, after @ ..])
+                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
+            {
                 bytes.push(hex_value(*high) << 4 | hex_value(*low));
                 rest = after;
             }
@@ -347,28 +356,72 @@ mod tests {
             assert_eq!(target.url().as_str(), expected, "{wanted}");
         };
         check("/a/b?c=d&e=f#g", "https://app.example.com/a/b?c=d&e=f#g");
-        check("/?u=//x/../y#//z", "https://app.example.com/?u=//x/../y#//z");
-        check("/proxy/https://x.example/", "https://app.example.com/proxy/https://x.example/");
+        check(
+            "/?u=//x/../y#//z",
+            "https://app.example.com/?u=//x/../y#//z",
+        );
+        check(
+            "/proxy/https://x.example/",
+            "https://app.example.com/proxy/https://x.example/",
+        );
         check("/a/%2fb", "https://app.example.com/a/%2fb");
-        check("/?next=%2f%2fevil.example", "https://app.example.com/?next=%2f%2fevil.example");
+        check(
+            "/?next=%2f%2fevil.example",
+            "https://app.example.com/?next=%2f%2fevil.example",
+        );
         check("https://wiki.example.com/x", "https://wiki.example.com/x");
-        check("https://docs.example.net:8443/x", "https://docs.example.net:8443/x");
+        check(
+            "https://docs.example.net:8443/x",
+            "https://docs.example.net:8443/x",
+        );
         check("https://APP.example.com:443/x", "https://app.example.com/x");
     }
 
     #[test]
     fn whatever_leads_elsewhere_becomes_the_landing_page() {
         for wanted in [
-            "", "//evil.example", "///evil.example", "////evil.example/", "/\\evil.example", "\\\\evil.example",
-            "/\\/evil.example", "/\t/evil.example", "/%09/evil.example", "//%09/evil.example", "/%2fevil.example",
-            "/%5cevil.example", "/%252fevil.example", "/%25252fevil.example", "%2f%2fevil.example", "https:evil.example",
-            "https:/evil.example", "https:///evil.example/", "http:evil.example", "https:\\\\evil.example",
-            "https://evil.example", "http://app.example.com/", "https://app.example.com.evil.example/",
-            "https://evil-app.example.com/", "https://app.example.com@evil.example/", "https://app.example.com:8443/",
-            "https://user:pass@app.example.com/", "https://evil.example\\.app.example.com/", "javascript:alert(1)",
-            "JaVaScRiPt:alert(1)", "data:text/html,x", "//\u{ff0f}evil.example", "https://docs.example.net/",
-            "https://wiki.example.com:444/", "/\r\n/evil.example", "\u{2028}//evil.example", "evil.example", "?x", "#x",
-            "https://app.example.com%2eevil.example/", "//app.example.com@evil.example", " //evil.example",
+            "",
+            "//evil.example",
+            "///evil.example",
+            "////evil.example/",
+            "/\\evil.example",
+            "\\\\evil.example",
+            "/\\/evil.example",
+            "/\t/evil.example",
+            "/%09/evil.example",
+            "//%09/evil.example",
+            "/%2fevil.example",
+            "/%5cevil.example",
+            "/%252fevil.example",
+            "/%25252fevil.example",
+            "%2f%2fevil.example",
+            "https:evil.example",
+            "https:/evil.example",
+            "https:///evil.example/",
+            "http:evil.example",
+            "https:\\\\evil.example",
+            "https://evil.example",
+            "http://app.example.com/",
+            "https://app.example.com.evil.example/",
+            "https://evil-app.example.com/",
+            "https://app.example.com@evil.example/",
+            "https://app.example.com:8443/",
+            "https://user:pass@app.example.com/",
+            "https://evil.example\\.app.example.com/",
+            "javascript:alert(1)",
+            "JaVaScRiPt:alert(1)",
+            "data:text/html,x",
+            "//\u{ff0f}evil.example",
+            "https://docs.example.net/",
+            "https://wiki.example.com:444/",
+            "/\r\n/evil.example",
+            "\u{2028}//evil.example",
+            "evil.example",
+            "?x",
+            "#x",
+            "https://app.example.com%2eevil.example/",
+            "//app.example.com@evil.example",
+            " //evil.example",
         ] {
             let target = site().return_target(Some(wanted));
             assert_eq!(target.url().as_str(), LANDING, "{wanted:?}");
@@ -402,7 +455,10 @@ mod tests {
         };
         check("https://app.example.com", None);
         check("http://127.0.0.1:8080", None);
-        check("https://app.example.com/x", Some(PublicUrlError::MoreThanAnOrigin));
+        check(
+            "https://app.example.com/x",
+            Some(PublicUrlError::MoreThanAnOrigin),
+        );
         check("https://*.example.com", Some(PublicUrlError::Wildcard));
         check("ftp://app.example.com", Some(PublicUrlError::Scheme));
         check("app.example.com", Some(PublicUrlError::NotAUrl));

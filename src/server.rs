@@ -1,8 +1,87 @@
 //! Listeners, connections and the way they end: every hyper limit and timer is set here.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use crate::inbound::{Listener, Trust};
+use tracing::info;
+
+use crate::{
+    drain::Drain,
+    gateway::Gateway,
+    inbound::{Listener, Trust},
+    server::listener::Bound,
+};
+
+pub mod connection;
+pub mod listener;
+pub mod patience;
+
+/// Bound listeners, not yet serving: the process has its addresses before it tells anybody.
+#[derive(Debug)]
+pub struct Server {
+    listeners: Vec<(ListenerConfig, Bound)>,
+    limits: Limits,
+    drain_timeout: Duration,
+}
+
+impl Server {
+    /// Binds every listener.
+    ///
+    /// # Errors
+    /// [`BindError`] names the listener that could not be bound.
+    pub fn bind(config: Config) -> Result<Self, BindError> {
+        let bind = |listener: ListenerConfig| {
+            let bound = listener::bind(&listener.address);
+            bound
+                .map(|bound| (listener.clone(), bound))
+                .map_err(|error| BindError(listener.name, error))
+        };
+        let listeners = config
+            .listeners
+            .into_iter()
+            .map(bind)
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            listeners,
+            limits: config.limits,
+            drain_timeout: config.drain_timeout,
+        })
+    }
+
+    /// Where each listener listens, by name; a port that was 0 is the one it got.
+    pub fn addresses(&self) -> Vec<(String, Address)> {
+        self.listeners
+            .iter()
+            .map(|(config, bound)| (config.name.clone(), bound.address()))
+            .collect()
+    }
+
+    /// Serves until the drain is told to stop, then lets requests in flight finish.
+    pub async fn serve(self, gateway: Arc<Gateway>, drain: Drain) {
+        for (config, bound) in self.listeners {
+            info!(listener = config.name, address = ?bound.address(), "listening");
+            let serving = listener::Serving {
+                kind: config.kind,
+                trust: config.trust,
+                limits: self.limits.clone(),
+                gateway: Arc::clone(&gateway),
+                drain: drain.clone(),
+            };
+            drain.spawn(listener::accept(bound, Arc::new(serving)));
+        }
+        drain.stopping().await;
+        info!("draining");
+        if drain.ended_within(self.drain_timeout).await {
+            info!("stopped");
+        } else {
+            tracing::warn!("stopped with requests still in flight");
+        }
+    }
+}
+
+/// A listener could not be bound.
+#[derive(Debug, thiserror::Error)]
+#[error("listener.{0} cannot listen: {1}")]
+pub struct BindError(String, #[source] io::Error);
 
 /// What the server listens on, and its limits.
 #[derive(Clone, Debug)]

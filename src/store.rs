@@ -4,41 +4,80 @@
 //! atomic compare-and-set on an existing record and never create one, so nothing late revives an ended session.
 //! Every operation may be repeated: a retry after a lost answer has the same effect and the same result.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 
 pub mod memory;
 pub mod redis;
 
-/// The store that the settings chose.
-#[derive(Debug)]
-pub enum Store {
+/// The store that the settings chose, and who is told how its operations go.
+pub struct Store {
+    backend: Backend,
+    observer: Observer,
+}
+
+/// Told of every operation: its name, whether it succeeded, and how long it took.
+pub type Observer = Box<dyn Fn(&'static str, bool, Duration) + Send + Sync>;
+
+/// Which store it is.
+#[derive(Clone, Debug)]
+pub enum Config {
     /// In this process; for one gateway, and gone with it.
-    Memory(memory::Memory),
+    Memory(memory::Config),
     /// Redis or Valkey; for any number of gateways.
+    Redis(redis::Config),
+}
+
+#[derive(Debug)]
+enum Backend {
+    Memory(memory::Memory),
     Redis(redis::Redis),
 }
 
-/// Runs one operation on whichever store it is.
+/// Runs one operation on whichever store it is, and tells the observer.
 macro_rules! each {
-    ($store:expr, $inner:ident => $operation:expr) => {
-        match $store {
-            Store::Memory($inner) => $operation,
-            Store::Redis($inner) => $operation.await,
-        }
-    };
+    ($store:expr, $inner:ident => $operation:ident ( $($argument:expr),* )) => {{
+        let began = Instant::now();
+        let outcome = match &$store.backend {
+            Backend::Memory($inner) => $inner.$operation($($argument),*),
+            Backend::Redis($inner) => $inner.$operation($($argument),*).await,
+        };
+        ($store.observer)(stringify!($operation), outcome.is_ok(), began.elapsed());
+        outcome
+    }};
 }
 
 impl Store {
-    /// Writes a new session and its index entry, both or neither.
+    /// Sets a store up. Waits for nothing: Redis may be down.
     ///
     /// # Errors
-    /// [`StoreError`] when the store did not do it in time, or is full.
+    /// [`redis::SetupError`] when its client cannot be made from the settings.
+    pub fn open(
+        config: Config,
+        clock: &Clock,
+        observer: Observer,
+    ) -> Result<Self, redis::SetupError> {
+        let backend = match config {
+            Config::Memory(config) => Backend::Memory(memory::Memory::new(config, clock.clone())),
+            Config::Redis(config) => Backend::Redis(redis::Redis::new(config)?),
+        };
+        Ok(Self { backend, observer })
+    }
+
+    /// Writes a new session and its index entry, both or neither. A session that was written before stays as it is,
+    /// so a late repetition neither overwrites an update nor revives what has ended.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store did not do it in time, or is full; [`StoreError::Refused`] when the session has
+    /// ended already, or another one bears its name.
     pub async fn create(&self, session: &NewSession) -> Result<(), StoreError> {
-        each!(self, store => store.create(session))
+        each!(self, store => create(session))
     }
 
     /// Reads a session's version and facts, without its tokens.
@@ -46,7 +85,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the store did not answer in time or answered with something else.
     pub async fn facts(&self, name: &Name) -> Result<Option<StoredFacts>, StoreError> {
-        each!(self, store => store.facts(name))
+        each!(self, store => facts(name))
     }
 
     /// Reads a session whole.
@@ -54,7 +93,7 @@ impl Store {
     /// # Errors
     /// As [`Store::facts`].
     pub async fn session(&self, name: &Name) -> Result<Option<StoredSession>, StoreError> {
-        each!(self, store => store.session(name))
+        each!(self, store => session(name))
     }
 
     /// Replaces a session's facts, and its tokens where the change has some, if its version is still the expected
@@ -63,7 +102,7 @@ impl Store {
     /// # Errors
     /// As [`Store::create`].
     pub async fn compare_and_set(&self, name: &Name, change: &Change) -> Result<Swap, StoreError> {
-        each!(self, store => store.compare_and_set(name, change))
+        each!(self, store => compare_and_set(name, change))
     }
 
     /// Ends a session for good: record and index entry go, a tombstone stays until `until`. Ending what is not
@@ -72,7 +111,7 @@ impl Store {
     /// # Errors
     /// As [`Store::create`].
     pub async fn end(&self, name: &Name, until: Timestamp) -> Result<Ended, StoreError> {
-        each!(self, store => store.end(name, until))
+        each!(self, store => end(name, until))
     }
 
     /// Whether a tombstone of that session stands.
@@ -80,7 +119,7 @@ impl Store {
     /// # Errors
     /// As [`Store::facts`].
     pub async fn was_ended(&self, name: &Name) -> Result<bool, StoreError> {
-        each!(self, store => store.was_ended(name))
+        each!(self, store => was_ended(name))
     }
 
     /// The names and sealed index entries of the living sessions in a group, at most [`GROUP_LIMIT`].
@@ -88,7 +127,7 @@ impl Store {
     /// # Errors
     /// As [`Store::facts`].
     pub async fn group(&self, group: &Name) -> Result<Vec<Member>, StoreError> {
-        each!(self, store => store.group(group))
+        each!(self, store => group(group))
     }
 
     /// How many sessions live.
@@ -96,7 +135,7 @@ impl Store {
     /// # Errors
     /// As [`Store::facts`].
     pub async fn count(&self) -> Result<u64, StoreError> {
-        each!(self, store => store.count())
+        each!(self, store => count())
     }
 
     /// Marks something as used until `until`. Exactly one `by` among all gateways is told [`Mark::First`], however
@@ -110,7 +149,7 @@ impl Store {
         by: &Token,
         until: Timestamp,
     ) -> Result<Mark, StoreError> {
-        each!(self, store => store.mark_once(name, by, until))
+        each!(self, store => mark_once(name, by, until))
     }
 
     /// Takes or prolongs a lock for `lease`; false if somebody else holds it.
@@ -123,7 +162,7 @@ impl Store {
         owner: &Token,
         lease: Duration,
     ) -> Result<bool, StoreError> {
-        each!(self, store => store.lock(name, owner, lease))
+        each!(self, store => lock(name, owner, lease))
     }
 
     /// Gives a lock back if `owner` still holds it.
@@ -131,7 +170,7 @@ impl Store {
     /// # Errors
     /// As [`Store::create`].
     pub async fn unlock(&self, name: &Name, owner: &Token) -> Result<(), StoreError> {
-        each!(self, store => store.unlock(name, owner))
+        each!(self, store => unlock(name, owner))
     }
 
     /// Asks the store for a sign of life.
@@ -139,20 +178,29 @@ impl Store {
     /// # Errors
     /// As [`Store::facts`].
     pub async fn ping(&self) -> Result<(), StoreError> {
-        each!(self, store => store.ping())
+        each!(self, store => ping())
     }
 
     /// Counts the times the connection to the store was made anew; memory never is.
     pub fn generation(&self) -> u64 {
-        match self {
-            Self::Memory(_) => 0,
-            Self::Redis(redis) => redis.generation(),
+        match &self.backend {
+            Backend::Memory(_) => 0,
+            Backend::Redis(redis) => redis.generation(),
         }
     }
 }
 
+impl fmt::Debug for Store {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Store")
+            .field("backend", &self.backend)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What something is called in the store: a keyed hash, never the secret it was made from.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name([u8; 32]);
 
 impl Name {
@@ -290,6 +338,12 @@ pub struct Member {
 
 /// Most members that a group's list returns; beyond it the newest.
 pub const GROUP_LIMIT: usize = 1_000;
+
+/// Why a session whose tombstone stands is not created.
+const ENDED_BEFORE: &str = "the session has ended already";
+
+/// Why a session is not created under another one's name.
+const NAME_TAKEN: &str = "another session bears that name";
 
 /// Why the store did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

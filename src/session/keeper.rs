@@ -3,23 +3,25 @@
 //! Waits for the store and asks the pure parts; holds no rule of its own. Updates are compare-and-set loops over the
 //! newest record, so an idle write, a refresh and a logout may meet in any order and none undoes another.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use cookie::Cookie;
 use zeroize::Zeroizing;
 
 use crate::{
     clock::{Clock, Timestamp},
+    drain::Drain,
     inbound::Inbound,
     origin::Site,
     random,
     reason::Reason,
     seal::KeyRing,
     session::{
-        Authenticated, Facts, Lifetimes, Presented, Tokens,
+        Authenticated, Client, Facts, Lifetimes, Presented, Tokens,
         cookie::{self as session_cookie, Handle},
         ending::{Endings, Outcome},
         index::Entry,
+        turns::Turns,
     },
     store::{Change, NewSession, Store, StoreError, Swap, Version},
     telemetry::{EndCause, Event, Telemetry},
@@ -35,6 +37,7 @@ pub struct Keeper {
     clock: Clock,
     telemetry: Telemetry,
     endings: Endings,
+    touching: Turns,
 }
 
 /// What the settings say about sessions.
@@ -55,8 +58,6 @@ pub struct Found {
     pub session: Authenticated,
     /// Its name and key.
     pub handle: Handle,
-    /// The version that was read.
-    pub version: Version,
 }
 
 impl Keeper {
@@ -64,6 +65,7 @@ impl Keeper {
     pub fn new(config: Config, store: Arc<Store>, clock: Clock, telemetry: Telemetry) -> Self {
         Self {
             endings: Endings::default(),
+            touching: Turns::default(),
             store,
             ring: config.keys,
             cookie: config.cookie,
@@ -92,7 +94,12 @@ impl Keeper {
     ///
     /// # Errors
     /// [`Reason::StoreUnavailable`] if any could not be looked up; else the reason of the cookie that came furthest.
-    pub async fn find(&self, inbound: &Inbound, site: &Site, presented: &Presented<'_>) -> Result<Found, Reason> {
+    pub async fn find(
+        &self,
+        inbound: &Inbound,
+        site: &Site,
+        presented: &Presented<'_>,
+    ) -> Result<Found, Reason> {
         let name = self.cookie.name_on(site);
         let mut refusal = Reason::NoSession;
         for value in inbound.cookies(&name) {
@@ -111,20 +118,32 @@ impl Keeper {
         if self.endings.knows(handle.name()) {
             return Err(Reason::SessionEnded);
         }
-        let (version, facts) = self.read(&handle).await?;
-        let session = facts.authenticate(presented, &self.lifetimes, self.clock.now())?;
-        Ok(Found { session, handle, version })
+        let (_, facts) = self.read(&handle).await?;
+        let session = facts
+            .authenticate(presented, &self.lifetimes, self.clock.now())
+            .inspect_err(|reason| self.note_binding(*reason, true, presented))?;
+        if let Some(reason) = session.drift() {
+            self.note_binding(reason, false, presented);
+        }
+        Ok(Found { session, handle })
     }
 
     async fn read(&self, handle: &Handle) -> Result<(Version, Facts), Reason> {
-        let stored = self.store.facts(handle.name()).await.map_err(|error| self.unavailable("facts", &error))?;
+        let stored = self
+            .store
+            .facts(handle.name())
+            .await
+            .map_err(|error| self.unavailable("facts", &error))?;
         let Some(stored) = stored else {
             return Err(self.why_missing(handle).await);
         };
-        let facts = Facts::open(handle.key(), handle.name(), stored.version, &stored.facts).map_err(|_| {
-            self.telemetry.event(&Event::SessionUnreadable { session: *handle.name() });
-            Reason::SessionUnreadable
-        })?;
+        let facts = Facts::open(handle.key(), handle.name(), stored.version, &stored.facts)
+            .map_err(|_| {
+                self.telemetry.event(&Event::SessionUnreadable {
+                    session: *handle.name(),
+                });
+                Reason::SessionUnreadable
+            })?;
         Ok((stored.version, facts))
     }
 
@@ -140,24 +159,48 @@ impl Keeper {
     ///
     /// # Errors
     /// [`Reason::StoreUnavailable`], or [`Reason::ClaimsTooLarge`] if it is larger than a session may be.
-    pub async fn create(&self, site: &Site, facts: &Facts, tokens: &Tokens, entry: &Entry) -> Result<Cookie<'static>, Reason> {
+    pub async fn create(
+        &self,
+        site: &Site,
+        facts: &Facts,
+        tokens: &Tokens,
+        entry: &Entry,
+    ) -> Result<Cookie<'static>, Reason> {
         let secret = Zeroizing::new(random::bytes().map_err(|_| Reason::Internal)?);
         let (value, handle) = session_cookie::mint(&self.ring, site.name(), secret);
         let session = self.sealed(&handle, facts, tokens, entry)?;
-        self.store.create(&session).await.map_err(|error| self.unavailable("create", &error))?;
-        self.telemetry.event(&Event::SessionCreated { session: *handle.name(), user: &facts.user.id });
+        self.store
+            .create(&session)
+            .await
+            .map_err(|error| self.unavailable("create", &error))?;
+        self.telemetry.event(&Event::SessionCreated {
+            session: *handle.name(),
+            user: &facts.user.id,
+        });
         Ok(self.cookie.issue(site, &value, self.lifetimes.absolute))
     }
 
-    fn sealed(&self, handle: &Handle, facts: &Facts, tokens: &Tokens, entry: &Entry) -> Result<NewSession, Reason> {
+    fn sealed(
+        &self,
+        handle: &Handle,
+        facts: &Facts,
+        tokens: &Tokens,
+        entry: &Entry,
+    ) -> Result<NewSession, Reason> {
         let (key, name) = (handle.key(), handle.name());
         let nonce = || random::bytes().map_err(|_| Reason::Internal);
         let too_large = |_| Reason::ClaimsTooLarge;
         Ok(NewSession {
             name: *name,
-            facts: facts.seal(key, name, Version::FIRST, nonce()?).map_err(too_large)?,
-            tokens: tokens.seal(key, name, facts.tokens.revision, nonce()?).map_err(too_large)?,
-            index: entry.seal(self.ring.sealing(), name, nonce()?).map_err(too_large)?,
+            facts: facts
+                .seal(key, name, Version::FIRST, nonce()?)
+                .map_err(too_large)?,
+            tokens: tokens
+                .seal(key, name, facts.tokens.revision, nonce()?)
+                .map_err(too_large)?,
+            index: entry
+                .seal(self.ring.sealing(), name, nonce()?)
+                .map_err(too_large)?,
             groups: entry.groups(self.ring.sealing()),
             until: facts.expires_at,
         })
@@ -175,12 +218,20 @@ impl Keeper {
             .map_err(|error| self.unavailable("session", &error))?
             .ok_or(Reason::SessionUnknown)?;
         let unreadable = |_| {
-            self.telemetry.event(&Event::SessionUnreadable { session: *handle.name() });
+            self.telemetry.event(&Event::SessionUnreadable {
+                session: *handle.name(),
+            });
             Reason::SessionUnreadable
         };
-        let facts = Facts::open(handle.key(), handle.name(), stored.version, &stored.facts).map_err(unreadable)?;
-        let tokens =
-            Tokens::open(handle.key(), handle.name(), facts.tokens.revision, &stored.tokens).map_err(unreadable)?;
+        let facts = Facts::open(handle.key(), handle.name(), stored.version, &stored.facts)
+            .map_err(unreadable)?;
+        let tokens = Tokens::open(
+            handle.key(),
+            handle.name(),
+            facts.tokens.revision,
+            &stored.tokens,
+        )
+        .map_err(unreadable)?;
         Ok((stored.version, facts, tokens))
     }
 
@@ -190,7 +241,11 @@ impl Keeper {
     /// # Errors
     /// [`Reason::SessionUnknown`] once the session is gone, [`Reason::StoreUnavailable`], [`Reason::RefreshBusy`] if
     /// others kept changing it.
-    pub async fn update(&self, handle: &Handle, edit: impl Fn(&mut Facts) -> Edit) -> Result<Facts, Reason> {
+    pub async fn update(
+        &self,
+        handle: &Handle,
+        edit: impl Fn(&mut Facts) -> Edit,
+    ) -> Result<Facts, Reason> {
         for _ in 0..UPDATE_ATTEMPTS {
             let (version, mut facts) = self.read(handle).await?;
             let tokens = match edit(&mut facts) {
@@ -212,15 +267,24 @@ impl Keeper {
         Err(Reason::RefreshBusy)
     }
 
-    fn change(handle: &Handle, version: Version, facts: &Facts, tokens: Option<&Tokens>) -> Result<Change, Reason> {
+    fn change(
+        handle: &Handle,
+        version: Version,
+        facts: &Facts,
+        tokens: Option<&Tokens>,
+    ) -> Result<Change, Reason> {
         let nonce = || random::bytes().map_err(|_| Reason::Internal);
         let too_large = |_| Reason::ClaimsTooLarge;
         let seal_tokens = |tokens: &Tokens| {
-            tokens.seal(handle.key(), handle.name(), facts.tokens.revision, nonce()?).map_err(too_large)
+            tokens
+                .seal(handle.key(), handle.name(), facts.tokens.revision, nonce()?)
+                .map_err(too_large)
         };
         Ok(Change {
             expected: version,
-            facts: facts.seal(handle.key(), handle.name(), version.next(), nonce()?).map_err(too_large)?,
+            facts: facts
+                .seal(handle.key(), handle.name(), version.next(), nonce()?)
+                .map_err(too_large)?,
             tokens: tokens.map(seal_tokens).transpose()?,
         })
     }
@@ -229,7 +293,7 @@ impl Keeper {
     ///
     /// # Errors
     /// As [`Keeper::update`].
-    pub async fn touch(&self, handle: &Handle) -> Result<(), Reason> {
+    pub async fn touch(&self, handle: &Handle) -> Result<Facts, Reason> {
         let now = self.clock.now();
         let later = |facts: &mut Facts| {
             if facts.last_seen >= now {
@@ -238,7 +302,18 @@ impl Keeper {
             facts.last_seen = now;
             Edit::Facts
         };
-        self.update(handle, later).await.map(|_| ())
+        self.update(handle, later).await
+    }
+
+    /// Writes down beside the answer that a session was used.
+    pub fn touch_aside(self: &Arc<Self>, handle: Handle, drain: &Drain) {
+        if let Some(turn) = self.touching.take(*handle.name()) {
+            let this = Arc::clone(self);
+            drain.spawn(async move {
+                let _ = this.touch(&handle).await;
+                drop(turn);
+            });
+        }
     }
 
     /// Whether the stored time of last use is old enough to be written again.
@@ -248,17 +323,22 @@ impl Keeper {
 
     /// Ends a session for good. With the store down the ending is kept and made good as soon as it is back.
     pub async fn end(&self, handle: &Handle, expires_at: Timestamp, cause: EndCause) -> Outcome {
-        let outcome = self.endings.end(&self.store, handle.name(), expires_at).await;
-        self.telemetry.event(&Event::SessionEnded { session: *handle.name(), cause, pending: outcome == Outcome::Pending });
+        let outcome = self
+            .endings
+            .end(&self.store, handle.name(), expires_at)
+            .await;
+        self.telemetry.event(&Event::SessionEnded {
+            session: *handle.name(),
+            cause,
+            pending: outcome == Outcome::Pending,
+        });
         outcome
     }
 
-    /// Ends whatever sessions a browser shows, as a new sign-in replaces them.
-    pub async fn end_all_shown(&self, inbound: &Inbound, site: &Site, cause: EndCause) {
-        for handle in self.shown(inbound, site) {
-            let expires_at = self.clock.now().plus(self.lifetimes.absolute);
-            self.end(&handle, expires_at, cause).await;
-        }
+    /// Ends a session that a browser shows, without reading when it would have ended by itself.
+    pub async fn end_shown(&self, handle: &Handle, cause: EndCause) -> Outcome {
+        let latest = self.clock.now().plus(self.lifetimes.absolute);
+        self.end(handle, latest, cause).await
     }
 
     /// The handles of all cookies of our name that we made, within a bound.
@@ -275,13 +355,31 @@ impl Keeper {
         self.cookie.clear(site)
     }
 
-    /// Makes endings good that the store has missed; to be called now and then.
-    pub async fn settle_endings(&self) {
-        self.endings.settle(&self.store, self.clock.now()).await;
+    /// Makes endings good that the store has missed, for as long as it is polled.
+    pub async fn keep_settling(&self) {
+        loop {
+            self.endings.settle(&self.store, self.clock.now()).await;
+            tokio::time::sleep(SETTLE_EVERY).await;
+        }
+    }
+
+    fn note_binding(&self, reason: Reason, refused: bool, presented: &Presented<'_>) {
+        if let (
+            Reason::BindingAddress | Reason::BindingUserAgent,
+            Client::Browser { address, .. },
+        ) = (reason, presented.client)
+        {
+            self.telemetry.event(&Event::BindingViolated {
+                reason,
+                refused,
+                client: address,
+            });
+        }
     }
 
     fn unavailable(&self, operation: &'static str, error: &StoreError) -> Reason {
-        self.telemetry.event(&Event::StoreFailed { operation, error });
+        self.telemetry
+            .event(&Event::StoreFailed { operation, error });
         Reason::StoreUnavailable
     }
 }
@@ -310,5 +408,7 @@ fn is_further(so_far: Reason, new: Reason) -> bool {
     rank(new) > rank(so_far)
 }
 
+/// How often endings that the store has missed are offered to it.
+const SETTLE_EVERY: Duration = Duration::from_secs(1);
 /// How often an update is tried against others that change the same session.
 const UPDATE_ATTEMPTS: usize = 8;

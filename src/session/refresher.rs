@@ -4,11 +4,7 @@
 //! down; new tokens are written by compare-and-set on a session that still lives. So a lost answer is known to have
 //! been lost, and a slow or absent provider signs nobody out.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     clock::{Clock, Timestamp},
@@ -23,8 +19,9 @@ use crate::{
         Facts, TokenState, Tokens,
         cookie::Handle,
         keeper::{Edit, Keeper},
+        turns::Turns,
     },
-    store::{Name, Token},
+    store::Token,
     telemetry::{EndCause, Event, Telemetry},
 };
 
@@ -40,7 +37,7 @@ struct Parts {
     clock: Clock,
     telemetry: Telemetry,
     drain: Drain,
-    running: Mutex<HashSet<Name>>,
+    turns: Turns,
 }
 
 /// How a refresh that somebody waits for ended.
@@ -60,13 +57,21 @@ impl Refresher {
         telemetry: Telemetry,
         drain: Drain,
     ) -> Self {
-        let running = Mutex::default();
-        Self(Arc::new(Parts { keeper, provider, profile, clock, telemetry, drain, running }))
+        let turns = Turns::default();
+        Self(Arc::new(Parts {
+            keeper,
+            provider,
+            profile,
+            clock,
+            telemetry,
+            drain,
+            turns,
+        }))
     }
 
     /// Refreshes in the background if nobody in this process does so already.
     pub fn begin(&self, handle: Handle) {
-        let Some(turn) = self.enter(*handle.name()) else {
+        let Some(turn) = self.0.turns.take(*handle.name()) else {
             return;
         };
         let this = self.clone();
@@ -82,14 +87,17 @@ impl Refresher {
     /// The reason why there are no fresh tokens.
     pub async fn refresh(&self, handle: Handle, seen: TokenState) -> Result<Fresh, Reason> {
         let this = self.clone();
-        let task = self.0.drain.spawn(async move { this.until_fresh(&handle, seen).await });
+        let task = self
+            .0
+            .drain
+            .spawn(async move { this.until_fresh(&handle, seen).await });
         task.await.unwrap_or(Err(Reason::Internal))
     }
 
     async fn until_fresh(&self, handle: &Handle, seen: TokenState) -> Result<Fresh, Reason> {
         let deadline = tokio::time::Instant::now() + WAIT_FOR_OTHERS;
         loop {
-            if let Some(_turn) = self.enter(*handle.name()) {
+            if let Some(_turn) = self.0.turns.take(*handle.name()) {
                 match self.alone(handle, Demand::NewerThan(seen.revision)).await {
                     Err(Reason::RefreshBusy) => {}
                     settled => return settled,
@@ -109,7 +117,11 @@ impl Refresher {
         let lock = *handle.name();
         let store = parts.keeper.store();
         let unavailable = |_| Reason::StoreUnavailable;
-        if !store.lock(&lock, &owner, LEASE).await.map_err(unavailable)? {
+        if !store
+            .lock(&lock, &owner, LEASE)
+            .await
+            .map_err(unavailable)?
+        {
             return Err(Reason::RefreshBusy);
         }
         let keep_lock = async {
@@ -136,15 +148,27 @@ impl Refresher {
         };
         let retry = facts.tokens.attempt.is_some();
         let revision = facts.tokens.revision;
-        self.note_attempt(handle, revision, Some(self.0.clock.now())).await?;
-        let identified = Identified { issuer: facts.issuer, subject: facts.subject };
+        self.note_attempt(handle, revision, Some(self.0.clock.now()))
+            .await?;
+        let identified = Identified {
+            issuer: facts.issuer,
+            subject: facts.subject,
+        };
         match self.0.provider.refresh(&refresh_token, &identified).await {
             Ok(refreshed) => self.keep(handle, revision, tokens, refreshed).await,
-            Err(failure) => Err(self.give_up(handle, revision, facts.expires_at, retry, failure).await),
+            Err(failure) => Err(self
+                .give_up(handle, revision, facts.expires_at, retry, failure)
+                .await),
         }
     }
 
-    async fn keep(&self, handle: &Handle, revision: u64, old: Tokens, refreshed: Refreshed) -> Result<Fresh, Reason> {
+    async fn keep(
+        &self,
+        handle: &Handle,
+        revision: u64,
+        old: Tokens,
+        refreshed: Refreshed,
+    ) -> Result<Fresh, Reason> {
         let now = self.0.clock.now();
         let tokens = Tokens {
             access: refreshed.access.clone(),
@@ -165,7 +189,9 @@ impl Refresher {
             Edit::Tokens(Box::new(tokens.clone()))
         };
         let facts = self.0.keeper.update(handle, apply).await?;
-        self.0.telemetry.event(&Event::Refreshed { session: *handle.name() });
+        self.0.telemetry.event(&Event::Refreshed {
+            session: *handle.name(),
+        });
         Ok(fresh(&facts))
     }
 
@@ -181,10 +207,16 @@ impl Refresher {
         let (reason, cause) = match failure {
             RefreshFailure::InvalidGrant if retry => {
                 self.drop_tokens(handle, revision).await;
-                (Reason::RefreshLost, "invalid_grant for a token whose earlier answer was lost".to_owned())
+                (
+                    Reason::RefreshLost,
+                    "invalid_grant for a token whose earlier answer was lost".to_owned(),
+                )
             }
             RefreshFailure::InvalidGrant => {
-                self.0.keeper.end(handle, expires_at, EndCause::RefreshRejected).await;
+                self.0
+                    .keeper
+                    .end(handle, expires_at, EndCause::RefreshRejected)
+                    .await;
                 (Reason::RefreshRejected, "invalid_grant".to_owned())
             }
             RefreshFailure::NotSent(cause) => {
@@ -196,17 +228,31 @@ impl Refresher {
                 let _ = self.note_attempt(handle, revision, None).await;
                 (Reason::ProviderUnreachable, cause)
             }
-            RefreshFailure::BadAnswer(Reason::TokenResponseInvalid, cause) => (Reason::TokenResponseInvalid, cause),
+            RefreshFailure::BadAnswer(Reason::TokenResponseInvalid, cause) => {
+                (Reason::TokenResponseInvalid, cause)
+            }
             RefreshFailure::BadAnswer(reason, cause) => {
-                self.0.keeper.end(handle, expires_at, EndCause::RefreshRejected).await;
+                self.0
+                    .keeper
+                    .end(handle, expires_at, EndCause::RefreshRejected)
+                    .await;
                 (reason, cause)
             }
         };
-        self.0.telemetry.event(&Event::RefreshFailed { session, reason, cause: &cause });
+        self.0.telemetry.event(&Event::RefreshFailed {
+            session,
+            reason,
+            cause: &cause,
+        });
         reason
     }
 
-    async fn note_attempt(&self, handle: &Handle, revision: u64, at: Option<Timestamp>) -> Result<(), Reason> {
+    async fn note_attempt(
+        &self,
+        handle: &Handle,
+        revision: u64,
+        at: Option<Timestamp>,
+    ) -> Result<(), Reason> {
         let note = |facts: &mut Facts| {
             if facts.tokens.revision != revision || facts.tokens.attempt == at {
                 return Edit::Leave;
@@ -227,24 +273,6 @@ impl Refresher {
             Edit::Tokens(Box::default())
         };
         let _ = self.0.keeper.update(handle, drop).await;
-    }
-
-    fn enter(&self, name: Name) -> Option<Turn> {
-        let entered = self.0.running.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
-        entered.then(|| Turn { parts: Arc::clone(&self.0), name })
-    }
-}
-
-/// The right to be this process's one refresh of a session; given back when dropped.
-#[derive(Debug)]
-struct Turn {
-    parts: Arc<Parts>,
-    name: Name,
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.parts.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
     }
 }
 
@@ -267,7 +295,9 @@ impl Demand {
 }
 
 fn fresh(facts: &Facts) -> Fresh {
-    Fresh { access_expires_at: facts.tokens.access_expires_at }
+    Fresh {
+        access_expires_at: facts.tokens.access_expires_at,
+    }
 }
 
 /// How long the fleet's lock on one refresh lasts without being renewed.

@@ -1,5 +1,580 @@
-//! The Redis store.
+//! The Redis store: standalone Redis or Valkey, from 6.2 on.
+//!
+//! Every operation has one deadline, whatever happens on the way: waiting for a connection, a connection that turns
+//! out broken, one more try on a new one. A step that changes something is one Lua script that may run twice with
+//! the same effect and the same answer. Starting never waits for the server.
+//!
+//! A session is one hash (`v` version, `f` facts, `t` tokens, `i` index entry, `g` groups), so that its parts come,
+//! change and go together. The sets that find sessions (`group`, `live`) are written before it: a gateway that dies
+//! between the two leaves a name that leads nowhere and expires.
+
+use std::{fmt, num::NonZeroUsize, path::PathBuf, time::Duration};
+
+use deadpool_redis::{
+    Manager, Pool, Runtime,
+    redis::{
+        AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
+        Pipeline, RedisConnectionInfo, RedisResult, ScriptInvocation, TlsCertificates, Value,
+        aio::MultiplexedConnection, cmd, pipe,
+    },
+};
+use rustls_pki_types::{CertificateDer, pem::PemObject};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use self::{
+    connections::{Connections, PACE},
+    keys::{Keys, lease, moment},
+    reply::{Failure, Remedy},
+    scripts::Scripts,
+};
+use super::{
+    Change, ENDED_BEFORE, Ended, GROUP_LIMIT, Mark, Member, NAME_TAKEN, Name, NewSession,
+    StoreError, StoredFacts, StoredSession, Swap, Token,
+};
+use crate::{clock::Timestamp, random, secret::Secret};
+
+mod connections;
+mod keys;
+mod reply;
+mod scripts;
+
+/// Where Redis is and how to speak to it.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where it listens.
+    pub address: Address,
+    /// The ACL user; without one, Redis takes the password for its user `default`.
+    pub username: Option<String>,
+    /// The password.
+    pub password: Option<Secret>,
+    /// The database number.
+    pub database: u32,
+    /// What all keys begin with: 1 to 64 letters, digits, `_`, `-`, `.` and `:`.
+    pub prefix: String,
+    /// How long an operation may take, everything included.
+    pub deadline: Duration,
+    /// How many connections all requests share.
+    pub connections: NonZeroUsize,
+}
+
+impl Config {
+    /// The defaults for a Redis at that address, without a password.
+    pub fn new(address: Address) -> Self {
+        Self {
+            address,
+            username: None,
+            password: None,
+            database: 0,
+            prefix: DEFAULT_PREFIX.to_owned(),
+            deadline: DEFAULT_DEADLINE,
+            connections: DEFAULT_CONNECTIONS,
+        }
+    }
+}
+
+/// Where Redis listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A Unix socket.
+    Unix(PathBuf),
+    /// Plain TCP.
+    Tcp {
+        /// Name or address.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// TLS over TCP; the server's certificate must be valid for `host`.
+    Tls {
+        /// Name or address.
+        host: String,
+        /// Port.
+        port: u16,
+        /// A PEM file of authorities to trust instead of the system's.
+        ca_file: Option<PathBuf>,
+    },
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
+            Self::Tcp { host, port } | Self::Tls { host, port, .. } => {
+                write!(formatter, "{host}:{port}")
+            }
+        }
+    }
+}
+
+/// Why the Redis store cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The authorities' file cannot be read.
+    #[error("{path} cannot be read: {cause}")]
+    CaUnreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// The authorities' file holds no certificate, or something else too.
+    #[error("{path} is not a PEM file of certificates")]
+    CaMalformed {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The prefix would spoil the keys.
+    #[error("a key prefix is 1 to 64 letters, digits, `_`, `-`, `.` and `:`")]
+    Prefix,
+    /// The client library does not take these settings.
+    #[error("the Redis client does not take these settings: {0}")]
+    Client(String),
+}
 
 /// Sessions in Redis.
-#[derive(Debug)]
-pub struct Redis;
+pub struct Redis {
+    address: Address,
+    deadline: Duration,
+    keys: Keys,
+    scripts: Box<Scripts>,
+    connections: Connections,
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Redis")
+            .field("address", &self.address)
+            .field("keys", &self.keys)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Redis {
+    /// Sets the store up without speaking to the server, which need not be there yet.
+    ///
+    /// # Errors
+    /// [`SetupError`] when the settings can never work.
+    pub fn new(config: Config) -> Result<Self, SetupError> {
+        let keys = Keys::new(&config.prefix).ok_or(SetupError::Prefix)?;
+        let pool = pool(&config)?;
+        Ok(Self {
+            address: config.address,
+            deadline: config.deadline,
+            keys,
+            scripts: Box::new(Scripts::new()),
+            connections: Connections::new(pool, config.connections.get()),
+        })
+    }
+
+    /// Counts the times a connection was made after one was lost or could not be made.
+    pub fn generation(&self) -> u64 {
+        self.connections.generation()
+    }
+}
+
+/// The operations; [`super::Store`] says what each promises.
+#[expect(
+    clippy::missing_errors_doc,
+    reason = "the errors are described where callers meet the operations, on Store"
+)]
+impl Redis {
+    /// See [`super::Store::create`].
+    pub async fn create(&self, session: &NewSession) -> Result<(), StoreError> {
+        self.within(async {
+            for group in &session.groups {
+                self.join(self.keys.group(group), session).await?;
+            }
+            self.join(self.keys.live(), session).await?;
+            self.write(session).await
+        })
+        .await
+    }
+
+    /// See [`super::Store::facts`].
+    pub async fn facts(&self, name: &Name) -> Result<Option<StoredFacts>, StoreError> {
+        let mut command = cmd("HMGET");
+        command.arg(self.keys.session(name)).arg("v").arg("f");
+        reply::facts(self.command(&command).await?)
+    }
+
+    /// See [`super::Store::session`].
+    pub async fn session(&self, name: &Name) -> Result<Option<StoredSession>, StoreError> {
+        let mut command = cmd("HMGET");
+        command.arg(self.keys.session(name)).arg(&["v", "f", "t"]);
+        reply::session(self.command(&command).await?)
+    }
+
+    /// See [`super::Store::compare_and_set`].
+    pub async fn compare_and_set(&self, name: &Name, change: &Change) -> Result<Swap, StoreError> {
+        let mut step = self.scripts.swap.key(self.keys.session(name));
+        step.arg(change.expected.0)
+            .arg(change.expected.next().0)
+            .arg(&change.facts);
+        if let Some(tokens) = &change.tokens {
+            step.arg(tokens);
+        }
+        match self.step(&step).await? {
+            1 => Ok(Swap::Done),
+            0 => Ok(Swap::Stale),
+            -1 => Ok(Swap::Gone),
+            _ => Err(StoreError::Garbage("a record is not whole".to_owned())),
+        }
+    }
+
+    /// See [`super::Store::end`].
+    ///
+    /// The session has ended once its record is gone; should there be no time left to take its name from the groups
+    /// and the count, it expires there.
+    pub async fn end(&self, name: &Name, until: Timestamp) -> Result<Ended, StoreError> {
+        let by = random::bytes::<16>().map_err(|error| StoreError::Refused(error.to_string()))?;
+        let mut step = self.scripts.end.key(self.keys.session(name));
+        step.key(self.keys.ended(name)).arg(&by).arg(moment(until));
+        let deadline = Instant::now() + self.deadline;
+        let answer = self.by(deadline, self.ask(Request::Script(&step))).await?;
+        let (lived, groups) = reply::ended(answer)?;
+        if lived {
+            let leave = self.leave(name, &groups);
+            let _ = self.by(deadline, self.ask(Request::Pipeline(&leave))).await;
+            return Ok(Ended::Now);
+        }
+        Ok(Ended::Before)
+    }
+
+    /// See [`super::Store::was_ended`].
+    pub async fn was_ended(&self, name: &Name) -> Result<bool, StoreError> {
+        let mut command = cmd("EXISTS");
+        command.arg(self.keys.ended(name));
+        Ok(reply::number(&self.command(&command).await?)? == 1)
+    }
+
+    /// See [`super::Store::group`].
+    pub async fn group(&self, group: &Name) -> Result<Vec<Member>, StoreError> {
+        self.within(async {
+            let mut step = self.scripts.members.key(self.keys.group(group));
+            step.arg(GROUP_SCAN);
+            let names = reply::names(self.ask(Request::Script(&step)).await?)?;
+            let mut living = Vec::new();
+            for names in names.chunks(GROUP_LIMIT) {
+                if living.len() < GROUP_LIMIT {
+                    living.extend(self.members(names).await?);
+                }
+            }
+            living.truncate(GROUP_LIMIT);
+            Ok(living)
+        })
+        .await
+    }
+
+    /// See [`super::Store::count`].
+    pub async fn count(&self) -> Result<u64, StoreError> {
+        let step = self.scripts.count.key(self.keys.live());
+        Ok(u64::try_from(self.step(&step).await?).unwrap_or(0))
+    }
+
+    /// See [`super::Store::mark_once`].
+    pub async fn mark_once(
+        &self,
+        name: &Name,
+        by: &Token,
+        until: Timestamp,
+    ) -> Result<Mark, StoreError> {
+        let mut step = self.scripts.mark.key(self.keys.once(name));
+        step.arg(&by.0).arg(moment(until));
+        match self.step(&step).await? {
+            1 => Ok(Mark::First),
+            _ => Ok(Mark::Again),
+        }
+    }
+
+    /// See [`super::Store::lock`].
+    pub async fn lock(
+        &self,
+        name: &Name,
+        owner: &Token,
+        time: Duration,
+    ) -> Result<bool, StoreError> {
+        let mut step = self.scripts.lock.key(self.keys.lock(name));
+        step.arg(&owner.0).arg(lease(time));
+        Ok(self.step(&step).await? == 1)
+    }
+
+    /// See [`super::Store::unlock`].
+    pub async fn unlock(&self, name: &Name, owner: &Token) -> Result<(), StoreError> {
+        let mut step = self.scripts.unlock.key(self.keys.lock(name));
+        step.arg(&owner.0);
+        self.step(&step).await.map(drop)
+    }
+
+    /// See [`super::Store::ping`].
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        match self.command(&cmd("PING")).await? {
+            Value::SimpleString(answer) if answer == "PONG" => Ok(()),
+            _ => Err(StoreError::Garbage("a ping had no pong".to_owned())),
+        }
+    }
+}
+
+/// Parts of operations.
+impl Redis {
+    /// Adds a session's name to a set by its expiry.
+    async fn join(&self, set: String, session: &NewSession) -> Result<(), StoreError> {
+        let mut step = self.scripts.join.key(set);
+        step.arg(moment(session.until)).arg(session.name.encoded());
+        self.ask(Request::Script(&step)).await.map(drop)
+    }
+
+    async fn write(&self, session: &NewSession) -> Result<(), StoreError> {
+        let groups: Vec<u8> = session.groups.iter().flat_map(|group| group.0).collect();
+        let mut step = self.scripts.create.key(self.keys.session(&session.name));
+        step.key(self.keys.ended(&session.name))
+            .arg(moment(session.until))
+            .arg(&session.facts)
+            .arg(&session.tokens)
+            .arg(&session.index)
+            .arg(groups);
+        match reply::number(&self.ask(Request::Script(&step)).await?)? {
+            1 => Ok(()),
+            0 => Err(StoreError::Refused(ENDED_BEFORE.to_owned())),
+            _ => Err(StoreError::Refused(NAME_TAKEN.to_owned())),
+        }
+    }
+
+    /// Takes an ended session's name from the sets.
+    fn leave(&self, name: &Name, groups: &[Name]) -> Pipeline {
+        let mut leave = pipe();
+        leave.zrem(self.keys.live(), name.encoded());
+        for group in groups {
+            leave.zrem(self.keys.group(group), name.encoded());
+        }
+        leave
+    }
+
+    /// Those of the names that live, with their index entries.
+    async fn members(&self, names: &[Name]) -> Result<Vec<Member>, StoreError> {
+        let mut read = pipe();
+        for name in names {
+            read.hget(self.keys.session(name), "i");
+        }
+        let entries = reply::entries(self.ask(Request::Pipeline(&read)).await?)?;
+        let found = names.iter().zip(entries);
+        Ok(found
+            .filter_map(|(&name, index)| index.map(|index| Member { name, index }))
+            .collect())
+    }
+}
+
+/// One request under its deadline.
+impl Redis {
+    async fn command(&self, command: &Cmd) -> Result<Value, StoreError> {
+        self.within(self.ask(Request::Command(command))).await
+    }
+
+    async fn step(&self, step: &ScriptInvocation<'_>) -> Result<i64, StoreError> {
+        let answer = self.within(self.ask(Request::Script(step))).await?;
+        reply::number(&answer)
+    }
+
+    async fn within<T>(
+        &self,
+        operation: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        self.by(Instant::now() + self.deadline, operation).await
+    }
+
+    /// Connections that were there before and let the deadline pass are not trusted with the next operation.
+    async fn by<T>(
+        &self,
+        deadline: Instant,
+        operation: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let newest = self.connections.newest();
+        if let Ok(outcome) = timeout_at(deadline, operation).await {
+            return outcome;
+        }
+        self.connections.forget(newest);
+        Err(StoreError::Deadline(self.deadline))
+    }
+
+    /// Asks, and once more if a new connection may help; a server that is reading its data is waited for.
+    async fn ask(&self, request: Request<'_>) -> Result<Value, StoreError> {
+        let mut retried = false;
+        loop {
+            let failure = match self.attempt(request).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            match failure.remedy {
+                Remedy::Wait => sleep(PACE).await,
+                Remedy::Reconnect if !retried => retried = true,
+                _ => return Err(failure.error),
+            }
+        }
+    }
+
+    async fn attempt(&self, request: Request<'_>) -> Result<Value, Failure> {
+        let mut lent = self.connections.lend().await?;
+        let answer = request.send(&mut lent.connection).await;
+        answer.map_err(|error| {
+            let mut failure = reply::failure(&error);
+            if failure.remedy == Remedy::ReconnectUnlessNew && !lent.is_new() {
+                failure.remedy = Remedy::Reconnect;
+            }
+            if failure.remedy == Remedy::Reconnect {
+                self.connections.forget(lent.newest());
+            }
+            failure
+        })
+    }
+}
+
+/// Something to ask Redis; all of it may be asked twice.
+#[derive(Clone, Copy)]
+enum Request<'a> {
+    Command(&'a Cmd),
+    Script(&'a ScriptInvocation<'a>),
+    Pipeline(&'a Pipeline),
+}
+
+impl Request<'_> {
+    async fn send(self, connection: &mut MultiplexedConnection) -> RedisResult<Value> {
+        match self {
+            Self::Command(command) => command.query_async(connection).await,
+            Self::Script(step) => step.invoke_async(connection).await,
+            Self::Pipeline(pipeline) => pipeline.query_async(connection).await,
+        }
+    }
+}
+
+fn pool(config: &Config) -> Result<Pool, SetupError> {
+    let refused = |error: &dyn fmt::Display| SetupError::Client(error.to_string());
+    // The one deadline of each operation covers connecting and waiting for answers.
+    let timing = AsyncConnectionConfig::new()
+        .set_response_timeout(None)
+        .set_connection_timeout(None)
+        .set_pipeline_buffer_size(QUEUE);
+    let manager = Manager::new_with_config(connection_info(config)?, timing)
+        .map_err(|error| refused(&error.category()))?;
+    Pool::builder(manager)
+        .max_size(config.connections.get())
+        .runtime(Runtime::Tokio1)
+        .build()
+        .map_err(|error| refused(&error))
+}
+
+fn connection_info(config: &Config) -> Result<ConnectionInfo, SetupError> {
+    let mut login = RedisConnectionInfo::default()
+        .set_db(i64::from(config.database))
+        .set_lib_name("portcullis", env!("CARGO_PKG_VERSION"));
+    if let Some(username) = &config.username {
+        login = login.set_username(username);
+    }
+    if let Some(password) = &config.password {
+        login = login.set_password(password.reveal());
+    }
+    let info = connection_address(&config.address)?;
+    Ok(info.set_redis_settings(login))
+}
+
+fn connection_address(address: &Address) -> Result<ConnectionInfo, SetupError> {
+    let refused =
+        |error: deadpool_redis::redis::RedisError| SetupError::Client(error.category().to_owned());
+    let (plain, root_cert) = match address {
+        Address::Unix(path) => (ConnectionAddr::Unix(path.clone()), None),
+        Address::Tcp { host, port } => (ConnectionAddr::Tcp(host.clone(), *port), None),
+        Address::Tls {
+            host,
+            port,
+            ca_file,
+        } => (
+            ConnectionAddr::TcpTls {
+                host: host.clone(),
+                port: *port,
+                insecure: false,
+                tls_params: None,
+            },
+            ca_file.as_ref().map(authorities).transpose()?,
+        ),
+    };
+    let info = plain.into_connection_info().map_err(refused)?;
+    if root_cert.is_none() {
+        return Ok(info);
+    }
+    let trust = TlsCertificates {
+        client_tls: None,
+        root_cert,
+    };
+    let client = Client::build_with_tls(info, trust).map_err(refused)?;
+    Ok(client.get_connection_info().clone())
+}
+
+/// Reads a PEM file that holds at least one certificate.
+fn authorities(path: &PathBuf) -> Result<Vec<u8>, SetupError> {
+    let pem = std::fs::read(path).map_err(|cause| SetupError::CaUnreadable {
+        path: path.clone(),
+        cause,
+    })?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    match certificates {
+        Ok(certificates) if !certificates.is_empty() => Ok(pem),
+        _ => Err(SetupError::CaMalformed { path: path.clone() }),
+    }
+}
+
+/// How long an operation may take unless the settings say otherwise.
+pub const DEFAULT_DEADLINE: Duration = Duration::from_millis(800);
+
+/// How many connections are shared unless the settings say otherwise.
+pub const DEFAULT_CONNECTIONS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
+
+/// What keys begin with unless the settings say otherwise.
+pub const DEFAULT_PREFIX: &str = "portcullis";
+
+/// Most names that one look at a group goes through; more than [`GROUP_LIMIT`], because some may lead nowhere.
+const GROUP_SCAN: usize = 10 * GROUP_LIMIT;
+
+/// Most requests that wait to be written to one connection.
+const QUEUE: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
+
+    use super::*;
+
+    fn tls(ca_file: &str) -> Config {
+        Config::new(Address::Tls {
+            host: "redis.test".to_owned(),
+            port: 6379,
+            ca_file: Some(PathBuf::from(ca_file)),
+        })
+    }
+
+    #[test]
+    fn what_can_never_work_is_refused_before_the_start() {
+        let check = |config: Config, expected: &str| {
+            let problem = Redis::new(config).map(drop).unwrap_err().to_string();
+            assert!(problem.contains(expected), "{problem}");
+        };
+        check(tls("/nowhere/ca.pem"), "/nowhere/ca.pem cannot be read");
+        check(
+            tls(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")),
+            "is not a PEM file",
+        );
+        let braces = Config {
+            prefix: "{all}".to_owned(),
+            ..Config::new(Address::Unix(PathBuf::from("/nowhere")))
+        };
+        check(braces, "a key prefix is");
+    }
+
+    #[test]
+    fn the_password_shows_in_no_format() {
+        let config = Config {
+            password: Some(Secret::new("marker-password")),
+            ..Config::new(Address::Unix(PathBuf::from("/nowhere")))
+        };
+        assert!(!format!("{config:?}").contains("marker"));
+        assert!(!format!("{:?}", Redis::new(config).unwrap()).contains("marker"));
+    }
+}

@@ -1,0 +1,459 @@
+//! The composition root: the only place that sees all collaborators, and the way of a request through them.
+//!
+//! `hyper request → Inbound → Route → handler → Answer → hyper response`. A gateway is callable without a socket.
+
+use std::{fmt, sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body_util::Full;
+
+use crate::{
+    account::Account,
+    answer::{Answer, Frame},
+    challenge::{self, Asked as Challenged},
+    clock::Clock,
+    config::Config,
+    drain::Drain,
+    inbound::{Facts, Inbound, Listener, Peer, RequestId, Trust},
+    oidc::{
+        provider::Provider,
+        sign_in::{Asked, SignIn},
+        sign_out::SignOut,
+    },
+    origin::Site,
+    outbound::Outbound,
+    pages::{Link, OtherAccount, SiteLook},
+    random,
+    reason::Reason,
+    route::{Endpoint, Prefix, Reach, Route},
+    session::{
+        Client, Presented,
+        cookie::Handle,
+        keeper::{Found, Keeper},
+        refresher::Refresher,
+    },
+    store::Store,
+    telemetry::{Event, Telemetry},
+    verify::{
+        self, Allow, identity,
+        policy::{self, Policies},
+    },
+};
+
+/// One gateway. Knows nothing of sockets.
+pub struct Gateway {
+    site: Site,
+    prefix: Prefix,
+    look: SiteLook,
+    report_only: bool,
+    policies: Policies,
+    identity: identity::Config,
+    keeper: Arc<Keeper>,
+    refresher: Refresher,
+    sign_in: SignIn,
+    sign_out: SignOut,
+    account: Account,
+    provider: Arc<Provider>,
+    store: Arc<Store>,
+    clock: Clock,
+    telemetry: Telemetry,
+    drain: Drain,
+}
+
+/// What a connection says of all requests on it.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// The listener's kind.
+    pub listener: Listener,
+    /// Whom the listener believes.
+    pub trust: &'a Trust,
+    /// Who is at the other end.
+    pub peer: Peer,
+}
+
+impl Gateway {
+    /// Puts a gateway together. Waits for nothing: provider and store may be down.
+    ///
+    /// # Errors
+    /// [`StartError`] when a client cannot be set up from the settings, before anything is asked of the network.
+    pub fn new(
+        config: Config,
+        clock: &Clock,
+        telemetry: Telemetry,
+        drain: Drain,
+    ) -> Result<Self, StartError> {
+        let store = Arc::new(
+            Store::open(config.store, clock, observer(&telemetry)).map_err(StartError::Store)?,
+        );
+        let outbound = Outbound::new(&config.outbound).map_err(StartError::Outbound)?;
+        let provider = Provider::new(config.provider, outbound, clock.clone())
+            .map_err(StartError::Provider)?;
+        let provider = Arc::new(provider);
+        let keeper = Arc::new(Keeper::new(
+            config.session,
+            Arc::clone(&store),
+            clock.clone(),
+            telemetry.clone(),
+        ));
+        let refresher = Refresher::new(
+            Arc::clone(&keeper),
+            Arc::clone(&provider),
+            config.sign_in.profile.clone(),
+            clock.clone(),
+            telemetry.clone(),
+            drain.clone(),
+        );
+        let prefix = config.sign_in.prefix.clone();
+        Ok(Self {
+            sign_in: SignIn::new(
+                Arc::clone(&keeper),
+                Arc::clone(&provider),
+                config.sign_in,
+                clock.clone(),
+                telemetry.clone(),
+            ),
+            sign_out: SignOut::new(
+                Arc::clone(&keeper),
+                Arc::clone(&provider),
+                prefix.clone(),
+                telemetry.clone(),
+                drain.clone(),
+            ),
+            account: Account::new(Arc::clone(&keeper), refresher.clone(), clock.clone()),
+            site: config.site,
+            prefix,
+            look: config.look,
+            report_only: config.report_only,
+            policies: config.policies,
+            identity: config.identity,
+            keeper,
+            refresher,
+            provider,
+            store,
+            clock: clock.clone(),
+            telemetry,
+            drain,
+        })
+    }
+
+    /// Begins what runs beside the requests: discovery, and making endings good.
+    pub fn begin(&self) {
+        let provider = Arc::clone(&self.provider);
+        self.drain
+            .spawn_until_stop(async move { provider.keep_discovering().await });
+        let keeper = Arc::clone(&self.keeper);
+        self.drain
+            .spawn_until_stop(async move { keeper.keep_settling().await });
+    }
+
+    /// Where events go.
+    pub const fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
+    }
+
+    /// Answers one request, whose body was `readable` within the limits or not.
+    pub async fn handle(
+        &self,
+        request: Request<()>,
+        readable: Result<(), Reason>,
+        origin: &Origin<'_>,
+    ) -> Response<Full<Bytes>> {
+        let began = Instant::now();
+        let trusted = origin.trust.believes(origin.peer);
+        let inbound = Inbound::new(origin.listener, trusted, request.into_parts().0);
+        let route = Route::of(
+            origin.listener,
+            &self.prefix,
+            inbound.method(),
+            inbound.path(),
+        );
+        let route = readable.and(route);
+        if let Ok(
+            route @ Route {
+                endpoint: Endpoint::Verify,
+                ..
+            },
+        ) = route
+        {
+            return self.verify(&inbound, route, began).await.for_nginx();
+        }
+        let Ok(drawn) = random::bytes::<32>() else {
+            return Answer::refused(Reason::Internal).for_nginx();
+        };
+        let (nonce, id) = halves(drawn);
+        let request_id = inbound
+            .request_id()
+            .unwrap_or_else(|| RequestId::from_random(id));
+        let answer = match self.answered(&inbound, route).await {
+            Ok(answer) => answer,
+            Err(reason) => self.refusal(&inbound, reason),
+        };
+        self.telemetry.event(&Event::Answered {
+            request_id: &request_id,
+            endpoint: route.map_or("none", |route| route.endpoint.label()),
+            status: answer.status().as_u16(),
+            reason: answer.reason(),
+            took: began.elapsed(),
+        });
+        answer.into_response(&Frame {
+            request_id: &request_id,
+            nonce,
+            look: &self.look,
+            https: self.site.is_https(),
+            report_only: self.report_only,
+        })
+    }
+
+    async fn answered(
+        &self,
+        inbound: &Inbound,
+        route: Result<Route, Reason>,
+    ) -> Result<Answer, Reason> {
+        let route = route?;
+        if route.reach == Reach::Anyone {
+            return self.for_anyone(route.endpoint).await;
+        }
+        match inbound.listener() {
+            Listener::Ops => Err(Reason::NotFound),
+            Listener::Application => self.for_application(inbound, route).await,
+            Listener::Nginx => {
+                let facts = inbound.facts()?;
+                route.admit(&facts, &self.site, inbound.provenance())?;
+                self.for_visitor(inbound, &facts, route.endpoint).await
+            }
+        }
+    }
+
+    async fn for_anyone(&self, endpoint: Endpoint) -> Result<Answer, Reason> {
+        match endpoint {
+            Endpoint::Health => Ok(Answer::healthy()),
+            Endpoint::Livez => Ok(Answer::probe(true)),
+            Endpoint::Readyz => Ok(Answer::probe(!self.drain.is_stopping())),
+            Endpoint::Metrics => {
+                if let Ok(count) = self.store.count().await {
+                    self.telemetry.metrics().set_active_sessions(count);
+                }
+                self.telemetry
+                    .metrics()
+                    .text()
+                    .map(Answer::metrics)
+                    .map_err(|_| Reason::Internal)
+            }
+            _ => Err(Reason::NotFound),
+        }
+    }
+
+    async fn for_application(&self, inbound: &Inbound, route: Route) -> Result<Answer, Reason> {
+        if !inbound.is_trusted() {
+            return Err(Reason::UntrustedPeer);
+        }
+        self.for_session(inbound, Client::Application, route.endpoint)
+            .await
+    }
+
+    async fn for_visitor(
+        &self,
+        inbound: &Inbound,
+        facts: &Facts<'_>,
+        endpoint: Endpoint,
+    ) -> Result<Answer, Reason> {
+        let asked = Asked {
+            inbound,
+            facts,
+            site: &self.site,
+        };
+        Ok(match endpoint {
+            Endpoint::Challenge => challenge::challenge(
+                &self.challenged(inbound, facts),
+                inbound.refusal().unwrap_or(Reason::NoSession),
+            ),
+            Endpoint::Deny => self.deny(inbound, facts).await,
+            Endpoint::Login => self.sign_in.begin(asked).await,
+            Endpoint::Callback => self.sign_in.complete(asked).await,
+            Endpoint::Logout => self.sign_out.asked(asked).await,
+            Endpoint::LogoutSubmitted => self.sign_out.submitted(asked).await,
+            Endpoint::SignedOut => self.sign_out.done(asked),
+            _ => {
+                return self
+                    .for_session(inbound, browser(inbound, facts), endpoint)
+                    .await;
+            }
+        })
+    }
+
+    async fn for_session(
+        &self,
+        inbound: &Inbound,
+        client: Client<'_>,
+        endpoint: Endpoint,
+    ) -> Result<Answer, Reason> {
+        let found = self.find(inbound, client).await?;
+        match endpoint {
+            Endpoint::Check => Ok(self.account.check(&found)),
+            Endpoint::CheckActive => Ok(self.account.check_active(&found).await),
+            Endpoint::Userinfo => Ok(Account::userinfo(&found)),
+            Endpoint::Refresh => Ok(self.account.refresh(found).await),
+            _ => Err(Reason::NotFound),
+        }
+    }
+
+    async fn deny(&self, inbound: &Inbound, facts: &Facts<'_>) -> Answer {
+        let reason = inbound.refusal().unwrap_or(Reason::Internal);
+        let asked = self.challenged(inbound, facts);
+        if reason != Reason::PolicyDenied {
+            return challenge::deny(&asked, reason, None, OtherAccount::Pointless);
+        }
+        let found = self.find(inbound, browser(inbound, facts)).await.ok();
+        let account = found.map(|found| found.session.facts().user.shown_name());
+        challenge::deny(
+            &asked,
+            reason,
+            account,
+            OtherAccount::SignOut(self.sign_out.form(&self.site)),
+        )
+    }
+
+    async fn find(&self, inbound: &Inbound, client: Client<'_>) -> Result<Found, Reason> {
+        self.keeper
+            .find(
+                inbound,
+                &self.site,
+                &Presented {
+                    site: self.site.name(),
+                    client,
+                },
+            )
+            .await
+    }
+
+    fn challenged<'a>(&'a self, inbound: &Inbound, facts: &'a Facts<'a>) -> Challenged<'a> {
+        Challenged {
+            facts,
+            caller: inbound.caller(),
+            site: &self.site,
+            prefix: &self.prefix,
+        }
+    }
+
+    fn refusal(&self, inbound: &Inbound, reason: Reason) -> Answer {
+        challenge::refuse(
+            inbound.caller(),
+            reason,
+            &Link::local(&self.prefix.path("/login")),
+        )
+    }
+
+    /// May this request pass? Asking changes nothing; what has to be written is written beside the answer.
+    async fn verify(&self, inbound: &Inbound, route: Route, began: Instant) -> Answer {
+        let facts = inbound.facts();
+        let policy = policy::asked_for(&inbound.query());
+        let verdict = match (&facts, &policy) {
+            (Err(reason), _) => Err(*reason),
+            (Ok(facts), policy) => self.verified(inbound, route, facts, policy.as_ref()).await,
+        };
+        let request_id = inbound.request_id_text();
+        match verdict {
+            Ok((allow, identity)) => {
+                let (policy, rule) = allow.rule();
+                let user = &allow.session().facts().user.id;
+                let took = began.elapsed();
+                self.telemetry.event(&Event::Allowed {
+                    request_id,
+                    policy,
+                    rule,
+                    user,
+                    took,
+                });
+                Answer::allowed(&allow, identity)
+            }
+            Err(reason) => {
+                self.telemetry.event(&Event::Refused {
+                    request_id,
+                    policy: policy
+                        .as_deref()
+                        .ok()
+                        .filter(|name| self.policies.named(name).is_ok()),
+                    reason,
+                    client: facts.as_ref().ok().map(|facts| facts.client),
+                    host: facts.as_ref().map_or("", |facts| facts.host),
+                    took: began.elapsed(),
+                });
+                Answer::refused(reason)
+            }
+        }
+    }
+
+    async fn verified(
+        &self,
+        inbound: &Inbound,
+        route: Route,
+        facts: &Facts<'_>,
+        policy: Result<&String, &Reason>,
+    ) -> Result<(Allow, HeaderMap), Reason> {
+        route.admit(facts, &self.site, inbound.provenance())?;
+        let policy = policy.map_err(|reason| *reason)?;
+        let Found { session, handle } = self.find(inbound, browser(inbound, facts)).await?;
+        let access_token = if self.identity.access_token {
+            Some(self.keeper.read_whole(&handle).await?.2.access)
+        } else {
+            None
+        };
+        let allow = verify::decide(session, &self.policies, policy, self.clock.now())?;
+        let identity = identity::headers(&self.identity, &allow, access_token.as_ref());
+        self.keep_up(&allow, handle);
+        Ok((allow, identity))
+    }
+
+    /// What an allowed request causes beside its answer: the time of last use, and fresh tokens.
+    fn keep_up(&self, allow: &Allow, handle: Handle) {
+        let facts = allow.session().facts();
+        if facts.tokens.refresh_due(self.clock.now()) {
+            self.refresher.begin(handle);
+        } else if self.keeper.wants_touch(facts) {
+            self.keeper.touch_aside(handle, &self.drain);
+        }
+    }
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Gateway")
+            .field("site", &self.site.name())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a gateway could not be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store's client.
+    #[error("store: {0}")]
+    Store(#[source] crate::store::redis::SetupError),
+    /// The HTTP client.
+    #[error("outbound: {0}")]
+    Outbound(#[source] crate::outbound::OutboundError),
+    /// The provider's client.
+    #[error("provider: {0}")]
+    Provider(#[source] crate::oidc::provider::SetUpError),
+}
+
+fn observer(telemetry: &Telemetry) -> crate::store::Observer {
+    let telemetry = telemetry.clone();
+    Box::new(move |operation, ok, took| telemetry.metrics().store_operation(operation, ok, took))
+}
+
+fn browser<'a>(inbound: &'a Inbound, facts: &Facts<'_>) -> Client<'a> {
+    Client::Browser {
+        address: facts.client,
+        user_agent: inbound.user_agent(),
+    }
+}
+
+fn halves(drawn: [u8; 32]) -> ([u8; 16], [u8; 16]) {
+    let (mut first, mut second) = ([0; 16], [0; 16]);
+    first.copy_from_slice(&drawn[..16]);
+    second.copy_from_slice(&drawn[16..]);
+    (first, second)
+}

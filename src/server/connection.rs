@@ -1,0 +1,111 @@
+//! One connection: HTTP/1, every hyper limit and timer, and bodies that are read and dropped within theirs.
+
+use std::{convert::Infallible, pin::pin, sync::Arc};
+
+use bytes::Bytes;
+use http::{Request, Response, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
+
+use crate::{
+    gateway::Origin,
+    inbound::Peer,
+    reason::Reason,
+    server::{
+        Limits,
+        listener::Serving,
+        patience::{Patience, Patient},
+    },
+};
+
+/// Serves a connection to its end.
+pub async fn serve<S>(serving: &Arc<Serving>, peer: Peer, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let limits = &serving.limits;
+    let patience = Arc::new(Patience::default());
+    let stream = Patient::new(
+        stream,
+        Arc::clone(&patience),
+        limits.idle_timeout,
+        limits.header_timeout,
+    );
+    let service = service_fn(|request| {
+        patience.busy();
+        let patience = Arc::clone(&patience);
+        async move {
+            let response = answer(serving, peer, request).await;
+            patience.waiting();
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .max_buf_size(limits.header_bytes.max(HYPER_LEAST_BUFFER))
+        .max_headers(MOST_HEADERS)
+        .half_close(false)
+        .pipeline_flush(true)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = serving.drain.stopping() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+async fn answer(
+    serving: &Serving,
+    peer: Peer,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
+    let origin = Origin {
+        listener: serving.kind,
+        trust: &serving.trust,
+        peer,
+    };
+    let (parts, body) = request.into_parts();
+    let readable = discard(&serving.limits, body).await;
+    let request = Request::from_parts(parts, ());
+    let mut response = serving.gateway.handle(request, readable, &origin).await;
+    if readable.is_err() {
+        response.headers_mut().insert(
+            header::CONNECTION,
+            header::HeaderValue::from_static("close"),
+        );
+    }
+    response
+}
+
+/// Reads what nobody asked for, so that the connection can be used again, but no more than the limits allow.
+async fn discard(limits: &Limits, body: Incoming) -> Result<(), Reason> {
+    if hyper::body::Body::is_end_stream(&body) {
+        return Ok(());
+    }
+    let whole = timeout(
+        limits.body_timeout,
+        Limited::new(body, limits.body_bytes).collect(),
+    )
+    .await;
+    match whole {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(Reason::BodyTooLarge),
+    }
+}
+
+/// Most header lines of a request.
+pub const MOST_HEADERS: usize = 128;
+/// hyper refuses a smaller buffer.
+const HYPER_LEAST_BUFFER: usize = 8 * 1024;

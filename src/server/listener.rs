@@ -1,0 +1,157 @@
+//! Binding and accepting. A Unix socket appears under its name only once its permissions are set.
+
+use std::{
+    fs::{self, Permissions},
+    io,
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::Semaphore,
+};
+use tracing::warn;
+
+use crate::{
+    drain::Drain,
+    gateway::Gateway,
+    inbound::{Listener, Peer, Trust},
+    server::{Address, Limits, connection},
+};
+
+/// A bound listener.
+#[derive(Debug)]
+pub enum Bound {
+    /// On an address.
+    Tcp(TcpListener, SocketAddr),
+    /// On a Unix socket.
+    Unix(UnixListener, SocketFile),
+}
+
+/// A Unix socket's file, removed when it is no more listened on.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    mode: u32,
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+impl Bound {
+    /// Where it listens.
+    pub fn address(&self) -> Address {
+        match self {
+            Self::Tcp(_, address) => Address::Tcp(*address),
+            Self::Unix(_, file) => Address::Unix {
+                path: file.path.clone(),
+                mode: file.mode,
+            },
+        }
+    }
+}
+
+/// What serving a listener takes.
+#[derive(Debug)]
+pub struct Serving {
+    /// What the listener is for.
+    pub kind: Listener,
+    /// Whom it believes.
+    pub trust: Trust,
+    /// The limits of its connections.
+    pub limits: Limits,
+    /// Who answers.
+    pub gateway: Arc<Gateway>,
+    /// Where tasks are.
+    pub drain: Drain,
+}
+
+/// Binds an address.
+///
+/// # Errors
+/// The system's own.
+pub fn bind(address: &Address) -> io::Result<Bound> {
+    match address {
+        Address::Tcp(address) => {
+            let listener = std::net::TcpListener::bind(address)?;
+            listener.set_nonblocking(true)?;
+            let listener = TcpListener::from_std(listener)?;
+            let address = listener.local_addr()?;
+            Ok(Bound::Tcp(listener, address))
+        }
+        Address::Unix { path, mode } => bind_unix(path, *mode),
+    }
+}
+
+fn bind_unix(path: &Path, mode: u32) -> io::Result<Bound> {
+    let mut hidden = path.as_os_str().to_owned();
+    hidden.push(format!(".{}", process::id()));
+    let hidden = PathBuf::from(hidden);
+    let _ = fs::remove_file(&hidden);
+    let listener = UnixListener::bind(&hidden)?;
+    fs::set_permissions(&hidden, Permissions::from_mode(mode))?;
+    fs::rename(&hidden, path)?;
+    Ok(Bound::Unix(
+        listener,
+        SocketFile {
+            path: path.to_owned(),
+            mode,
+        },
+    ))
+}
+
+/// Accepts connections until the stop; a full listener closes what it cannot take.
+pub async fn accept(bound: Bound, serving: Arc<Serving>) {
+    let places = Arc::new(Semaphore::new(serving.limits.connections));
+    let stopping = serving.drain.clone();
+    tokio::select! {
+        () = stopping.stopping() => {}
+        () = accept_forever(&bound, &serving, &places) => {}
+    }
+}
+
+async fn accept_forever(bound: &Bound, serving: &Arc<Serving>, places: &Arc<Semaphore>) {
+    loop {
+        let accepted = match bound {
+            Bound::Tcp(listener, _) => listener.accept().await.map(|(stream, peer)| {
+                let _ = stream.set_nodelay(true);
+                let peer = Peer::Address(peer.ip());
+                start(serving, places, peer, stream);
+            }),
+            Bound::Unix(listener, _) => listener.accept().await.map(|(stream, _)| {
+                start(serving, places, Peer::Unix, stream);
+            }),
+        };
+        if let Err(error) = accepted {
+            warn!(%error, "a connection could not be accepted");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+        }
+    }
+}
+
+fn start<S>(serving: &Arc<Serving>, places: &Arc<Semaphore>, peer: Peer, stream: S)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+{
+    let Ok(place) = Arc::clone(places).try_acquire_owned() else {
+        serving.gateway.telemetry().metrics().connection_refused();
+        return;
+    };
+    let serving = Arc::clone(serving);
+    let drain = serving.drain.clone();
+    drain.spawn(async move {
+        connection::serve(&serving, peer, stream).await;
+        drop(place);
+    });
+}
+
+/// How long accepting rests after the system refused, for example for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

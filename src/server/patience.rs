@@ -1,0 +1,216 @@
+//! How long a connection may stay silent: one deadline while it waits for a request, a shorter one from the first byte
+//! of a request's head to its last, none while the gateway itself is at work.
+//!
+//! hyper's own head time-out also counts the idle time between requests, so the deadlines are kept here, in the
+//! stream. The sleep is only ever re-armed when it fires early, so a busy connection costs no timer.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep, sleep_until},
+};
+
+/// What a connection is doing, told by the service and read by the stream.
+#[derive(Debug, Default)]
+pub struct Patience(AtomicU8);
+
+const WAITING: u8 = 0;
+const IN_HEAD: u8 = 1;
+const BUSY: u8 = 2;
+
+impl Patience {
+    /// A whole head has arrived; the gateway is at work.
+    pub fn busy(&self) {
+        self.0.store(BUSY, Ordering::Release);
+    }
+
+    /// The answer is made; the next head may come.
+    pub fn waiting(&self) {
+        self.0.store(WAITING, Ordering::Release);
+    }
+}
+
+/// A stream that loses patience.
+#[derive(Debug)]
+pub struct Patient<S> {
+    stream: S,
+    patience: Arc<Patience>,
+    idle: Duration,
+    head: Duration,
+    seen: u8,
+    deadline: Option<Instant>,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl<S> Patient<S> {
+    /// Wraps a fresh connection, which waits for its first head.
+    pub fn new(stream: S, patience: Arc<Patience>, idle: Duration, head: Duration) -> Self {
+        let deadline = Instant::now() + head.max(idle.min(FIRST_REQUEST));
+        let sleep = Box::pin(sleep_until(deadline));
+        Self {
+            stream,
+            patience,
+            idle,
+            head,
+            seen: WAITING,
+            deadline: Some(deadline),
+            sleep,
+        }
+    }
+
+    /// Takes note of what changed since the last look.
+    fn look(&mut self) {
+        let state = self.patience.0.load(Ordering::Acquire);
+        if state == self.seen {
+            return;
+        }
+        self.seen = state;
+        self.deadline = match state {
+            WAITING => Some(Instant::now() + self.idle),
+            IN_HEAD => Some(Instant::now() + self.head),
+            _ => None,
+        };
+    }
+
+    fn first_byte(&mut self) {
+        let swapped =
+            self.patience
+                .0
+                .compare_exchange(WAITING, IN_HEAD, Ordering::AcqRel, Ordering::Acquire);
+        if swapped.is_ok() {
+            self.look();
+        }
+    }
+
+    fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        let Some(deadline) = self.deadline else {
+            return Poll::Pending;
+        };
+        if deadline < self.sleep.deadline() {
+            self.sleep.as_mut().reset(deadline);
+        }
+        loop {
+            ready!(self.sleep.as_mut().poll(context));
+            if Instant::now() >= deadline {
+                return Poll::Ready(io::ErrorKind::TimedOut.into());
+            }
+            self.sleep.as_mut().reset(deadline);
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.look();
+        let before = buffer.filled().len();
+        if let Poll::Ready(read) = Pin::new(&mut this.stream).poll_read(context, buffer) {
+            if buffer.filled().len() > before {
+                this.first_byte();
+            }
+            return Poll::Ready(read);
+        }
+        this.poll_patience(context).map(Err)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(context, buffer)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(context, buffers)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+/// How long a fresh connection may take to send anything.
+const FIRST_REQUEST: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+
+    const IDLE: Duration = Duration::from_secs(90);
+    const HEAD: Duration = Duration::from_secs(5);
+
+    fn pair() -> (DuplexStream, Patient<DuplexStream>, Arc<Patience>) {
+        let (client, server) = duplex(1024);
+        let patience = Arc::new(Patience::default());
+        (
+            client,
+            Patient::new(server, Arc::clone(&patience), IDLE, HEAD),
+            patience,
+        )
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_must_be_complete_in_time_from_its_first_byte() {
+        let (mut client, mut stream, _) = pair();
+        client.write_all(b"G").await.unwrap();
+        let mut buffer = [0; 8];
+        assert_eq!(stream.read(&mut buffer).await.unwrap(), 1);
+        let began = Instant::now();
+        let error = stream.read(&mut buffer).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(began.elapsed().as_secs(), HEAD.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn between_requests_a_connection_may_stand_idle_for_longer() {
+        let (_client, mut stream, patience) = pair();
+        patience.busy();
+        stream.look();
+        patience.waiting();
+        let began = Instant::now();
+        let error = stream.read(&mut [0; 8]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(began.elapsed().as_secs(), IDLE.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_the_gateway_works_nobody_loses_patience() {
+        let (_client, mut stream, patience) = pair();
+        patience.busy();
+        let read = tokio::time::timeout(10 * IDLE, stream.read(&mut [0; 8])).await;
+        assert!(read.is_err(), "still waiting");
+    }
+}

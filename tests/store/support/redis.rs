@@ -1,0 +1,167 @@
+//! A real `redis-server` in a temporary folder, ended with its test.
+
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use deadpool_redis::redis::{self, Client, ConnectionAddr, FromRedisValue, IntoConnectionInfo};
+use portcullis::{
+    clock::Clock,
+    store::{
+        self, Store,
+        redis::{Address, Config},
+    },
+};
+use tempfile::TempDir;
+
+use super::PATIENCE;
+
+/// A Redis on a Unix socket that writes each change to its disk at once.
+pub(crate) struct Server {
+    folder: TempDir,
+    options: Vec<String>,
+    process: Option<Child>,
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    pub(crate) fn start_with(options: &[&str]) -> Self {
+        let mut server = Self::prepared(options);
+        server.up();
+        server
+    }
+
+    /// One that does not run yet.
+    pub(crate) fn prepared(options: &[&str]) -> Self {
+        Self {
+            folder: TempDir::new().unwrap(),
+            options: options.iter().map(ToString::to_string).collect(),
+            process: None,
+        }
+    }
+
+    /// More options for the next start.
+    pub(crate) fn add_options(&mut self, options: &[&str]) {
+        let more = options.iter().map(ToString::to_string);
+        self.options.extend(more);
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.path().join("redis.sock")
+    }
+
+    /// Starts it and waits until it answers.
+    pub(crate) fn up(&mut self) {
+        let process = Command::new("redis-server")
+            .args(["--port", "0", "--save", "", "--appendonly", "yes"])
+            .args(["--appendfsync", "always", "--daemonize", "no"])
+            .arg("--unixsocket")
+            .arg(self.socket())
+            .arg("--dir")
+            .arg(self.folder())
+            .args(&self.options)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| {
+                panic!(
+                    "redis-server cannot be started ({error}); it comes with: \
+                     apt-get install --no-install-recommends redis-server"
+                )
+            });
+        self.process = Some(process);
+        let started = Instant::now();
+        while !self.answers() {
+            assert!(started.elapsed() < PATIENCE, "redis-server never answered");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Ends it and waits until it is gone.
+    pub(crate) fn down(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    /// Sends it a signal: `STOP` and `CONT` make it hang and go on.
+    pub(crate) fn signal(&self, signal: &str) {
+        let process = self.process.as_ref().unwrap().id().to_string();
+        let sent = Command::new("kill")
+            .args(["-s", signal, &process])
+            .status()
+            .unwrap();
+        assert!(sent.success());
+    }
+
+    /// Settings to reach it by, with much patience.
+    pub(crate) fn config(&self) -> Config {
+        Config {
+            deadline: PATIENCE,
+            ..Config::new(Address::Unix(self.socket()))
+        }
+    }
+
+    pub(crate) fn store(&self) -> Store {
+        store(self.config())
+    }
+
+    /// Asks it something behind the store's back.
+    pub(crate) fn ask<T: FromRedisValue>(&self, words: &[&str]) -> T {
+        let address = ConnectionAddr::Unix(self.socket());
+        let client = Client::open(address.into_connection_info().unwrap()).unwrap();
+        let mut connection = client.get_connection().unwrap();
+        let mut words = words.iter();
+        let mut command = redis::cmd(words.next().unwrap());
+        words.for_each(|word| {
+            command.arg(word);
+        });
+        command.query(&mut connection).unwrap()
+    }
+
+    fn answers(&self) -> bool {
+        let Ok(mut stream) = UnixStream::connect(self.socket()) else {
+            return false;
+        };
+        stream
+            .set_read_timeout(Some(Duration::from_secs(1)))
+            .unwrap();
+        let mut answer = [0; 5];
+        stream.write_all(b"PING\r\n").is_ok()
+            && stream.read_exact(&mut answer).is_ok()
+            && (answer == *b"+PONG" || answer == *b"-NOAU" || answer == *b"-NOPE")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.down();
+    }
+}
+
+pub(crate) fn store(config: Config) -> Store {
+    Store::open(
+        store::Config::Redis(config),
+        &Clock::system(),
+        Box::new(|_, _, _| ()),
+    )
+    .unwrap()
+}
+
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
