@@ -4,6 +4,7 @@
 //! `docs/ARCHITECTURE.md` has the chart, the invariants, and where to add what. The modules, in reading order:
 
 pub mod clock;
+pub mod oidc;
 pub mod outbound;
 pub mod random;
 pub mod reason;
