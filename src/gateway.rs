@@ -13,16 +13,15 @@ use crate::{
     answer::{Answer, Frame},
     challenge::{self, Asked as Challenged},
     clock::Clock,
-    config::Config,
     drain::Drain,
     inbound::{Facts, Inbound, Listener, Peer, RequestId, Trust},
     oidc::{
-        provider::Provider,
-        sign_in::{Asked, SignIn},
+        provider::{self, Provider},
+        sign_in::{self, Asked, SignIn},
         sign_out::SignOut,
     },
     origin::Site,
-    outbound::Outbound,
+    outbound::{self, Outbound},
     pages::{Link, OtherAccount, SiteLook},
     random,
     reason::Reason,
@@ -30,16 +29,41 @@ use crate::{
     session::{
         Client, Presented,
         cookie::Handle,
-        keeper::{Found, Keeper},
+        keeper::{self, Found, Keeper},
         refresher::Refresher,
     },
-    store::Store,
+    store::{self, Store},
     telemetry::{Event, Telemetry},
     verify::{
         self, Allow, identity,
         policy::{self, Policies},
     },
 };
+
+/// What a gateway is told.
+#[derive(Debug)]
+pub struct Config {
+    /// The site.
+    pub site: Site,
+    /// Its provider.
+    pub provider: provider::Config,
+    /// The HTTP client that speaks to it.
+    pub outbound: outbound::Config,
+    /// Signing in, and who may have a session at all.
+    pub sign_in: sign_in::Config,
+    /// Cookie, lifetimes and keys of sessions.
+    pub session: keeper::Config,
+    /// Where sessions live.
+    pub store: store::Config,
+    /// Who may pass where.
+    pub policies: Policies,
+    /// What upstreams are told.
+    pub identity: identity::Config,
+    /// How our pages look.
+    pub look: SiteLook,
+    /// Whether browsers only report what breaks the content security policy.
+    pub csp_report_only: bool,
+}
 
 /// One gateway. Knows nothing of sockets.
 pub struct Gateway {
@@ -124,7 +148,7 @@ impl Gateway {
             site: config.site,
             prefix,
             look: config.look,
-            report_only: config.report_only,
+            report_only: config.csp_report_only,
             policies: config.policies,
             identity: config.identity,
             keeper,
@@ -430,16 +454,16 @@ impl fmt::Debug for Gateway {
 pub enum StartError {
     /// The store's client.
     #[error("store: {0}")]
-    Store(#[source] crate::store::redis::SetupError),
+    Store(#[source] store::redis::SetupError),
     /// The HTTP client.
     #[error("outbound: {0}")]
-    Outbound(#[source] crate::outbound::OutboundError),
+    Outbound(#[source] outbound::OutboundError),
     /// The provider's client.
     #[error("provider: {0}")]
-    Provider(#[source] crate::oidc::provider::SetUpError),
+    Provider(#[source] provider::SetUpError),
 }
 
-fn observer(telemetry: &Telemetry) -> crate::store::Observer {
+fn observer(telemetry: &Telemetry) -> store::Observer {
     let telemetry = telemetry.clone();
     Box::new(move |operation, ok, took| telemetry.metrics().store_operation(operation, ok, took))
 }

@@ -139,9 +139,11 @@ impl SignIn {
         let answer = ProviderAnswer::read(&asked.inbound.query())?;
         let (transaction, cookie_name) = self.transaction(asked, &answer.state)?;
         let consumed = |failed: Failed| failed.of(&transaction, &cookie_name);
+        let wrong_issuer = |failure| consumed(Failed::at_provider(failure, ""));
         self.provider
             .check_issuer(answer.issuer.as_deref())
-            .map_err(|reason| consumed(reason.into()))?;
+            .await
+            .map_err(wrong_issuer)?;
         self.use_up(&answer.state, &transaction)
             .await
             .map_err(|reason| Failed::from(reason).to_retry(&transaction))?;
@@ -222,7 +224,7 @@ impl SignIn {
         let signed_in = self
             .provider
             .exchange(
-                code,
+                &code,
                 &redirect_uri,
                 &transaction.nonce,
                 &transaction.verifier,

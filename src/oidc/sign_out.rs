@@ -13,7 +13,10 @@ use crate::{
     answer::Answer,
     drain::Drain,
     inbound::{Caller, Inbound, Provenance},
-    oidc::{provider::Provider, sign_in::Asked},
+    oidc::{
+        provider::{Provider, Revocable},
+        sign_in::Asked,
+    },
     origin::Site,
     pages::{Ending, FormTarget, Link, Page, ProviderSession, SignOutForm},
     reason::Reason,
@@ -185,7 +188,12 @@ impl SignOut {
         let provider = Arc::clone(&self.provider);
         let telemetry = self.telemetry.clone();
         self.drain.spawn(async move {
-            if let Err(failure) = provider.revoke(&tokens).await {
+            let access = Some(&tokens.access).filter(|access| !access.is_empty());
+            let revocable = Revocable {
+                refresh: tokens.refresh.as_ref(),
+                access,
+            };
+            if let Err(failure) = provider.revoke(revocable).await {
                 let event = Event::ProviderFailed {
                     provider: provider.name(),
                     operation: "revoke",

@@ -151,10 +151,11 @@ impl Refresher {
         self.note_attempt(handle, revision, Some(self.0.clock.now()))
             .await?;
         let identified = Identified {
-            issuer: facts.issuer,
-            subject: facts.subject,
+            issuer: &facts.issuer,
+            subject: &facts.subject,
+            id_token: Some(&tokens.id),
         };
-        match self.0.provider.refresh(&refresh_token, &identified).await {
+        match self.0.provider.refresh(&refresh_token, identified).await {
             Ok(refreshed) => self.keep(handle, revision, tokens, refreshed).await,
             Err(failure) => Err(self
                 .give_up(handle, revision, facts.expires_at, retry, failure)
@@ -204,45 +205,39 @@ impl Refresher {
         failure: RefreshFailure,
     ) -> Reason {
         let session = *handle.name();
-        let (reason, cause) = match failure {
-            RefreshFailure::InvalidGrant if retry => {
+        let told = failure.failure().clone();
+        let reason = match failure {
+            RefreshFailure::InvalidGrant(_) if retry => {
                 self.drop_tokens(handle, revision).await;
-                (
-                    Reason::RefreshLost,
-                    "invalid_grant for a token whose earlier answer was lost".to_owned(),
-                )
+                Reason::RefreshLost
             }
-            RefreshFailure::InvalidGrant => {
+            RefreshFailure::InvalidGrant(_) => {
                 self.0
                     .keeper
                     .end(handle, expires_at, EndCause::RefreshRejected)
                     .await;
-                (Reason::RefreshRejected, "invalid_grant".to_owned())
+                Reason::RefreshRejected
             }
-            RefreshFailure::NotSent(cause) => {
+            RefreshFailure::NotSent(_) | RefreshFailure::Rejected(_) => {
                 let _ = self.note_attempt(handle, revision, None).await;
-                (Reason::ProviderUnreachable, cause)
+                told.reason
             }
-            RefreshFailure::Lost(cause) => (Reason::ProviderUnreachable, cause),
-            RefreshFailure::Rejected(cause) => {
-                let _ = self.note_attempt(handle, revision, None).await;
-                (Reason::ProviderUnreachable, cause)
+            RefreshFailure::Lost(_) => told.reason,
+            RefreshFailure::BadAnswer(_) if told.reason == Reason::TokenResponseInvalid => {
+                told.reason
             }
-            RefreshFailure::BadAnswer(Reason::TokenResponseInvalid, cause) => {
-                (Reason::TokenResponseInvalid, cause)
-            }
-            RefreshFailure::BadAnswer(reason, cause) => {
+            RefreshFailure::BadAnswer(_) => {
                 self.0
                     .keeper
                     .end(handle, expires_at, EndCause::RefreshRejected)
                     .await;
-                (reason, cause)
+                told.reason
             }
         };
         self.0.telemetry.event(&Event::RefreshFailed {
             session,
             reason,
-            cause: &cause,
+            cause: &told.cause,
         });
         reason
     }
