@@ -4,53 +4,62 @@
 
 use toml::{Table, Value};
 
-use super::{Config, Environment, Problems, load::from_table};
+use super::{Config, Problems, environment::Environment, load::from_table};
 
 /// Settings with nothing wrong in them, and little else.
-pub(super) struct Settings {
+pub(crate) struct Settings {
     table: Table,
     environment: Environment,
 }
 
 impl Settings {
     /// The least that a gateway needs.
-    pub(super) fn valid() -> Self {
-        Self { table: VALID.parse().unwrap(), environment: Environment::default() }
+    pub(crate) fn valid() -> Self {
+        Self {
+            table: VALID.parse().unwrap(),
+            environment: Environment::default(),
+        }
     }
 
     /// Settings of exactly that text.
-    pub(super) fn of(text: &str) -> Self {
-        Self { table: text.parse().unwrap(), environment: Environment::default() }
+    pub(crate) fn of(text: &str) -> Self {
+        Self {
+            table: text.parse().unwrap(),
+            environment: Environment::default(),
+        }
     }
 
     /// Puts these keys over those that there are.
-    pub(super) fn with(mut self, text: &str) -> Self {
+    pub(crate) fn with(mut self, text: &str) -> Self {
         merge(&mut self.table, text.parse().unwrap());
         self
     }
 
     /// Takes a key or a whole table away.
-    pub(super) fn without(mut self, path: &str) -> Self {
+    pub(crate) fn without(mut self, path: &str) -> Self {
         let (sections, key) = path.rsplit_once('.').unwrap_or(("", path));
         let sections = sections.split('.').filter(|section| !section.is_empty());
-        let table = sections.fold(&mut self.table, |table, section| table[section].as_table_mut().unwrap());
+        let table = sections.fold(&mut self.table, |table, section| {
+            table[section].as_table_mut().unwrap()
+        });
         table.remove(key).unwrap();
         self
     }
 
     /// Adds an environment variable.
-    pub(super) fn env(mut self, name: &str, text: &str) -> Self {
+    pub(crate) fn env(mut self, name: &str, text: &str) -> Self {
         self.environment.add(name.into(), Some(text.into()));
         self
     }
 
     /// All that is wrong, one problem a line.
-    pub(super) fn problems(self) -> String {
-        from_table(self.table, &self.environment, Problems::default()).map_or_else(|all| all.to_string(), |_| String::new())
+    pub(crate) fn problems(self) -> String {
+        from_table(self.table, &self.environment, Problems::default())
+            .map_or_else(|all| all.to_string(), |_| String::new())
     }
 
     /// What comes of them.
-    pub(super) fn config(self) -> Config {
+    pub(crate) fn config(self) -> Config {
         from_table(self.table, &self.environment, Problems::default()).unwrap()
     }
 }
@@ -67,9 +76,9 @@ fn merge(table: &mut Table, over: Table) {
 }
 
 /// 32 random bytes that protect nothing.
-pub(super) const KEY: &str = "3q2+7wABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhs=";
+pub(crate) const KEY: &str = "3q2+7wABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhs=";
 /// Others.
-pub(super) const OTHER_KEY: &str = "yv66vgABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhs=";
+pub(crate) const OTHER_KEY: &str = "yv66vgABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhs=";
 
 const VALID: &str = r#"
 [listener.nginx]

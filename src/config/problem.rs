@@ -109,7 +109,11 @@ impl Path {
 
 impl fmt::Display for Path {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(if self.0.is_empty() { "settings" } else { &self.0 })
+        formatter.write_str(if self.0.is_empty() {
+            "settings"
+        } else {
+            &self.0
+        })
     }
 }
 
@@ -131,7 +135,9 @@ mod tests {
 
     #[test]
     fn odd_keys_are_quoted_escaped_and_cut() {
-        let check = |key: &str, expected: &str| assert_eq!(Path::root().key("x").key(key).to_string(), expected);
+        let check = |key: &str, expected: &str| {
+            assert_eq!(Path::root().key("x").key(key).to_string(), expected);
+        };
         check("plain_key-2", "x.plain_key-2");
         check("two words", r#"x."two words""#);
         check("a\nb", r#"x."a\nb""#);

@@ -9,7 +9,8 @@ use ipnet::IpNet;
 
 use self::{
     leaf::{
-        Authentication, Count, File, ListenAddress, LogoutKind, ResponseMode, SameSite, SocketMode, StoreKind,
+        Authentication, Count, File, ListenAddress, LogoutKind, ResponseMode, SameSite, SocketMode,
+        StoreKind,
     },
     node::{Field, List, Named, Node, table},
 };
@@ -247,7 +248,10 @@ impl Raw {
             &mut redis.password_file,
             &mut redis.ca_file,
         ];
-        own.into_iter().chain(providers.flat_map(|provider| [&mut provider.client_secret_file, &mut provider.ca_file]))
+        own.into_iter().chain(
+            providers
+                .flat_map(|provider| [&mut provider.client_secret_file, &mut provider.ca_file]),
+        )
     }
 
     /// Every key there is.
@@ -265,7 +269,10 @@ mod tests {
     #[test]
     fn every_secret_can_stand_in_a_file() {
         let keys = Raw::keys();
-        let secrets: Vec<_> = keys.iter().filter(|key| key.kind == node::Kind::Secret).collect();
+        let secrets: Vec<_> = keys
+            .iter()
+            .filter(|key| key.kind == node::Kind::Secret)
+            .collect();
         assert!(secrets.len() >= 6);
         for secret in secrets {
             let twin: Vec<String> = secret.path.iter().map(ToString::to_string).collect();

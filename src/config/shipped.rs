@@ -10,7 +10,8 @@ use std::collections::BTreeSet;
 use toml::{Table, Value};
 
 use super::{
-    Config, Environment, Problems,
+    Config, Problems,
+    environment::Environment,
     fixture::KEY,
     load::from_table,
     problem::Path,
@@ -25,16 +26,30 @@ const ENVIRONMENT: &str = include_str!("../../config/env.example");
 
 /// The settings, with the commented-out lines that `wanted` picks taken in.
 fn settings(wanted: impl Fn(&str) -> bool) -> Table {
-    let shown = |line: &str| line.strip_prefix('#').is_some_and(|rest| rest.starts_with(|first: char| !first.is_whitespace() && first != '#') || rest.starts_with("    {"));
-    let lines = SETTINGS.lines().map(|line| if shown(line) && wanted(line) { &line[1..] } else { line });
+    let shown = |line: &str| {
+        line.strip_prefix('#').is_some_and(|rest| {
+            rest.starts_with(|first: char| !first.is_whitespace() && first != '#')
+                || rest.starts_with("    {")
+        })
+    };
+    let lines = SETTINGS.lines().map(|line| {
+        if shown(line) && wanted(line) {
+            &line[1..]
+        } else {
+            line
+        }
+    });
     lines.collect::<Vec<_>>().join("\n").parse().unwrap()
 }
 
 fn environment() -> Environment {
-    [("SESSION_ENCRYPTION_KEY", KEY), ("OIDC_CLIENT_SECRET", "a client secret")]
-        .into_iter()
-        .map(|(name, text)| (name.to_owned(), text.to_owned()))
-        .collect()
+    [
+        ("SESSION_ENCRYPTION_KEY", KEY),
+        ("OIDC_CLIENT_SECRET", "a client secret"),
+    ]
+    .into_iter()
+    .map(|(name, text)| (name.to_owned(), text.to_owned()))
+    .collect()
 }
 
 fn config(table: Table) -> Config {
@@ -61,7 +76,11 @@ fn they_have_every_key_and_no_other() {
     assert_eq!(problems.to_string(), "");
     let mut shown = BTreeSet::new();
     leaves(&Value::Table(all), &mut Vec::new(), &mut shown);
-    let missing: Vec<String> = Raw::keys().iter().map(|key| key.path.join(".")).filter(|key| !shown.contains(key)).collect();
+    let missing: Vec<String> = Raw::keys()
+        .iter()
+        .map(|key| key.path.join("."))
+        .filter(|key| !shown.contains(key))
+        .collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
 
@@ -71,15 +90,29 @@ fn leaves(value: &Value, path: &mut Vec<String>, found: &mut BTreeSet<String>) {
     match value {
         Value::Table(table) => {
             for (key, below) in table {
-                let named = matches!(path.join(".").as_str(), "listener" | "site" | "provider" | "policy" | "identity.claims" | "provider.*.extra_parameters");
-                path.push(if named { ANY_NAME.to_owned() } else { key.clone() });
+                let named = matches!(
+                    path.join(".").as_str(),
+                    "listener"
+                        | "site"
+                        | "provider"
+                        | "policy"
+                        | "identity.claims"
+                        | "provider.*.extra_parameters"
+                );
+                path.push(if named {
+                    ANY_NAME.to_owned()
+                } else {
+                    key.clone()
+                });
                 leaves(below, path, found);
                 path.pop();
             }
         }
         Value::Array(members) => {
             path.push(MEMBER.to_owned());
-            members.iter().for_each(|member| leaves(member, path, found));
+            for member in members {
+                leaves(member, path, found);
+            }
             path.pop();
         }
         _ => {}
@@ -88,16 +121,29 @@ fn leaves(value: &Value, path: &mut Vec<String>, found: &mut BTreeSet<String>) {
 
 #[test]
 fn every_default_is_shown() {
-    let shown = SETTINGS.lines().filter(|line| line.starts_with('#') && !line.ends_with("# example"));
-    let shown = shown.filter(|line| line[1..].starts_with(|first: char| first.is_ascii_lowercase())).count();
+    let shown = SETTINGS
+        .lines()
+        .filter(|line| line.starts_with('#') && !line.ends_with("# example"));
+    let shown = shown
+        .filter(|line| line[1..].starts_with(|first: char| first.is_ascii_lowercase()))
+        .count();
     assert!(shown >= 40, "{shown}");
 }
 
 #[test]
 fn the_example_environment_names_what_the_settings_need() {
-    let assigned = ENVIRONMENT.lines().filter_map(|line| line.split_once('=').map(|(name, _)| name));
+    let assigned = ENVIRONMENT
+        .lines()
+        .filter_map(|line| line.split_once('=').map(|(name, _)| name));
     let assigned: BTreeSet<&str> = assigned.map(|name| name.trim_start_matches('#')).collect();
-    for name in ["SESSION_ENCRYPTION_KEY", "SESSION_ENCRYPTION_KEY_NEW", "SESSION_ENCRYPTION_KEY_OLD", "OIDC_CLIENT_SECRET", "REDIS_URL", "PORTCULLIS_CONFIG"] {
+    for name in [
+        "SESSION_ENCRYPTION_KEY",
+        "SESSION_ENCRYPTION_KEY_NEW",
+        "SESSION_ENCRYPTION_KEY_OLD",
+        "OIDC_CLIENT_SECRET",
+        "REDIS_URL",
+        "PORTCULLIS_CONFIG",
+    ] {
         assert!(assigned.contains(name), "{name}");
     }
 }
@@ -105,7 +151,9 @@ fn the_example_environment_names_what_the_settings_need() {
 #[test]
 fn the_overrides_in_the_example_environment_are_settings() {
     let lines = ENVIRONMENT.lines().map(|line| line.trim_start_matches('#'));
-    let overrides = lines.filter_map(|line| line.split_once('=')).filter(|(name, _)| name.starts_with("PORTCULLIS_") && name.contains("__"));
+    let overrides = lines
+        .filter_map(|line| line.split_once('='))
+        .filter(|(name, _)| name.starts_with("PORTCULLIS_") && name.contains("__"));
     let mut environment = environment();
     for (name, text) in overrides {
         environment.add(name.to_owned(), Some(text.to_owned()));

@@ -24,6 +24,11 @@ impl Policies {
         )
     }
 
+    /// The names, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(PolicyName::as_str)
+    }
+
     /// The policy of that name.
     ///
     /// # Errors

@@ -332,7 +332,7 @@ fn settings(
         ),
         (
             "SESSION__KEY".to_owned(),
-            portcullis::seal::MasterKey::from_bytes([42; 32])
+            portcullis::seal::MasterKey::from_bytes(*b"thirty-two bytes for the journey")
                 .to_base64()
                 .to_string(),
         ),

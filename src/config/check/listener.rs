@@ -23,17 +23,34 @@ use crate::{
 };
 
 /// Checks listeners and limits.
-pub(super) fn server(listeners: &Named<ListenerTable>, server: &ServerTable, problems: &mut Problems) -> Checked<Config> {
+pub(super) fn server(
+    listeners: &Named<ListenerTable>,
+    server: &ServerTable,
+    problems: &mut Problems,
+) -> Checked<Config> {
     let limits = limits(server, problems);
     let drain_timeout = duration(&server.drain_timeout, SECOND * 30, SECOND..=HOUR, problems);
-    let read: Vec<_> = listeners.entries.iter().map(|(name, table)| listener(name, table, listeners, problems)).collect();
+    let read: Vec<_> = listeners
+        .entries
+        .iter()
+        .map(|(name, table)| listener(name, table, listeners, problems))
+        .collect();
     refuse_missing(listeners, problems);
     refuse_collisions(listeners, problems);
-    Ok(Config { listeners: read.into_iter().collect::<Checked<_>>()?, limits: limits?, drain_timeout: drain_timeout? })
+    Ok(Config {
+        listeners: read.into_iter().collect::<Checked<_>>()?,
+        limits: limits?,
+        drain_timeout: drain_timeout?,
+    })
 }
 
 fn limits(server: &ServerTable, problems: &mut Problems) -> Checked<Limits> {
-    let header_bytes = count(&server.header_bytes, 32 * 1024, 8 * 1024..=1024 * 1024, problems);
+    let header_bytes = count(
+        &server.header_bytes,
+        32 * 1024,
+        8 * 1024..=1024 * 1024,
+        problems,
+    );
     let header_timeout = duration(&server.header_timeout, SECOND * 5, SECOND..=HOUR, problems);
     let idle_timeout = duration(&server.idle_timeout, SECOND * 90, SECOND..=HOUR, problems);
     let body_bytes = count(&server.body_bytes, 16 * 1024, 1024..=1024 * 1024, problems);
@@ -68,7 +85,12 @@ fn listener(
         ListenAddress::Tcp(address) => Address::Tcp(address),
         ListenAddress::Unix(path) => Address::Unix { path, mode: mode? },
     };
-    Ok(ListenerConfig { name: name.to_owned(), kind, address, trust: trust? })
+    Ok(ListenerConfig {
+        name: name.to_owned(),
+        kind,
+        address,
+        trust: trust?,
+    })
 }
 
 fn socket_mode(
@@ -116,7 +138,8 @@ fn refused_network(network: IpNet) -> Option<&'static str> {
     if mapped {
         return Some("must be written as an IPv4 network");
     }
-    (network.trunc() != network).then_some("has bits set beyond its length: is it an address, or a network?")
+    (network.trunc() != network)
+        .then_some("has bits set beyond its length: is it an address, or a network?")
 }
 
 fn trust(
@@ -127,37 +150,59 @@ fn trust(
     problems: &mut Problems,
 ) -> Checked<Trust> {
     let message = match (kind, address) {
-        (Listener::Ops, _) | (_, ListenAddress::Unix(_)) if networks.is_empty() => return Ok(Trust::default()),
+        (Listener::Ops, _) | (_, ListenAddress::Unix(_)) if networks.is_empty() => {
+            return Ok(Trust::default());
+        }
         (Listener::Ops, _) => "says nothing on an ops listener: it believes nobody",
-        (_, ListenAddress::Unix(_)) => "says nothing on a Unix socket: its permissions say who may connect",
+        (_, ListenAddress::Unix(_)) => {
+            "says nothing on a Unix socket: its permissions say who may connect"
+        }
         (_, ListenAddress::Tcp(_)) if !networks.is_empty() => return Ok(Trust::new(networks)),
-        (_, ListenAddress::Tcp(address)) if address.ip().is_loopback() => return Ok(Trust::new(loopback())),
-        (_, ListenAddress::Tcp(_)) => "is missing: others than this machine can connect, so name those to be believed",
+        (_, ListenAddress::Tcp(address)) if address.ip().is_loopback() => {
+            return Ok(Trust::new(loopback()));
+        }
+        (_, ListenAddress::Tcp(_)) => {
+            "is missing: others than this machine can connect, so name those to be believed"
+        }
     };
     Err(problems.add(&table.trusted_proxies.path, message))
 }
 
 fn loopback() -> Vec<IpNet> {
-    [IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])].map(IpNet::from).to_vec()
+    [
+        IpAddr::from([127, 0, 0, 1]),
+        IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
+    ]
+    .map(IpNet::from)
+    .to_vec()
 }
 
 fn refuse_missing(listeners: &Named<ListenerTable>, problems: &mut Problems) {
     for (kind, name) in [(Listener::Nginx, "nginx"), (Listener::Ops, "ops")] {
         let may_be = |table: &ListenerTable| table.kind.given().is_none_or(|given| *given == kind);
         if !listeners.entries.values().any(may_be) {
-            problems.add(&listeners.path.key(name), format!("is missing: one listener must be of kind \"{name}\""));
+            problems.add(
+                &listeners.path.key(name),
+                format!("is missing: one listener must be of kind \"{name}\""),
+            );
         }
     }
 }
 
 fn refuse_collisions(listeners: &Named<ListenerTable>, problems: &mut Problems) {
-    let addresses: Vec<(&String, &Field<ListenAddress>)> =
-        listeners.entries.iter().map(|(name, table)| (name, &table.address)).collect();
+    let addresses: Vec<(&String, &Field<ListenAddress>)> = listeners
+        .entries
+        .iter()
+        .map(|(name, table)| (name, &table.address))
+        .collect();
     for (position, (_, field)) in addresses.iter().enumerate() {
-        let earlier = addresses[..position].iter().find(|(_, other)| match (field.given(), other.given()) {
-            (Some(one), Some(other)) => collide(one, other),
-            _ => false,
-        });
+        let earlier =
+            addresses[..position]
+                .iter()
+                .find(|(_, other)| match (field.given(), other.given()) {
+                    (Some(one), Some(other)) => collide(one, other),
+                    _ => false,
+                });
         if let Some((name, _)) = earlier {
             let other: Path = listeners.path.key(name);
             problems.add(&field.path, format!("collides with the address of {other}"));
@@ -173,7 +218,8 @@ fn collide(one: &ListenAddress, other: &ListenAddress) -> bool {
             let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
             same_port && (everywhere || one.ip().to_canonical() == other.ip().to_canonical())
         }
-        (ListenAddress::Unix(_), ListenAddress::Tcp(_)) | (ListenAddress::Tcp(_), ListenAddress::Unix(_)) => false,
+        (ListenAddress::Unix(_), ListenAddress::Tcp(_))
+        | (ListenAddress::Tcp(_), ListenAddress::Unix(_)) => false,
     }
 }
 
@@ -190,11 +236,18 @@ mod tests {
     use crate::{config::fixture::Settings, inbound::Peer};
 
     fn check(listeners: &str, expected: &str) {
-        assert_eq!(Settings::valid().with(listeners).problems(), expected, "{listeners}");
+        assert_eq!(
+            Settings::valid().with(listeners).problems(),
+            expected,
+            "{listeners}"
+        );
     }
 
     fn nginx(keys: &str, expected: &str) {
-        let settings = Settings::valid().without("listener.nginx").with("[listener.nginx]\nkind = \"nginx\"").with(&format!("[listener.nginx]\n{keys}"));
+        let settings = Settings::valid()
+            .without("listener.nginx")
+            .with("[listener.nginx]\nkind = \"nginx\"")
+            .with(&format!("[listener.nginx]\n{keys}"));
         assert_eq!(settings.problems(), expected, "{keys}");
     }
 
@@ -206,10 +259,16 @@ mod tests {
         nginx("address = 'unix:/run/x.sock'\nsocket_mode = '0600'", "");
         nginx("address = 'localhost:4180'", wrong);
         nginx("address = '127.0.0.1'", wrong);
-        nginx("address = 'unix:x.sock'", "listener.nginx.address: must have an absolute path for its Unix socket");
+        nginx(
+            "address = 'unix:x.sock'",
+            "listener.nginx.address: must have an absolute path for its Unix socket",
+        );
         nginx("", "listener.nginx.address: is missing");
         let long = format!("address = 'unix:/{}'", "x".repeat(107));
-        nginx(&long, "listener.nginx.address: must not have a path longer than 107 bytes for its Unix socket");
+        nginx(
+            &long,
+            "listener.nginx.address: must not have a path longer than 107 bytes for its Unix socket",
+        );
     }
 
     #[test]
@@ -218,14 +277,21 @@ mod tests {
         nginx("address = '0.0.0.0:4180'", missing);
         nginx("address = '192.0.2.1:4180'", missing);
         nginx("address = '[::]:4180'", missing);
-        nginx("address = '0.0.0.0:4180'\ntrusted_proxies = ['192.0.2.7', '10.0.0.0/8', 'fd00::/8']", "");
+        nginx(
+            "address = '0.0.0.0:4180'\ntrusted_proxies = ['192.0.2.7', '10.0.0.0/8', 'fd00::/8']",
+            "",
+        );
     }
 
     #[test]
     fn proxies_are_a_few_addresses() {
         let check = |network: &str, expected: &str| {
             let keys = format!("address = '0.0.0.0:4180'\ntrusted_proxies = ['{network}']");
-            let expected = if expected.is_empty() { String::new() } else { format!("listener.nginx.trusted_proxies[0]: {expected}") };
+            let expected = if expected.is_empty() {
+                String::new()
+            } else {
+                format!("listener.nginx.trusted_proxies[0]: {expected}")
+            };
             nginx(&keys, &expected);
         };
         let many = "must not trust so many addresses: name the proxies, or their own network";
@@ -234,8 +300,14 @@ mod tests {
         check("128.0.0.0/1", many);
         check("::/0", many);
         check("::ffff:10.0.0.0/104", "must be written as an IPv4 network");
-        check("192.0.2.7/24", "has bits set beyond its length: is it an address, or a network?");
-        check("proxy.example.com", "must be an address or a network, such as \"10.0.0.7\" or \"10.0.0.0/24\"");
+        check(
+            "192.0.2.7/24",
+            "has bits set beyond its length: is it an address, or a network?",
+        );
+        check(
+            "proxy.example.com",
+            "must be an address or a network, such as \"10.0.0.7\" or \"10.0.0.0/24\"",
+        );
     }
 
     #[test]
@@ -259,8 +331,14 @@ mod tests {
             "address = 'unix:/run/x.sock'\nsocket_mode = '0666'",
             "listener.nginx.socket_mode: must not let every user of this machine connect: whoever connects is believed to be nginx",
         );
-        nginx("address = '127.0.0.1:1'\nsocket_mode = '0660'", "listener.nginx.socket_mode: is only for a Unix socket");
-        check("[listener.ops]\naddress = 'unix:/run/ops.sock'\nsocket_mode = '0666'", "");
+        nginx(
+            "address = '127.0.0.1:1'\nsocket_mode = '0660'",
+            "listener.nginx.socket_mode: is only for a Unix socket",
+        );
+        check(
+            "[listener.ops]\naddress = 'unix:/run/ops.sock'\nsocket_mode = '0666'",
+            "",
+        );
     }
 
     #[test]
@@ -270,7 +348,10 @@ mod tests {
             missing,
             "listener.nginx: is missing: one listener must be of kind \"nginx\"\nlistener.ops: is missing: one listener must be of kind \"ops\""
         );
-        check("[listener.ops]\nkind = 'op'", "listener.ops.kind: must be one of \"nginx\", \"application\", \"ops\"");
+        check(
+            "[listener.ops]\nkind = 'op'",
+            "listener.ops.kind: must be one of \"nginx\", \"application\", \"ops\"",
+        );
     }
 
     #[test]
@@ -279,8 +360,16 @@ mod tests {
             let listeners = format!(
                 "[listener.ops]\naddress = '{one}'\n[listener.zz]\nkind = 'application'\naddress = '{other}'\ntrusted_proxies = ['192.0.2.7']"
             );
-            let expected = if collides { "listener.zz.address: collides with the address of listener.ops" } else { "" };
-            assert_eq!(Settings::valid().with(&listeners).problems(), expected, "{one} {other}");
+            let expected = if collides {
+                "listener.zz.address: collides with the address of listener.ops"
+            } else {
+                ""
+            };
+            assert_eq!(
+                Settings::valid().with(&listeners).problems(),
+                expected,
+                "{one} {other}"
+            );
         };
         check("127.0.0.1:1", "127.0.0.1:1", true);
         check("127.0.0.1:1", "0.0.0.0:1", true);
@@ -297,19 +386,42 @@ mod tests {
             "[server]\nheader_bytes = 100\nbody_timeout = '2h'\nconnections = 0",
             "server.body_timeout: must be between 1s and 1h\nserver.connections: must be between 1 and 1000000\nserver.header_bytes: must be between 8192 and 1048576",
         );
-        check("[server]\nprefix = 'auth'", "server.prefix: must be a plain path, such as \"/auth\" or \"/\"");
+        check(
+            "[server]\nprefix = 'auth'",
+            "server.prefix: must be a plain path, such as \"/auth\" or \"/\"",
+        );
     }
 
     #[test]
     fn what_is_read_is_what_is_used() {
-        let server = Settings::valid().with("[listener.nginx]\nsocket_mode = '0600'").config().server;
-        let nginx = server.listeners.iter().find(|listener| listener.kind == Listener::Nginx);
+        let server = Settings::valid()
+            .with("[listener.nginx]\nsocket_mode = '0600'")
+            .config()
+            .server;
+        let nginx = server
+            .listeners
+            .iter()
+            .find(|listener| listener.kind == Listener::Nginx);
         let address = nginx.map(|listener| listener.address.clone());
-        assert_eq!(address, Some(Address::Unix { path: PathBuf::from("/run/portcullis/nginx.sock"), mode: 0o600 }));
-        let local = Settings::valid().with("[listener.nginx]\naddress = '127.0.0.1:1'").config().server;
-        let trust = local.listeners.iter().find(|listener| listener.kind == Listener::Nginx).map(|listener| listener.trust.clone());
+        assert_eq!(
+            address,
+            Some(Address::Unix {
+                path: PathBuf::from("/run/portcullis/nginx.sock"),
+                mode: 0o600
+            })
+        );
+        let local = Settings::valid()
+            .with("[listener.nginx]\naddress = '127.0.0.1:1'")
+            .config()
+            .server;
+        let trust = local
+            .listeners
+            .iter()
+            .find(|listener| listener.kind == Listener::Nginx)
+            .map(|listener| listener.trust.clone());
         assert!(trust.is_some_and(|trust| {
-            trust.believes(Peer::Address([127, 0, 0, 1].into())) && !trust.believes(Peer::Address([127, 0, 0, 2].into()))
+            trust.believes(Peer::Address([127, 0, 0, 1].into()))
+                && !trust.believes(Peer::Address([127, 0, 0, 2].into()))
         }));
     }
 }
