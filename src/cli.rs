@@ -16,11 +16,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{
-    Config,
-    environment::{Environment, SETTINGS_FILE},
-    load::load,
-};
+use crate::config::{Config, Environment, SETTINGS_FILE, load};
 
 mod check;
 mod healthcheck;
@@ -119,9 +115,7 @@ mod tests {
 
     #[test]
     fn the_command_line_goes_before_the_default() {
-        let given = SettingsFile {
-            config: Some("/x.toml".into()),
-        };
+        let given = SettingsFile { config: Some("/x.toml".into()) };
         assert_eq!(given.path(), Path::new("/x.toml"));
     }
 }

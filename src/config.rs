@@ -6,15 +6,17 @@
 use crate::{gateway, server, telemetry};
 
 mod check;
-pub mod environment;
+mod environment;
 #[cfg(test)]
 pub(crate) mod fixture;
-pub mod load;
+mod load;
 mod problem;
 mod raw;
 #[cfg(test)]
 mod shipped;
 
+pub use environment::{Environment, SETTINGS_FILE};
+pub use load::load;
 pub use problem::{Problem, Problems};
 
 /// Everything the process is told.

@@ -68,10 +68,7 @@ impl Outbound {
             .dns_resolver(Resolver)
             .build()
             .map_err(|error| OutboundError::Malformed(chain(&error)))?;
-        Ok(Self {
-            client,
-            plain_http: config.plain_http,
-        })
+        Ok(Self { client, plain_http: config.plain_http })
     }
 
     /// Whether http is ever spoken.
@@ -99,9 +96,7 @@ impl Outbound {
         if self.plain_http.permits(url) && reachable.contains(url) {
             return Ok(());
         }
-        Err(OutboundError::NotPermitted(
-            url.origin().ascii_serialization(),
-        ))
+        Err(OutboundError::NotPermitted(url.origin().ascii_serialization()))
     }
 }
 
@@ -135,18 +130,13 @@ impl OutboundError {
     }
 }
 
-fn with_extra_roots(
-    builder: ClientBuilder,
-    pem: Option<&[u8]>,
-) -> Result<ClientBuilder, OutboundError> {
+fn with_extra_roots(builder: ClientBuilder, pem: Option<&[u8]>) -> Result<ClientBuilder, OutboundError> {
     let Some(pem) = pem else {
         return Ok(builder);
     };
     match Certificate::from_pem_bundle(pem) {
         Ok(roots) if !roots.is_empty() => Ok(builder.tls_certs_merge(roots)),
-        Ok(_) => Err(OutboundError::Malformed(
-            "no certificate among the extra roots".to_owned(),
-        )),
+        Ok(_) => Err(OutboundError::Malformed("no certificate among the extra roots".to_owned())),
         Err(error) => Err(OutboundError::Malformed(chain(&error))),
     }
 }
@@ -164,10 +154,8 @@ fn sending_failed(error: reqwest::Error) -> OutboundError {
 
 async fn read_whole(mut answer: reqwest::Response) -> Result<Response<Vec<u8>>, OutboundError> {
     let mut body = Vec::new();
-    while let Some(piece) = answer
-        .chunk()
-        .await
-        .map_err(|error| OutboundError::NoWholeAnswer(chain(&error.without_url())))?
+    while let Some(piece) =
+        answer.chunk().await.map_err(|error| OutboundError::NoWholeAnswer(chain(&error.without_url())))?
     {
         if body.len() + piece.len() > MAX_ANSWER_BYTES {
             return Err(OutboundError::TooLarge);
@@ -260,19 +248,14 @@ mod tests {
     async fn a_whole_answer_comes_back_with_status_and_body() {
         let url = answering(b"HTTP/1.1 404 No\r\nContent-Length: 2\r\n\r\nhi".to_vec()).await;
         let answer = get(&url).await.unwrap();
-        assert_eq!(
-            (answer.status().as_u16(), answer.body().as_slice()),
-            (404, &b"hi"[..])
-        );
+        assert_eq!((answer.status().as_u16(), answer.body().as_slice()), (404, &b"hi"[..]));
     }
 
     #[tokio::test]
     async fn a_redirect_is_an_answer_and_not_followed() {
-        let url = answering(
-            b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
-                .to_vec(),
-        )
-        .await;
+        let url =
+            answering(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n".to_vec())
+                .await;
         assert_eq!(get(&url).await.unwrap().status(), 302);
     }
 
@@ -295,11 +278,7 @@ mod tests {
 
     #[tokio::test]
     async fn silence_half_an_answer_and_a_broken_line_may_have_arrived() {
-        for bytes in [
-            &b""[..],
-            b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf",
-            b"not http at all\r\n\r\n",
-        ] {
+        for bytes in [&b""[..], b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", b"not http at all\r\n\r\n"] {
             let url = answering(bytes.to_vec()).await;
             let error = get(&url).await.unwrap_err();
             assert!(matches!(error, OutboundError::NoWholeAnswer(_)), "{error}");
@@ -317,22 +296,16 @@ mod tests {
 
     #[tokio::test]
     async fn an_unlisted_origin_is_refused_before_any_connection() {
-        let request = Request::get("http://127.0.0.1:1/")
-            .body(Vec::new())
-            .unwrap();
+        let request = Request::get("http://127.0.0.1:1/").body(Vec::new()).unwrap();
         let listed = Reachable::of([&Url::parse("http://127.0.0.1:2/").unwrap()]);
         let error = development().call(request, &listed).await.unwrap_err();
-        assert_eq!(
-            error,
-            OutboundError::NotPermitted("http://127.0.0.1:1".to_owned())
-        );
+        assert_eq!(error, OutboundError::NotPermitted("http://127.0.0.1:1".to_owned()));
     }
 
     /// Answers one TLS connection under a certificate of its own for `localhost`, and says what was asked.
     fn answering_over_tls() -> (String, String, std::thread::JoinHandle<String>) {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let key =
-            rustls_pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let key = rustls_pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
         let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -341,10 +314,7 @@ mod tests {
             .with_single_cert(vec![made.cert.der().clone()], key)
             .unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!(
-            "https://localhost:{}/",
-            listener.local_addr().unwrap().port()
-        );
+        let url = format!("https://localhost:{}/", listener.local_addr().unwrap().port());
         let serving = std::thread::spawn(move || {
             let (socket, _) = listener.accept().unwrap();
             let connection = rustls::ServerConnection::new(std::sync::Arc::new(config)).unwrap();
@@ -362,24 +332,14 @@ mod tests {
         for trusted in [true, false] {
             let (url, pem, serving) = answering_over_tls();
             let extra_roots = trusted.then(|| pem.into_bytes());
-            let client = Outbound::new(&Config {
-                extra_roots,
-                ..Config::default()
-            })
-            .unwrap();
+            let client = Outbound::new(&Config { extra_roots, ..Config::default() }).unwrap();
             let reachable = Reachable::of([&Url::parse(&url).unwrap()]);
             let request = Request::get(&url).body(Vec::new()).unwrap();
             let answer = client.call(request, &reachable).await;
             let asked = serving.join().unwrap();
             if trusted {
                 assert_eq!(answer.unwrap().status(), 200);
-                assert!(
-                    asked.contains(concat!(
-                        "user-agent: portcullis/",
-                        env!("CARGO_PKG_VERSION")
-                    )),
-                    "{asked}"
-                );
+                assert!(asked.contains(concat!("user-agent: portcullis/", env!("CARGO_PKG_VERSION"))), "{asked}");
             } else {
                 let error = answer.unwrap_err();
                 assert!(matches!(error, OutboundError::NotConnected(_)), "{error}");
@@ -390,19 +350,9 @@ mod tests {
 
     #[test]
     fn roots_that_are_no_certificates_are_refused() {
-        for pem in [
-            &b""[..],
-            b"nonsense",
-            b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-        ] {
-            let config = Config {
-                extra_roots: Some(pem.to_vec()),
-                ..Config::default()
-            };
-            assert!(matches!(
-                Outbound::new(&config),
-                Err(OutboundError::Malformed(_))
-            ));
+        for pem in [&b""[..], b"nonsense", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+            let config = Config { extra_roots: Some(pem.to_vec()), ..Config::default() };
+            assert!(matches!(Outbound::new(&config), Err(OutboundError::Malformed(_))));
         }
     }
 }

@@ -20,22 +20,14 @@ struct Called {
 }
 
 fn portcullis(arguments: &[&str], environment: &[(&str, &str)]) -> Called {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+    let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_portcullis"))
         .args(arguments)
         .env_clear()
         .envs(environment.iter().copied())
         .output()
         .unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    Called {
-        code: status.code(),
-        out: text(stdout),
-        err: text(stderr),
-    }
+    Called { code: status.code(), out: text(stdout), err: text(stderr) }
 }
 
 fn settings(text: &str) -> (TempDir, PathBuf) {
@@ -53,32 +45,21 @@ fn fresh_key() -> String {
 fn the_shipped_settings_are_ok_with_the_documented_environment() {
     let (_folder, path) = settings(SETTINGS);
     let key = fresh_key();
-    let environment = [
-        ("SESSION_ENCRYPTION_KEY", key.as_str()),
-        ("OIDC_CLIENT_SECRET", MARKER),
-    ];
+    let environment = [("SESSION_ENCRYPTION_KEY", key.as_str()), ("OIDC_CLIENT_SECRET", MARKER)];
     let by_flag = portcullis(&["check", "--config", path.to_str().unwrap()], &environment);
     assert_eq!(by_flag.code, Some(0), "{}", by_flag.err);
     assert!(by_flag.out.starts_with("ok\n"));
     assert!(!by_flag.out.contains(MARKER) && !by_flag.out.contains(&key));
-    let by_variable = [
-        &environment[..],
-        &[("PORTCULLIS_CONFIG", path.to_str().unwrap())],
-    ]
-    .concat();
+    let by_variable = [&environment[..], &[("PORTCULLIS_CONFIG", path.to_str().unwrap())]].concat();
     assert_eq!(portcullis(&["check"], &by_variable).out, by_flag.out);
 }
 
 #[test]
 fn wrong_settings_are_told_whole_and_neither_checked_nor_served() {
-    let (_folder, path) =
-        settings(&SETTINGS.replace("https://app.example.com", "http://app.example.com"));
+    let (_folder, path) = settings(&SETTINGS.replace("https://app.example.com", "http://app.example.com"));
     for command in ["check", "serve", "healthcheck"] {
         let path = path.to_str().unwrap();
-        let called = portcullis(
-            &[command, "--config", path],
-            &[("SESSION_ENCRYPTION_KEY", MARKER)],
-        );
+        let called = portcullis(&[command, "--config", path], &[("SESSION_ENCRYPTION_KEY", MARKER)]);
         assert_eq!(called.code, Some(2), "{command}");
         assert_eq!(called.out, "");
         assert_eq!(
@@ -99,11 +80,7 @@ fn a_health_check_of_nothing_fails() {
     let socket = folder.path().join("ops.sock");
     let called = portcullis(&["healthcheck", "--socket", socket.to_str().unwrap()], &[]);
     assert_eq!(called.code, Some(1));
-    assert!(
-        called.err.starts_with("portcullis: cannot connect to "),
-        "{}",
-        called.err
-    );
+    assert!(called.err.starts_with("portcullis: cannot connect to "), "{}", called.err);
 }
 
 #[test]
@@ -113,18 +90,9 @@ fn a_gateway_that_cannot_listen_says_which_listener() {
     let environment = [
         ("SESSION_ENCRYPTION_KEY", key.as_str()),
         ("OIDC_CLIENT_SECRET", MARKER),
-        (
-            "PORTCULLIS_LISTENER__NGINX__ADDRESS",
-            &format!("unix:{}/no/folder.sock", folder.path().display()),
-        ),
+        ("PORTCULLIS_LISTENER__NGINX__ADDRESS", &format!("unix:{}/no/folder.sock", folder.path().display())),
     ];
     let called = portcullis(&["serve", "--config", path.to_str().unwrap()], &environment);
     assert_eq!(called.code, Some(1));
-    assert!(
-        called
-            .err
-            .starts_with("portcullis: listener.nginx cannot listen"),
-        "{}",
-        called.err
-    );
+    assert!(called.err.starts_with("portcullis: listener.nginx cannot listen"), "{}", called.err);
 }

@@ -22,37 +22,12 @@ pub(super) fn summary(config: &Config) -> String {
     let lifetimes = &config.gateway.session.lifetimes;
     let lines = [
         ("mode", mode.to_owned()),
-        (
-            "site",
-            format!(
-                "{} at {}",
-                config.gateway.site.name(),
-                config.gateway.site.page("/")
-            ),
-        ),
-        (
-            "callback",
-            config
-                .gateway
-                .site
-                .page(&config.gateway.sign_in.prefix.path("/callback"))
-                .to_string(),
-        ),
-        (
-            "provider",
-            format!(
-                "{} at {}",
-                config.gateway.provider.name,
-                config.gateway.provider.issuer.as_str()
-            ),
-        ),
+        ("site", format!("{} at {}", config.gateway.site.name(), config.gateway.site.page("/"))),
+        ("callback", config.gateway.site.page(&config.gateway.sign_in.prefix.path("/callback")).to_string()),
+        ("provider", format!("{} at {}", config.gateway.provider.name, config.gateway.provider.issuer.as_str())),
         (
             "sessions",
-            format!(
-                "{} at most, {} idle",
-                format_duration(lifetimes.absolute),
-                format_duration(lifetimes.idle)
-            ),
+            format!("{} at most, {} idle", format_duration(lifetimes.absolute), format_duration(lifetimes.idle)),
         ),
         ("store", store(&config.gateway.store)),
         ("policies", policies.join(", ")),
@@ -62,13 +37,7 @@ pub(super) fn summary(config: &Config) -> String {
     }
     for listener in &config.server.listeners {
         let address = address(&listener.address);
-        let _ = writeln!(
-            text,
-            "{:<10}{}, {} at {address}",
-            "listener",
-            listener.name,
-            kind(listener.kind)
-        );
+        let _ = writeln!(text, "{:<10}{}, {} at {address}", "listener", listener.name, kind(listener.kind));
     }
     text
 }

@@ -53,10 +53,7 @@ impl Arguments {
         match (&self.url, &self.socket) {
             (Some(url), _) => Ok(Target::of_url(url)),
             (None, Some(socket)) => Ok(Ok(Target::Unix(socket.clone()))),
-            (None, None) => self
-                .settings
-                .load()
-                .map(|config| Target::of_settings(&config)),
+            (None, None) => self.settings.load().map(|config| Target::of_settings(&config)),
         }
     }
 }
@@ -66,15 +63,8 @@ impl Target {
         ensure!(url.scheme() == "http", "a health check speaks http only");
         let host = url.host_str().context("the URL has no host")?;
         let port = url.port_or_known_default().context("the URL has no port")?;
-        let path = if url.path() == "/" {
-            LIVENESS
-        } else {
-            url.path()
-        };
-        Ok(Self::Tcp {
-            address: format!("{host}:{port}"),
-            path: path.to_owned(),
-        })
+        let path = if url.path() == "/" { LIVENESS } else { url.path() };
+        Ok(Self::Tcp { address: format!("{host}:{port}"), path: path.to_owned() })
     }
 
     fn of_settings(config: &Config) -> anyhow::Result<Self> {
@@ -84,10 +74,7 @@ impl Target {
             Some(Address::Unix { path, .. }) => Ok(Self::Unix(path.clone())),
             Some(Address::Tcp(address)) => {
                 let address = SocketAddr::new(reachable(address.ip()), address.port()).to_string();
-                Ok(Self::Tcp {
-                    address,
-                    path: LIVENESS.to_owned(),
-                })
+                Ok(Self::Tcp { address, path: LIVENESS.to_owned() })
             }
             None => bail!("the settings have no ops listener"),
         }
@@ -101,8 +88,7 @@ impl Target {
         match self {
             Self::Unix(path) => {
                 let stream = UnixStream::connect(&path);
-                let stream =
-                    stream.with_context(|| format!("cannot connect to {}", path.display()))?;
+                let stream = stream.with_context(|| format!("cannot connect to {}", path.display()))?;
                 stream.set_read_timeout(Some(timeout))?;
                 stream.set_write_timeout(Some(timeout))?;
                 is_alive(stream, LIVENESS)
@@ -130,10 +116,7 @@ const fn reachable(address: IpAddr) -> IpAddr {
 }
 
 fn is_alive(mut stream: impl Read + Write, path: &str) -> anyhow::Result<()> {
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-    )?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let mut line = Vec::new();
     BufReader::new(stream.take(STATUS_LINE_BYTES)).read_until(b'\n', &mut line)?;
     let line = String::from_utf8_lossy(&line);
@@ -161,10 +144,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         thread::spawn(move || answer_once(listener.accept().unwrap().0, answer));
-        Target::Tcp {
-            address,
-            path: LIVENESS.into(),
-        }
+        Target::Tcp { address, path: LIVENESS.into() }
     }
 
     fn answer_once(mut stream: impl Read + Write, answer: &[u8]) {
@@ -178,11 +158,7 @@ mod tests {
     #[test]
     fn only_200_is_a_sign_of_life() {
         let check = |answer: &'static [u8], expected: bool| {
-            assert_eq!(
-                answering(answer).ask(PATIENCE).is_ok(),
-                expected,
-                "{answer:?}"
-            );
+            assert_eq!(answering(answer).ask(PATIENCE).is_ok(), expected, "{answer:?}");
         };
         check(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", true);
         check(b"HTTP/1.1 503 Service Unavailable\r\n\r\n", false);
@@ -208,25 +184,17 @@ mod tests {
     fn a_silent_listener_does_not_live() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let target = Target::Tcp {
-            address,
-            path: LIVENESS.into(),
-        };
+        let target = Target::Tcp { address, path: LIVENESS.into() };
         assert!(target.ask(Duration::from_millis(50)).is_err());
     }
 
     #[test]
     fn the_settings_say_where_the_ops_listener_is() {
         let check = |address: &str, expected: Target| {
-            let config = Settings::valid()
-                .with(&format!("[listener.ops]\naddress = '{address}'"))
-                .config();
+            let config = Settings::valid().with(&format!("[listener.ops]\naddress = '{address}'")).config();
             assert_eq!(Target::of_settings(&config).unwrap(), expected);
         };
-        let tcp = |address: &str| Target::Tcp {
-            address: address.into(),
-            path: LIVENESS.into(),
-        };
+        let tcp = |address: &str| Target::Tcp { address: address.into(), path: LIVENESS.into() };
         check("0.0.0.0:4182", tcp("127.0.0.1:4182"));
         check("[::]:4182", tcp("[::1]:4182"));
         check("192.0.2.1:4182", tcp("192.0.2.1:4182"));
@@ -237,10 +205,7 @@ mod tests {
     fn urls_are_http() {
         let check = |url: &str, expected: Option<(&str, &str)>| {
             let target = Target::of_url(&Url::parse(url).unwrap()).ok();
-            let expected = expected.map(|(address, path)| Target::Tcp {
-                address: address.into(),
-                path: path.into(),
-            });
+            let expected = expected.map(|(address, path)| Target::Tcp { address: address.into(), path: path.into() });
             assert_eq!(target, expected, "{url}");
         };
         check("http://127.0.0.1:4182", Some(("127.0.0.1:4182", "/livez")));

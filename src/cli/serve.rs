@@ -23,10 +23,7 @@ use crate::{
 /// When it cannot begin: a log file, a listener, a client that cannot be set up.
 pub(super) fn serve(config: Config) -> anyhow::Result<()> {
     telemetry::log::begin(&config.telemetry)?;
-    let runtime = Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("no runtime")?;
+    let runtime = Builder::new_multi_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(until_stopped(config))
 }
 

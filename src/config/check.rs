@@ -32,10 +32,7 @@ mod store;
 pub(super) fn check(raw: &Raw, problems: &mut Problems) -> Checked<Config> {
     let mode = raw.mode.or(Mode::Production);
     let server = listener::server(&raw.listener, &raw.server, problems);
-    let prefix = raw
-        .server
-        .prefix
-        .or_some(Prefix::parse(DEFAULT_PREFIX), problems);
+    let prefix = raw.server.prefix.or_some(Prefix::parse(DEFAULT_PREFIX), problems);
     let site = site::site(&raw.site, mode, problems);
     let provider = provider::provider(&raw.provider, mode, problems);
     let plain = has_plain_cookies(mode, &site);
@@ -90,22 +87,14 @@ fn duration(
     if limits.contains(&duration) {
         return Ok(duration);
     }
-    let ends = format!(
-        "must be between {} and {}",
-        shown(*limits.start()),
-        shown(*limits.end())
-    );
+    let ends = format!("must be between {} and {}", shown(*limits.start()), shown(*limits.end()));
     Err(problems.add(&field.path, ends))
 }
 
 /// Days stay days: a month is no round number of them.
 fn shown(duration: Duration) -> String {
     let days = duration.as_secs() / DAY.as_secs();
-    if days > 0 {
-        format!("{days} days")
-    } else {
-        humantime::format_duration(duration).to_string()
-    }
+    if days > 0 { format!("{days} days") } else { humantime::format_duration(duration).to_string() }
 }
 
 /// A number within limits that include both ends.
@@ -120,40 +109,24 @@ fn count(
         None => Some(default),
     };
     let within = number.filter(|number| limits.contains(number));
-    within.ok_or_else(|| {
-        problems.add(
-            &field.path,
-            format!("must be between {} and {}", limits.start(), limits.end()),
-        )
-    })
+    within.ok_or_else(|| problems.add(&field.path, format!("must be between {} and {}", limits.start(), limits.end())))
 }
 
 /// This version serves one site and signs in with one provider; the settings have room for more.
 fn exactly_one<T>(path: &Path, mut read: Vec<Checked<T>>, problems: &mut Problems) -> Checked<T> {
     match (read.pop(), read.len()) {
-        (None, _) => Err(problems.add(
-            path,
-            format!("is missing: one [{path}.NAME] describes the {path}"),
-        )),
+        (None, _) => Err(problems.add(path, format!("is missing: one [{path}.NAME] describes the {path}"))),
         (Some(one), 0) => one,
-        (Some(_), _) => Err(problems.add(
-            path,
-            format!("has several tables: this version supports exactly one {path}"),
-        )),
+        (Some(_), _) => {
+            Err(problems.add(path, format!("has several tables: this version supports exactly one {path}")))
+        }
     }
 }
 
 /// A secret that stands in the settings or in a file of its own.
-fn secret(
-    field: &Field<Secret>,
-    file: &Field<File>,
-    problems: &mut Problems,
-) -> Checked<Option<Secret>> {
+fn secret(field: &Field<Secret>, file: &Field<File>, problems: &mut Problems) -> Checked<Option<Secret>> {
     match (field.optional()?, file.optional()?) {
-        (Some(_), Some(_)) => Err(problems.add(
-            &field.path,
-            format!("is given twice: here and by {}", file.path),
-        )),
+        (Some(_), Some(_)) => Err(problems.add(&field.path, format!("is given twice: here and by {}", file.path))),
         (None, Some(given)) => secret_in(&file.path, &given, problems).map(Some),
         (own, None) => Ok(own),
     }
@@ -172,10 +145,7 @@ fn secret_in(path: &Path, file: &File, problems: &mut Problems) -> Checked<Secre
 fn certificates(path: &Path, file: &File, problems: &mut Problems) -> Checked<Vec<u8>> {
     let mut read = CertificateDer::pem_slice_iter(&file.contents).peekable();
     if read.peek().is_none() || !read.all(|certificate| certificate.is_ok()) {
-        return Err(problems.add(
-            path,
-            "names a file that has no PEM certificates, or broken ones",
-        ));
+        return Err(problems.add(path, "names a file that has no PEM certificates, or broken ones"));
     }
     Ok(file.contents.to_vec())
 }

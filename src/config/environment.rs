@@ -25,16 +25,13 @@ enum Variable {
 impl Environment {
     /// Adds a variable; none as its text means that it is not Unicode.
     pub fn add(&mut self, name: String, text: Option<String>) {
-        self.0
-            .insert(name, text.map_or(Variable::NotUnicode, Variable::Text));
+        self.0.insert(name, text.map_or(Variable::NotUnicode, Variable::Text));
     }
 
     fn text(&self, name: &str) -> Result<&str, String> {
         match self.0.get(name) {
             Some(Variable::Text(text)) => Ok(text),
-            Some(Variable::NotUnicode) => {
-                Err(format!("the environment variable {name} is not Unicode"))
-            }
+            Some(Variable::NotUnicode) => Err(format!("the environment variable {name} is not Unicode")),
             None => Err(format!("the environment has no variable {name}")),
         }
     }
@@ -79,9 +76,7 @@ impl Environment {
                 rest = after;
                 continue;
             }
-            let (name, after) = after
-                .split_once('}')
-                .ok_or("has a ${ without its }; $${ stands for ${ itself")?;
+            let (name, after) = after.split_once('}').ok_or("has a ${ without its }; $${ stands for ${ itself")?;
             if !is_variable_name(name) {
                 return Err("has a ${…} that names no variable; $${ stands for ${ itself".into());
             }
@@ -103,10 +98,7 @@ impl Environment {
         let mut origins = Vec::new();
         for name in self.0.keys().filter(|name| is_override(name)) {
             match self.apply_override(name, table, known) {
-                Ok(path) => origins.push(Origin {
-                    path,
-                    variable: name.clone(),
-                }),
+                Ok(path) => origins.push(Origin { path, variable: name.clone() }),
                 Err(message) => {
                     problems.about(shown_name(name), message);
                 }
@@ -115,12 +107,7 @@ impl Environment {
         origins
     }
 
-    fn apply_override(
-        &self,
-        name: &str,
-        table: &mut Table,
-        known: &[KnownKey],
-    ) -> Result<Path, String> {
+    fn apply_override(&self, name: &str, table: &mut Table, known: &[KnownKey]) -> Result<Path, String> {
         let text = self.text(name)?;
         let segments: Vec<&str> = name.trim_start_matches(OVERRIDE).split("__").collect();
         let (last, sections) = segments.split_last().ok_or("names no setting")?;
@@ -133,9 +120,7 @@ impl Environment {
             let key = meant(at, section)?;
             keys.push(key.clone());
             let below = at.entry(key).or_insert_with(|| Value::Table(Table::new()));
-            at = below
-                .as_table_mut()
-                .ok_or("reaches into something that is no table; set the whole of it")?;
+            at = below.as_table_mut().ok_or("reaches into something that is no table; set the whole of it")?;
         }
         let key = meant(at, last)?;
         keys.push(key.clone());
@@ -145,18 +130,9 @@ impl Environment {
 
     /// Puts the names that everybody uses into the settings, where these say nothing themselves.
     pub(super) fn apply_usual_names(&self, table: &mut Table) -> Vec<Origin> {
-        let keys = ["key", "key_new", "key_old"]
-            .into_iter()
-            .zip(["", "_NEW", "_OLD"]);
+        let keys = ["key", "key_new", "key_old"].into_iter().zip(["", "_NEW", "_OLD"]);
         let mut origins: Vec<Origin> = keys
-            .flat_map(|(key, suffix)| {
-                self.usual(
-                    &format!("SESSION_ENCRYPTION_KEY{suffix}"),
-                    table,
-                    &["session"],
-                    key,
-                )
-            })
+            .flat_map(|(key, suffix)| self.usual(&format!("SESSION_ENCRYPTION_KEY{suffix}"), table, &["session"], key))
             .collect();
         let kind = table.get("store").and_then(|store| store.get("kind"));
         if kind.is_none_or(|kind| kind.as_str() == Some("redis")) {
@@ -169,29 +145,14 @@ impl Environment {
         origins
     }
 
-    fn usual(
-        &self,
-        variable: &str,
-        table: &mut Table,
-        sections: &[&str],
-        key: &str,
-    ) -> Vec<Origin> {
+    fn usual(&self, variable: &str, table: &mut Table, sections: &[&str], key: &str) -> Vec<Origin> {
         let twin = format!("{key}_file");
         let silent = !has(table, sections, key) && !has(table, sections, &twin);
-        let both = [
-            (variable.to_owned(), key),
-            (format!("{variable}_FILE"), twin.as_str()),
-        ];
+        let both = [(variable.to_owned(), key), (format!("{variable}_FILE"), twin.as_str())];
         let set = both.into_iter().filter_map(|(variable, key)| {
-            let text = self
-                .text(&variable)
-                .ok()
-                .filter(|text| silent && !text.is_empty())?;
+            let text = self.text(&variable).ok().filter(|text| silent && !text.is_empty())?;
             let inserted = insert(table, sections, key, text.into());
-            let path = sections
-                .iter()
-                .chain([&key])
-                .fold(Path::root(), |path, key| path.key(key));
+            let path = sections.iter().chain([&key]).fold(Path::root(), |path, key| path.key(key));
             inserted.then_some(Origin { path, variable })
         });
         set.collect()
@@ -233,13 +194,9 @@ fn meant(table: &Table, segment: &str) -> Result<String, String> {
 fn kind_of(keys: &[String], known: &[KnownKey]) -> Kind {
     let fits = |known: &&KnownKey| {
         let pairs = || known.path.iter().zip(keys);
-        known.path.len() == keys.len()
-            && pairs().all(|(pattern, key)| *pattern == ANY_NAME || pattern == key)
+        known.path.len() == keys.len() && pairs().all(|(pattern, key)| *pattern == ANY_NAME || pattern == key)
     };
-    known
-        .iter()
-        .find(fits)
-        .map_or(Kind::Value, |known| known.kind)
+    known.iter().find(fits).map_or(Kind::Value, |known| known.kind)
 }
 
 fn value_of(text: &str, kind: Kind) -> Value {
@@ -252,9 +209,7 @@ fn value_of(text: &str, kind: Kind) -> Value {
 }
 
 fn has(table: &Table, sections: &[&str], key: &str) -> bool {
-    let section = sections
-        .iter()
-        .try_fold(table, |table, section| table.get(*section)?.as_table());
+    let section = sections.iter().try_fold(table, |table, section| table.get(*section)?.as_table());
     section.is_some_and(|section| section.contains_key(key))
 }
 
@@ -262,9 +217,7 @@ fn has(table: &Table, sections: &[&str], key: &str) -> bool {
 fn insert(table: &mut Table, sections: &[&str], key: &str, value: Value) -> bool {
     let mut at = table;
     for section in sections {
-        let below = at
-            .entry(*section)
-            .or_insert_with(|| Value::Table(Table::new()));
+        let below = at.entry(*section).or_insert_with(|| Value::Table(Table::new()));
         let Some(table) = below.as_table_mut() else {
             return false;
         };
@@ -275,8 +228,7 @@ fn insert(table: &mut Table, sections: &[&str], key: &str, value: Value) -> bool
 }
 
 fn is_override(name: &str) -> bool {
-    name.strip_prefix(OVERRIDE)
-        .is_some_and(|rest| name != SETTINGS_FILE && !is_service_link(rest))
+    name.strip_prefix(OVERRIDE).is_some_and(|rest| name != SETTINGS_FILE && !is_service_link(rest))
 }
 
 /// Kubernetes gives every container variables for every service: `PORTCULLIS_SERVICE_HOST`,
@@ -284,21 +236,16 @@ fn is_override(name: &str) -> bool {
 fn is_service_link(rest: &str) -> bool {
     let marks = ["SERVICE_HOST", "SERVICE_PORT", "PORT"];
     let names_port = |tail: &str| tail.starts_with(|digit: char| digit.is_ascii_digit());
-    let link = marks
-        .iter()
-        .any(|mark| rest == *mark || rest.ends_with(&format!("_{mark}")));
+    let link = marks.iter().any(|mark| rest == *mark || rest.ends_with(&format!("_{mark}")));
     let port = rest.split_once("PORT_").is_some_and(|(before, tail)| {
-        (before.is_empty() || before.ends_with('_'))
-            && (names_port(tail) || before.ends_with("SERVICE_"))
+        (before.is_empty() || before.ends_with('_')) && (names_port(tail) || before.ends_with("SERVICE_"))
     });
     !rest.contains("__") && (link || port)
 }
 
 fn is_variable_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    !name.is_empty()
-        && name.bytes().all(plain)
-        && !name.starts_with(|first: char| first.is_ascii_digit())
+    !name.is_empty() && name.bytes().all(plain) && !name.starts_with(|first: char| first.is_ascii_digit())
 }
 
 fn shown_name(name: &str) -> String {
@@ -321,10 +268,7 @@ mod tests {
     };
 
     fn environment(variables: &[(&str, &str)]) -> Environment {
-        variables
-            .iter()
-            .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
-            .collect()
+        variables.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
     }
 
     #[test]
@@ -332,11 +276,7 @@ mod tests {
         let check = |text: &str, expected: Result<&str, &str>| {
             let environment = environment(&[("A", "one"), ("B_2", "${A}")]);
             let substituted = environment.substituted(text);
-            assert_eq!(
-                substituted.as_deref().map_err(String::as_str),
-                expected,
-                "{text}"
-            );
+            assert_eq!(substituted.as_deref().map_err(String::as_str), expected, "{text}");
         };
         let broken = Err("has a ${ without its }; $${ stands for ${ itself");
         let nameless = Err("has a ${…} that names no variable; $${ stands for ${ itself");
@@ -371,10 +311,7 @@ mod tests {
         let mut odd = Environment::default();
         odd.add("ODD".into(), None);
         assert_eq!(odd.substituted("x"), Ok("x".into()));
-        assert_eq!(
-            odd.substituted("${ODD}"),
-            Err("the environment variable ODD is not Unicode".into())
-        );
+        assert_eq!(odd.substituted("${ODD}"), Err("the environment variable ODD is not Unicode".into()));
     }
 
     #[test]
@@ -394,15 +331,10 @@ mod tests {
             let found = key
                 .path
                 .iter()
-                .try_fold(&Value::from(table), |at, step| {
-                    at.get(step.replace(ANY_NAME, "main"))
-                })
+                .try_fold(&Value::from(table), |at, step| at.get(step.replace(ANY_NAME, "main")))
                 .cloned();
             assert_eq!(found, Some(expected), "{path}");
-            assert_eq!(
-                origins[0].path.to_string(),
-                key.path.join(".").replace(ANY_NAME, "main")
-            );
+            assert_eq!(origins[0].path.to_string(), key.path.join(".").replace(ANY_NAME, "main"));
             assert!(problems.is_empty(), "{problems}");
         }
     }
@@ -414,10 +346,7 @@ mod tests {
             .env("PORTCULLIS_SITE__MAIN__HOSTS", r#"["app.example.com"]"#)
             .env("PORTCULLIS_SERVER", "{ prefix = '/oauth2' }")
             .env("PORTCULLIS_SERVER__BODY_BYTES", "2048")
-            .env(
-                "PORTCULLIS_POLICY__STAFF__RULES",
-                "[{ allow = true, everyone = true }]",
-            );
+            .env("PORTCULLIS_POLICY__STAFF__RULES", "[{ allow = true, everyone = true }]");
         let config = settings.config();
         assert_eq!(config.gateway.session.lifetimes.idle.as_secs(), 900);
         assert_eq!(config.gateway.sign_in.prefix.path("/x"), "/oauth2/x");
@@ -426,36 +355,19 @@ mod tests {
 
     #[test]
     fn names_with_hyphens_and_capitals_are_reached() {
-        let mut table: Table = "[policy.Not-Alice]\n[identity.claims]\nX-A = 'a'"
-            .parse()
-            .unwrap();
-        let variables = environment(&[
-            ("PORTCULLIS_POLICY__NOT_ALICE__RULES", "[]"),
-            ("PORTCULLIS_IDENTITY__CLAIMS__X_A", "b"),
-        ]);
+        let mut table: Table = "[policy.Not-Alice]\n[identity.claims]\nX-A = 'a'".parse().unwrap();
+        let variables =
+            environment(&[("PORTCULLIS_POLICY__NOT_ALICE__RULES", "[]"), ("PORTCULLIS_IDENTITY__CLAIMS__X_A", "b")]);
         variables.apply_overrides(&mut table, &Raw::keys(), &mut Problems::default());
-        assert_eq!(
-            table,
-            "[policy.Not-Alice]\nrules = []\n[identity.claims]\nX-A = 'b'"
-                .parse()
-                .unwrap()
-        );
+        assert_eq!(table, "[policy.Not-Alice]\nrules = []\n[identity.claims]\nX-A = 'b'".parse().unwrap());
     }
 
     #[test]
     fn variables_that_name_no_setting_are_told() {
         let check = |name: &str, text: &str, expected: &str| {
-            assert_eq!(
-                Settings::valid().env(name, text).problems(),
-                expected,
-                "{name}"
-            );
+            assert_eq!(Settings::valid().env(name, text).problems(), expected, "{name}");
         };
-        check(
-            "PORTCULLIS_MOED",
-            "x",
-            "moed: is not a setting; did you mean mode? (set by PORTCULLIS_MOED)",
-        );
+        check("PORTCULLIS_MOED", "x", "moed: is not a setting; did you mean mode? (set by PORTCULLIS_MOED)");
         check(
             "PORTCULLIS_SESSION__KEYS",
             "x",
@@ -502,26 +414,12 @@ mod tests {
             bare().env("SESSION_ENCRYPTION_KEY", "x").problems(),
             "session.key: is not base64 (set by SESSION_ENCRYPTION_KEY)"
         );
-        assert_eq!(
-            Settings::valid()
-                .env("SESSION_ENCRYPTION_KEY", "x")
-                .problems(),
-            ""
-        );
-        assert_eq!(
-            Settings::valid()
-                .env("SESSION_ENCRYPTION_KEY_OLD", "")
-                .problems(),
-            ""
-        );
-        let all = Settings::valid()
-            .env("SESSION_ENCRYPTION_KEY_OLD", OTHER_KEY)
-            .config();
+        assert_eq!(Settings::valid().env("SESSION_ENCRYPTION_KEY", "x").problems(), "");
+        assert_eq!(Settings::valid().env("SESSION_ENCRYPTION_KEY_OLD", "").problems(), "");
+        let all = Settings::valid().env("SESSION_ENCRYPTION_KEY_OLD", OTHER_KEY).config();
         assert_eq!(all.gateway.session.keys.all().count(), 2);
         assert_eq!(
-            bare()
-                .env("SESSION_ENCRYPTION_KEY_FILE", "/nonexistent")
-                .problems(),
+            bare().env("SESSION_ENCRYPTION_KEY_FILE", "/nonexistent").problems(),
             "session.key_file: names a file that cannot be read: No such file or directory (os error 2) (set by SESSION_ENCRYPTION_KEY_FILE)"
         );
     }
@@ -530,14 +428,7 @@ mod tests {
     fn a_redis_url_in_the_environment_chooses_the_store_where_the_settings_do_not() {
         use crate::store;
         let redis = |settings: Settings| {
-            matches!(
-                settings
-                    .env("REDIS_URL", "redis://cache")
-                    .config()
-                    .gateway
-                    .store,
-                store::Config::Redis(_)
-            )
+            matches!(settings.env("REDIS_URL", "redis://cache").config().gateway.store, store::Config::Redis(_))
         };
         assert!(redis(Settings::valid()));
         assert!(redis(Settings::valid().with("[store]\nkind = 'redis'")));

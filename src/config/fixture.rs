@@ -15,18 +15,12 @@ pub(crate) struct Settings {
 impl Settings {
     /// The least that a gateway needs.
     pub(crate) fn valid() -> Self {
-        Self {
-            table: VALID.parse().unwrap(),
-            environment: Environment::default(),
-        }
+        Self { table: VALID.parse().unwrap(), environment: Environment::default() }
     }
 
     /// Settings of exactly that text.
     pub(crate) fn of(text: &str) -> Self {
-        Self {
-            table: text.parse().unwrap(),
-            environment: Environment::default(),
-        }
+        Self { table: text.parse().unwrap(), environment: Environment::default() }
     }
 
     /// Puts these keys over those that there are.
@@ -39,9 +33,7 @@ impl Settings {
     pub(crate) fn without(mut self, path: &str) -> Self {
         let (sections, key) = path.rsplit_once('.').unwrap_or(("", path));
         let sections = sections.split('.').filter(|section| !section.is_empty());
-        let table = sections.fold(&mut self.table, |table, section| {
-            table[section].as_table_mut().unwrap()
-        });
+        let table = sections.fold(&mut self.table, |table, section| table[section].as_table_mut().unwrap());
         table.remove(key).unwrap();
         self
     }

@@ -38,10 +38,7 @@ fn parse(name: &str, bytes: &[u8], problems: &mut Problems) -> Checked<Table> {
     let text = str::from_utf8(bytes).map_err(|_| problems.about(name, "is not UTF-8"))?;
     text.parse::<Table>().map_err(|error| {
         let (line, column) = position(text, error.span().map_or(0, |span| span.start));
-        problems.about(
-            format!("{name}:{line}:{column}"),
-            format!("is not TOML: {}", error.message()),
-        )
+        problems.about(format!("{name}:{line}:{column}"), format!("is not TOML: {}", error.message()))
     })
 }
 
@@ -87,9 +84,7 @@ fn read_bounded(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, String> {
     let cannot = |error: io::Error| format!("cannot be read: {error}");
     let file = File::open(path).map_err(cannot)?;
     let mut contents = Zeroizing::new(Vec::new());
-    file.take(limit + 1)
-        .read_to_end(&mut contents)
-        .map_err(cannot)?;
+    file.take(limit + 1).read_to_end(&mut contents).map_err(cannot)?;
     if contents.len() as u64 > limit {
         return Err(format!("is longer than {limit} bytes"));
     }
@@ -100,10 +95,7 @@ fn read_bounded(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, String> {
 fn position(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or_default();
     let line_start = before.rfind('\n').map_or(0, |end| end + 1);
-    (
-        before.matches('\n').count() + 1,
-        before[line_start..].chars().count() + 1,
-    )
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
 impl Environment {
@@ -111,10 +103,7 @@ impl Environment {
     pub fn of_process() -> Self {
         let mut environment = Self::default();
         for (name, value) in env::vars_os() {
-            environment.add(
-                name.to_string_lossy().into_owned(),
-                value.into_string().ok(),
-            );
+            environment.add(name.to_string_lossy().into_owned(), value.into_string().ok());
         }
         environment
     }
@@ -165,16 +154,9 @@ mod tests {
     fn every_key_of_the_wrong_type_is_told_once_under_its_own_path() {
         for key in Raw::keys() {
             let settings = Settings::valid().with(&at(&key.path, "1979-05-27"));
-            let path = key
-                .path
-                .join(".")
-                .replace(ANY_NAME, "main")
-                .replace(&format!(".{MEMBER}"), "[0]");
+            let path = key.path.join(".").replace(ANY_NAME, "main").replace(&format!(".{MEMBER}"), "[0]");
             let problems = settings.problems();
-            let told = problems
-                .lines()
-                .filter(|line| line.starts_with(&format!("{path}: must be ")))
-                .count();
+            let told = problems.lines().filter(|line| line.starts_with(&format!("{path}: must be "))).count();
             assert_eq!(told, 1, "{path}\n{problems}");
         }
     }
@@ -182,14 +164,11 @@ mod tests {
     /// TOML that has `value` at a key.
     fn at(path: &[&str], value: &str) -> String {
         let (first, rest) = path.split_first().unwrap();
-        let below = rest
-            .iter()
-            .rev()
-            .fold(value.to_owned(), |below, step| match *step {
-                MEMBER => format!("[{below}]"),
-                ANY_NAME => format!("{{ main = {below} }}"),
-                step => format!("{{ {step} = {below} }}"),
-            });
+        let below = rest.iter().rev().fold(value.to_owned(), |below, step| match *step {
+            MEMBER => format!("[{below}]"),
+            ANY_NAME => format!("{{ main = {below} }}"),
+            step => format!("{{ {step} = {below} }}"),
+        });
         format!("{first} = {below}")
     }
 
@@ -200,10 +179,7 @@ mod tests {
             assert!(parse("x.toml", text, &mut problems).is_err());
             assert_eq!(problems.to_string(), expected);
         };
-        check(
-            b"mode = 'production'\n[session\n",
-            "x.toml:2:9: is not TOML: unclosed table, expected `]`",
-        );
+        check(b"mode = 'production'\n[session\n", "x.toml:2:9: is not TOML: unclosed table, expected `]`");
         check(b"a = 1\na = 2", "x.toml:2:1: is not TOML: duplicate key");
         check(b"\xff", "x.toml: is not UTF-8");
     }
@@ -218,25 +194,16 @@ mod tests {
         };
         let check = |text: &str, expected: &str| {
             let key = file("key", text);
-            let settings = Settings::valid()
-                .without("session.key")
-                .with(&format!("[session]\nkey_file = '{key}'"));
+            let settings = Settings::valid().without("session.key").with(&format!("[session]\nkey_file = '{key}'"));
             assert_eq!(settings.problems(), expected, "{text:?}");
         };
         check(KEY, "");
         check(&format!("{KEY}\n"), "");
         check(&format!("{KEY}\r\n"), "");
         check("\n", "session.key_file: names a file that is empty");
-        check(
-            "c2hvcnQ=",
-            "session.key_file: names a key that must decode to exactly 32 bytes, not 5",
-        );
-        let twice =
-            Settings::valid().with(&format!("[session]\nkey_file = '{}'", file("key", KEY)));
-        assert_eq!(
-            twice.problems(),
-            "session.key: is given twice: here and by session.key_file"
-        );
+        check("c2hvcnQ=", "session.key_file: names a key that must decode to exactly 32 bytes, not 5");
+        let twice = Settings::valid().with(&format!("[session]\nkey_file = '{}'", file("key", KEY)));
+        assert_eq!(twice.problems(), "session.key: is given twice: here and by session.key_file");
     }
 
     #[test]
@@ -246,14 +213,9 @@ mod tests {
         let problems = load(&missing, &Environment::default()).unwrap_err();
         assert_eq!(
             problems.to_string(),
-            format!(
-                "{}: cannot be read: No such file or directory (os error 2)",
-                missing.display()
-            )
+            format!("{}: cannot be read: No such file or directory (os error 2)", missing.display())
         );
-        let settings = Settings::valid()
-            .without("session.key")
-            .with("[session]\nkey_file = '/nonexistent'");
+        let settings = Settings::valid().without("session.key").with("[session]\nkey_file = '/nonexistent'");
         assert_eq!(
             settings.problems(),
             "session.key_file: names a file that cannot be read: No such file or directory (os error 2)"
@@ -261,10 +223,7 @@ mod tests {
         let long = folder.path().join("long.toml");
         fs::write(&long, vec![b'#'; 1024 * 1024 + 1]).unwrap();
         let problems = load(&long, &Environment::default()).unwrap_err();
-        assert_eq!(
-            problems.to_string(),
-            format!("{}: is longer than 1048576 bytes", long.display())
-        );
+        assert_eq!(problems.to_string(), format!("{}: is longer than 1048576 bytes", long.display()));
     }
 
     const MARKER: &str = "m4rk3r";
@@ -282,45 +241,26 @@ mod tests {
                 format!("[{{ {MARKER}_ = '{MARKER}' }}]").replace(&format!("{MARKER}_"), "path"),
             ] {
                 let problems = Settings::valid().with(&at(&key.path, &value)).problems();
-                assert!(
-                    !problems.contains(MARKER),
-                    "{:?} {value}\n{problems}",
-                    key.path
-                );
+                assert!(!problems.contains(MARKER), "{:?} {value}\n{problems}", key.path);
             }
         }
     }
 
     #[test]
     fn no_message_shows_a_secret_from_the_environment() {
-        let variable = |key: &[&str]| {
-            format!(
-                "PORTCULLIS_{}",
-                key.join("__").replace(ANY_NAME, "main").to_uppercase()
-            )
-        };
-        let mut settings = Settings::of(
-            "session = 3\n[provider.main]\nauthentication = 'none'\n[store]\nkind = 'redis'",
-        );
-        let secrets = Raw::keys()
-            .into_iter()
-            .filter(|key| key.kind == Kind::Secret);
+        let variable = |key: &[&str]| format!("PORTCULLIS_{}", key.join("__").replace(ANY_NAME, "main").to_uppercase());
+        let mut settings =
+            Settings::of("session = 3\n[provider.main]\nauthentication = 'none'\n[store]\nkind = 'redis'");
+        let secrets = Raw::keys().into_iter().filter(|key| key.kind == Kind::Secret);
         for key in secrets {
             settings = settings.env(&variable(&key.path), MARKER);
         }
-        for name in [
-            "SESSION_ENCRYPTION_KEY",
-            "SESSION_ENCRYPTION_KEY_NEW",
-            "SESSION_ENCRYPTION_KEY_OLD",
-            "REDIS_URL",
-        ] {
+        for name in ["SESSION_ENCRYPTION_KEY", "SESSION_ENCRYPTION_KEY_NEW", "SESSION_ENCRYPTION_KEY_OLD", "REDIS_URL"]
+        {
             settings = settings.env(name, MARKER);
         }
         let problems = settings.problems();
-        assert!(
-            problems.contains("(set by PORTCULLIS_STORE__REDIS__URL)"),
-            "{problems}"
-        );
+        assert!(problems.contains("(set by PORTCULLIS_STORE__REDIS__URL)"), "{problems}");
         assert!(!problems.contains(MARKER), "{problems}");
     }
 
@@ -337,15 +277,7 @@ mod tests {
             "key = 1\nkey = 'm4rk3r'",
         ] {
             let mut problems = Problems::default();
-            assert!(
-                parse(
-                    "x.toml",
-                    format!("[session]\n{line}\n").as_bytes(),
-                    &mut problems
-                )
-                .is_err(),
-                "{line}"
-            );
+            assert!(parse("x.toml", format!("[session]\n{line}\n").as_bytes(), &mut problems).is_err(), "{line}");
             assert!(!problems.to_string().contains(MARKER), "{problems}");
         }
     }
@@ -357,10 +289,7 @@ mod tests {
             .with("[provider.main]\nclient_secret = 'm4rk3r'")
             .config();
         let printed = format!("{config:?}");
-        assert!(
-            !printed.contains(MARKER) && !printed.contains(KEY),
-            "{printed}"
-        );
+        assert!(!printed.contains(MARKER) && !printed.contains(KEY), "{printed}");
     }
 
     fn value() -> impl Strategy<Value = Value> {

@@ -109,11 +109,7 @@ impl Path {
 
 impl fmt::Display for Path {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(if self.0.is_empty() {
-            "settings"
-        } else {
-            &self.0
-        })
+        formatter.write_str(if self.0.is_empty() { "settings" } else { &self.0 })
     }
 }
 

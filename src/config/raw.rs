@@ -8,10 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use self::{
-    leaf::{
-        Authentication, Count, File, ListenAddress, LogoutKind, ResponseMode, SameSite, SocketMode,
-        StoreKind,
-    },
+    leaf::{Authentication, Count, File, ListenAddress, LogoutKind, ResponseMode, SameSite, SocketMode, StoreKind},
     node::{Field, List, Named, Node, table},
 };
 use super::Mode;
@@ -248,10 +245,7 @@ impl Raw {
             &mut redis.password_file,
             &mut redis.ca_file,
         ];
-        own.into_iter().chain(
-            providers
-                .flat_map(|provider| [&mut provider.client_secret_file, &mut provider.ca_file]),
-        )
+        own.into_iter().chain(providers.flat_map(|provider| [&mut provider.client_secret_file, &mut provider.ca_file]))
     }
 
     /// Every key there is.
@@ -269,10 +263,7 @@ mod tests {
     #[test]
     fn every_secret_can_stand_in_a_file() {
         let keys = Raw::keys();
-        let secrets: Vec<_> = keys
-            .iter()
-            .filter(|key| key.kind == node::Kind::Secret)
-            .collect();
+        let secrets: Vec<_> = keys.iter().filter(|key| key.kind == node::Kind::Secret).collect();
         assert!(secrets.len() >= 6);
         for secret in secrets {
             let twin: Vec<String> = secret.path.iter().map(ToString::to_string).collect();

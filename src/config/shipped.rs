@@ -28,28 +28,18 @@ const ENVIRONMENT: &str = include_str!("../../config/env.example");
 fn settings(wanted: impl Fn(&str) -> bool) -> Table {
     let shown = |line: &str| {
         line.strip_prefix('#').is_some_and(|rest| {
-            rest.starts_with(|first: char| !first.is_whitespace() && first != '#')
-                || rest.starts_with("    {")
+            rest.starts_with(|first: char| !first.is_whitespace() && first != '#') || rest.starts_with("    {")
         })
     };
-    let lines = SETTINGS.lines().map(|line| {
-        if shown(line) && wanted(line) {
-            &line[1..]
-        } else {
-            line
-        }
-    });
+    let lines = SETTINGS.lines().map(|line| if shown(line) && wanted(line) { &line[1..] } else { line });
     lines.collect::<Vec<_>>().join("\n").parse().unwrap()
 }
 
 fn environment() -> Environment {
-    [
-        ("SESSION_ENCRYPTION_KEY", KEY),
-        ("OIDC_CLIENT_SECRET", "a client secret"),
-    ]
-    .into_iter()
-    .map(|(name, text)| (name.to_owned(), text.to_owned()))
-    .collect()
+    [("SESSION_ENCRYPTION_KEY", KEY), ("OIDC_CLIENT_SECRET", "a client secret")]
+        .into_iter()
+        .map(|(name, text)| (name.to_owned(), text.to_owned()))
+        .collect()
 }
 
 fn config(table: Table) -> Config {
@@ -76,11 +66,8 @@ fn they_have_every_key_and_no_other() {
     assert_eq!(problems.to_string(), "");
     let mut shown = BTreeSet::new();
     leaves(&Value::Table(all), &mut Vec::new(), &mut shown);
-    let missing: Vec<String> = Raw::keys()
-        .iter()
-        .map(|key| key.path.join("."))
-        .filter(|key| !shown.contains(key))
-        .collect();
+    let missing: Vec<String> =
+        Raw::keys().iter().map(|key| key.path.join(".")).filter(|key| !shown.contains(key)).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
 
@@ -92,18 +79,9 @@ fn leaves(value: &Value, path: &mut Vec<String>, found: &mut BTreeSet<String>) {
             for (key, below) in table {
                 let named = matches!(
                     path.join(".").as_str(),
-                    "listener"
-                        | "site"
-                        | "provider"
-                        | "policy"
-                        | "identity.claims"
-                        | "provider.*.extra_parameters"
+                    "listener" | "site" | "provider" | "policy" | "identity.claims" | "provider.*.extra_parameters"
                 );
-                path.push(if named {
-                    ANY_NAME.to_owned()
-                } else {
-                    key.clone()
-                });
+                path.push(if named { ANY_NAME.to_owned() } else { key.clone() });
                 leaves(below, path, found);
                 path.pop();
             }
@@ -121,20 +99,14 @@ fn leaves(value: &Value, path: &mut Vec<String>, found: &mut BTreeSet<String>) {
 
 #[test]
 fn every_default_is_shown() {
-    let shown = SETTINGS
-        .lines()
-        .filter(|line| line.starts_with('#') && !line.ends_with("# example"));
-    let shown = shown
-        .filter(|line| line[1..].starts_with(|first: char| first.is_ascii_lowercase()))
-        .count();
+    let shown = SETTINGS.lines().filter(|line| line.starts_with('#') && !line.ends_with("# example"));
+    let shown = shown.filter(|line| line[1..].starts_with(|first: char| first.is_ascii_lowercase())).count();
     assert!(shown >= 40, "{shown}");
 }
 
 #[test]
 fn the_example_environment_names_what_the_settings_need() {
-    let assigned = ENVIRONMENT
-        .lines()
-        .filter_map(|line| line.split_once('=').map(|(name, _)| name));
+    let assigned = ENVIRONMENT.lines().filter_map(|line| line.split_once('=').map(|(name, _)| name));
     let assigned: BTreeSet<&str> = assigned.map(|name| name.trim_start_matches('#')).collect();
     for name in [
         "SESSION_ENCRYPTION_KEY",

@@ -65,17 +65,12 @@ pub enum ClaimPathError {
 /// The claim at that path.
 pub fn lookup<'a>(claims: &'a Map<String, Value>, path: &ClaimPath) -> Option<&'a Value> {
     match &path.0 {
-        Written::Text(text) => claims
-            .get(text)
-            .or_else(|| descend(claims, text.split('.'))),
+        Written::Text(text) => claims.get(text).or_else(|| descend(claims, text.split('.'))),
         Written::Names(names) => descend(claims, names.iter().map(String::as_str)),
     }
 }
 
-fn descend<'a, 'p>(
-    claims: &'a Map<String, Value>,
-    mut names: impl Iterator<Item = &'p str>,
-) -> Option<&'a Value> {
+fn descend<'a, 'p>(claims: &'a Map<String, Value>, mut names: impl Iterator<Item = &'p str>) -> Option<&'a Value> {
     let top = claims.get(names.next()?)?;
     names.try_fold(top, |value, name| value.as_object()?.get(name))
 }
@@ -110,10 +105,7 @@ pub fn of_user(mut claims: Map<String, Value>) -> Map<String, Value> {
 ///
 /// # Errors
 /// [`ClaimsTooLarge`] when the result is larger than a session may hold.
-pub fn merged(
-    first: Map<String, Value>,
-    second: Map<String, Value>,
-) -> Result<Map<String, Value>, ClaimsTooLarge> {
+pub fn merged(first: Map<String, Value>, second: Map<String, Value>) -> Result<Map<String, Value>, ClaimsTooLarge> {
     let vouching = vouching(&first, &second);
     let mut both = first;
     for (name, value) in second {
@@ -137,9 +129,7 @@ fn vouching(first: &Map<String, Value>, second: &Map<String, Value>) -> Option<V
 }
 
 fn bounded(claims: Map<String, Value>) -> Result<Map<String, Value>, ClaimsTooLarge> {
-    let length = serde_json::to_vec(&claims)
-        .map_err(|_| ClaimsTooLarge)?
-        .len();
+    let length = serde_json::to_vec(&claims).map_err(|_| ClaimsTooLarge)?.len();
     if length > MAX_CLAIMS_BYTES {
         return Err(ClaimsTooLarge);
     }
@@ -221,21 +211,9 @@ mod tests {
     #[test]
     fn empty_and_endless_paths_are_refused() {
         assert_eq!(ClaimPath::parse(""), Err(ClaimPathError::Empty));
-        assert_eq!(
-            ClaimPath::parse(&"x".repeat(513)),
-            Err(ClaimPathError::TooLong)
-        );
-        for path in [
-            json!([]),
-            json!(["a", ""]),
-            json!(vec!["a"; 9]),
-            json!(7),
-            json!({}),
-        ] {
-            assert!(
-                serde_json::from_value::<ClaimPath>(path.clone()).is_err(),
-                "{path}"
-            );
+        assert_eq!(ClaimPath::parse(&"x".repeat(513)), Err(ClaimPathError::TooLong));
+        for path in [json!([]), json!(["a", ""]), json!(vec!["a"; 9]), json!(7), json!({})] {
+            assert!(serde_json::from_value::<ClaimPath>(path.clone()).is_err(), "{path}");
         }
     }
 
@@ -243,10 +221,7 @@ mod tests {
     fn strings_are_read_and_nothing_is_made_into_one() {
         for (claim, expected) in [
             (json!("a,b c"), vec!["a,b c"]),
-            (
-                json!(["a", "b,c", 7, null, ["d"], {"e": 1}]),
-                vec!["a", "b,c"],
-            ),
+            (json!(["a", "b,c", 7, null, ["d"], {"e": 1}]), vec!["a", "b,c"]),
             (json!(7), vec![]),
             (json!(true), vec![]),
             (json!({"a": "b"}), vec![]),
@@ -282,39 +257,22 @@ mod tests {
             "_claim_names": {"groups": "src"}, "_claim_sources": {"src": {"JWT": "x"}},
             "sub": "u", "email": "u@example.com", "tid": "t", "amr": ["pwd"],
         }));
-        let expected =
-            map(json!({"sub": "u", "email": "u@example.com", "tid": "t", "amr": ["pwd"]}));
+        let expected = map(json!({"sub": "u", "email": "u@example.com", "tid": "t", "amr": ["pwd"]}));
         assert_eq!(of_user(claims), expected);
     }
 
     #[test]
     fn the_first_has_the_word_where_both_speak() {
         for (first, second, expected) in [
-            (
-                json!({"a": 1}),
-                json!({"a": 2, "b": 3}),
-                json!({"a": 1, "b": 3}),
-            ),
-            (
-                json!({"email": "a@x"}),
-                json!({"email": "b@x", "email_verified": true}),
-                json!({"email": "a@x"}),
-            ),
-            (
-                json!({"email": "a@x"}),
-                json!({"email_verified": true}),
-                json!({"email": "a@x"}),
-            ),
+            (json!({"a": 1}), json!({"a": 2, "b": 3}), json!({"a": 1, "b": 3})),
+            (json!({"email": "a@x"}), json!({"email": "b@x", "email_verified": true}), json!({"email": "a@x"})),
+            (json!({"email": "a@x"}), json!({"email_verified": true}), json!({"email": "a@x"})),
             (
                 json!({"email": "a@x"}),
                 json!({"email": "a@x", "email_verified": true}),
                 json!({"email": "a@x", "email_verified": true}),
             ),
-            (
-                json!({"email_verified": true}),
-                json!({"email": "a@x"}),
-                json!({"email": "a@x"}),
-            ),
+            (json!({"email_verified": true}), json!({"email": "a@x"}), json!({"email": "a@x"})),
             (
                 json!({}),
                 json!({"email": "a@x", "email_verified": true}),
@@ -329,10 +287,7 @@ mod tests {
     fn claims_beyond_a_session_are_refused() {
         let large = map(json!({"groups": vec!["x"; MAX_CLAIMS_BYTES / 4 - 4]}));
         assert!(merged(large.clone(), Map::new()).is_ok());
-        assert_eq!(
-            merged(large, map(json!({"more": "x"}))),
-            Err(ClaimsTooLarge)
-        );
+        assert_eq!(merged(large, map(json!({"more": "x"}))), Err(ClaimsTooLarge));
     }
 
     proptest! {

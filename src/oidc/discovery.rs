@@ -34,12 +34,8 @@ impl Issuer {
             return Err(IssuerError::NotBare);
         }
         let stem = text.strip_suffix('/').unwrap_or(text);
-        let document =
-            Url::parse(&format!("{stem}{WELL_KNOWN}")).map_err(|_| IssuerError::NotAUrl)?;
-        Ok(Self {
-            text: text.to_owned(),
-            document,
-        })
+        let document = Url::parse(&format!("{stem}{WELL_KNOWN}")).map_err(|_| IssuerError::NotAUrl)?;
+        Ok(Self { text: text.to_owned(), document })
     }
 
     /// The issuer as it was written, and as `iss` must be.
@@ -103,12 +99,8 @@ impl Metadata {
         plain_http: PlainHttp,
         configured: &[Algorithm],
     ) -> Result<Self, MetadataError> {
-        let members: Map<String, Value> =
-            serde_json::from_slice(document).map_err(|_| MetadataError::NotAnObject)?;
-        let document = Document {
-            members: &members,
-            plain_http,
-        };
+        let members: Map<String, Value> = serde_json::from_slice(document).map_err(|_| MetadataError::NotAnObject)?;
+        let document = Document { members: &members, plain_http };
         if document.text("issuer") != Some(issuer.as_str()) {
             return Err(MetadataError::Issuer);
         }
@@ -122,19 +114,14 @@ impl Metadata {
             algorithms: document.algorithms(configured)?,
             offers_offline_access: document.announces("scopes_supported", "offline_access"),
             offers_account_choice: document.announces("prompt_values_supported", "select_account"),
-            announces_issuer: members.get("authorization_response_iss_parameter_supported")
-                == Some(&Value::Bool(true)),
+            announces_issuer: members.get("authorization_response_iss_parameter_supported") == Some(&Value::Bool(true)),
         })
     }
 
     /// The `prompt` that lets the user take another account. Every provider knows `login` (OpenID Connect Core section
     /// 15.1), and some refuse what they do not know.
     pub const fn account_prompt(&self) -> &'static str {
-        if self.offers_account_choice {
-            "select_account"
-        } else {
-            "login"
-        }
+        if self.offers_account_choice { "select_account" } else { "login" }
     }
 
     /// Where our own requests to this provider may go.
@@ -205,11 +192,8 @@ impl<'a> Document<'a> {
         let Some(announced) = self.list("id_token_signing_alg_values_supported") else {
             return Ok(configured.to_vec());
         };
-        let both: Vec<Algorithm> = configured
-            .iter()
-            .copied()
-            .filter(|algorithm| announced.contains(&algorithm.name()))
-            .collect();
+        let both: Vec<Algorithm> =
+            configured.iter().copied().filter(|algorithm| announced.contains(&algorithm.name())).collect();
         if both.is_empty() {
             return Err(MetadataError::Algorithms);
         }
@@ -262,32 +246,14 @@ mod tests {
     #[test]
     fn an_issuer_is_kept_to_the_letter_and_joined_with_one_slash() {
         for (text, document) in [
-            (
-                "https://op.example",
-                "https://op.example/.well-known/openid-configuration",
-            ),
-            (
-                "https://op.example/",
-                "https://op.example/.well-known/openid-configuration",
-            ),
-            (
-                "https://op.example/a",
-                "https://op.example/a/.well-known/openid-configuration",
-            ),
-            (
-                "https://op.example/a/",
-                "https://op.example/a/.well-known/openid-configuration",
-            ),
-            (
-                "https://op.example:8443/a/v2.0",
-                "https://op.example:8443/a/v2.0/.well-known/openid-configuration",
-            ),
+            ("https://op.example", "https://op.example/.well-known/openid-configuration"),
+            ("https://op.example/", "https://op.example/.well-known/openid-configuration"),
+            ("https://op.example/a", "https://op.example/a/.well-known/openid-configuration"),
+            ("https://op.example/a/", "https://op.example/a/.well-known/openid-configuration"),
+            ("https://op.example:8443/a/v2.0", "https://op.example:8443/a/v2.0/.well-known/openid-configuration"),
         ] {
             let issuer = Issuer::parse(text, PlainHttp::Refused).unwrap();
-            assert_eq!(
-                (issuer.as_str(), issuer.document().as_str()),
-                (text, document)
-            );
+            assert_eq!((issuer.as_str(), issuer.document().as_str()), (text, document));
         }
     }
 
@@ -303,11 +269,7 @@ mod tests {
             ("https://user@op.example", IssuerError::NotBare),
             (" https://op.example", IssuerError::NotBare),
         ] {
-            assert_eq!(
-                Issuer::parse(text, PlainHttp::Refused),
-                Err(expected),
-                "{text}"
-            );
+            assert_eq!(Issuer::parse(text, PlainHttp::Refused), Err(expected), "{text}");
         }
         assert!(Issuer::parse("http://127.0.0.1:9", PlainHttp::Loopback).is_ok());
         assert!(Issuer::parse("http://op.example", PlainHttp::Loopback).is_err());
@@ -315,12 +277,9 @@ mod tests {
 
     #[test]
     fn a_document_of_another_issuer_is_refused() {
-        for issuer in [
-            "https://op.example/tenant",
-            "https://op.example/tenant/INVALID",
-            "https://OP.example/tenant/",
-            "",
-        ] {
+        for issuer in
+            ["https://op.example/tenant", "https://op.example/tenant/INVALID", "https://OP.example/tenant/", ""]
+        {
             check(&json!({"issuer": issuer}), Some(MetadataError::Issuer));
         }
         check(&json!({"issuer": null}), Some(MetadataError::Issuer));
@@ -332,12 +291,7 @@ mod tests {
         for name in ["authorization_endpoint", "token_endpoint", "jwks_uri"] {
             check(&json!({name: null}), Some(MetadataError::Missing(name)));
         }
-        for name in [
-            "token_endpoint",
-            "userinfo_endpoint",
-            "end_session_endpoint",
-            "revocation_endpoint",
-        ] {
+        for name in ["token_endpoint", "userinfo_endpoint", "end_session_endpoint", "revocation_endpoint"] {
             for url in [
                 "http://op.example/",
                 "http://127.0.0.1/",
@@ -371,14 +325,8 @@ mod tests {
     fn algorithms_are_those_of_both() {
         let all = Algorithm::ALL.to_vec();
         for (announced, expected) in [
-            (
-                json!(["RS256", "none", "HS256", "ML-DSA-44", 7]),
-                Ok(vec![Algorithm::Rs256]),
-            ),
-            (
-                json!(["EdDSA", "ES256"]),
-                Ok(vec![Algorithm::Es256, Algorithm::EdDsa]),
-            ),
+            (json!(["RS256", "none", "HS256", "ML-DSA-44", 7]), Ok(vec![Algorithm::Rs256])),
+            (json!(["EdDSA", "ES256"]), Ok(vec![Algorithm::Es256, Algorithm::EdDsa])),
             (json!(null), Ok(all.clone())),
             (json!("RS256"), Ok(all)),
             (json!(["HS256", "none"]), Err(MetadataError::Algorithms)),
@@ -408,8 +356,7 @@ mod tests {
 
     #[test]
     fn we_reach_what_we_call_and_not_where_browsers_go() {
-        let metadata =
-            parse(&json!({"userinfo_endpoint": "https://graph.example/userinfo"})).unwrap();
+        let metadata = parse(&json!({"userinfo_endpoint": "https://graph.example/userinfo"})).unwrap();
         let reachable = metadata.reachable(&Issuer::parse(ISSUER, PlainHttp::Refused).unwrap());
         for (url, expected) in [
             ("https://op.example/x", true),
@@ -417,11 +364,7 @@ mod tests {
             ("https://graph.example/x", true),
             ("https://login.example/x", false),
         ] {
-            assert_eq!(
-                reachable.contains(&Url::parse(url).unwrap()),
-                expected,
-                "{url}"
-            );
+            assert_eq!(reachable.contains(&Url::parse(url).unwrap()), expected, "{url}");
         }
     }
 

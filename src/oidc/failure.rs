@@ -22,11 +22,7 @@ pub struct Failure {
 impl Failure {
     /// A failure that is not an OAuth error.
     pub fn new(reason: Reason, cause: impl Into<String>) -> Self {
-        Self {
-            reason,
-            cause: cause.into(),
-            provider_error: None,
-        }
+        Self { reason, cause: cause.into(), provider_error: None }
     }
 }
 
@@ -92,11 +88,7 @@ impl ProviderError {
             .take(MAX_ERROR_CHARS)
             .collect();
         Self {
-            error: if code.is_empty() {
-                UNKNOWN.to_owned()
-            } else {
-                code
-            },
+            error: if code.is_empty() { UNKNOWN.to_owned() } else { code },
             description: description.map(one_line).filter(|text| !text.is_empty()),
             uri: uri.and_then(web_page),
         }
@@ -106,10 +98,8 @@ impl ProviderError {
     #[must_use]
     pub fn without(mut self, secrets: &[&Secret]) -> Self {
         let repeats = |text: &str| {
-            let mut long = secrets
-                .iter()
-                .map(|secret| secret.reveal())
-                .filter(|secret| secret.len() >= MIN_SECRET_BYTES);
+            let mut long =
+                secrets.iter().map(|secret| secret.reveal()).filter(|secret| secret.len() >= MIN_SECRET_BYTES);
             long.any(|secret| text.contains(secret))
         };
         if repeats(&self.error) {
@@ -123,9 +113,7 @@ impl ProviderError {
 
 /// Without control characters and those that turn the direction of text, and no longer than its limit.
 fn one_line(text: &str) -> String {
-    let mut clean = text
-        .chars()
-        .filter(|character| !character.is_control() && !TURNS_TEXT.contains(character));
+    let mut clean = text.chars().filter(|character| !character.is_control() && !TURNS_TEXT.contains(character));
     let kept: String = clean.by_ref().take(MAX_DESCRIPTION_CHARS).collect();
     kept.trim().to_owned()
 }
@@ -148,8 +136,8 @@ const MIN_SECRET_BYTES: usize = 8;
 const UNKNOWN: &str = "unknown_error";
 /// Unicode's bidirectional overrides and isolates, and its line separators.
 const TURNS_TEXT: [char; 11] = [
-    '\u{202a}', '\u{202b}', '\u{202c}', '\u{202d}', '\u{202e}', '\u{2066}', '\u{2067}', '\u{2068}',
-    '\u{2069}', '\u{2028}', '\u{2029}',
+    '\u{202a}', '\u{202b}', '\u{202c}', '\u{202d}', '\u{202e}', '\u{2066}', '\u{2067}', '\u{2068}', '\u{2069}',
+    '\u{2028}', '\u{2029}',
 ];
 
 #[cfg(test)]
@@ -196,10 +184,7 @@ mod tests {
             ("data:text/html,x", false),
             ("https://user:password@op.example/", false),
             ("/relative", false),
-            (
-                &format!("https://op.example/{}", "x".repeat(MAX_URI_BYTES)),
-                false,
-            ),
+            (&format!("https://op.example/{}", "x".repeat(MAX_URI_BYTES)), false),
         ] {
             let error = ProviderError::cleaned("e", None, Some(uri));
             assert_eq!(error.uri.is_some(), expected, "{uri:.40}");
@@ -208,11 +193,8 @@ mod tests {
 
     #[test]
     fn what_repeats_a_secret_is_dropped() {
-        let error = ProviderError::cleaned(
-            "e",
-            Some("code 's3cret-code' is invalid"),
-            Some("https://x/?c=s3cret-code"),
-        );
+        let error =
+            ProviderError::cleaned("e", Some("code 's3cret-code' is invalid"), Some("https://x/?c=s3cret-code"));
         let clean = error.without(&[&Secret::new("s3cret-code"), &Secret::default()]);
         assert_eq!(clean, ProviderError::cleaned("e", None, None));
     }

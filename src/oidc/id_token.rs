@@ -83,12 +83,7 @@ pub struct Rejection {
 ///
 /// # Errors
 /// [`Rejection`], by the first rule that it breaks.
-pub fn verify(
-    token: &str,
-    keys: &KeySet,
-    expected: &Expected<'_>,
-    now: Timestamp,
-) -> Result<IdToken, Rejection> {
+pub fn verify(token: &str, keys: &KeySet, expected: &Expected<'_>, now: Timestamp) -> Result<IdToken, Rejection> {
     let unverified = Unverified::parse(token, expected.algorithms)?;
     unverified.check_signature(keys, expected.issuer)?;
     let claims = members(unverified.payload)?;
@@ -96,12 +91,8 @@ pub fn verify(
     check_audience(&claims, expected.client_id)?;
     check_times(&claims, expected.clock_skew, now)?;
     check_access_token_hash(&claims, unverified.algorithm, expected.access_token)?;
-    let token = IdToken {
-        subject: subject(&claims)?,
-        sid: sid(&claims)?,
-        auth_time: date(&claims, "auth_time")?,
-        claims,
-    };
+    let token =
+        IdToken { subject: subject(&claims)?, sid: sid(&claims)?, auth_time: date(&claims, "auth_time")?, claims };
     check_occasion(&token, expected, now)?;
     Ok(token)
 }
@@ -133,13 +124,7 @@ impl<'t> Unverified<'t> {
         let header = members(header)?;
         let algorithm = algorithm(&header, allowed)?;
         check_header(&header)?;
-        Ok(Self {
-            signed,
-            payload,
-            signature,
-            algorithm,
-            kid: text(&header, "kid")?.map(str::to_owned),
-        })
+        Ok(Self { signed, payload, signature, algorithm, kid: text(&header, "kid")?.map(str::to_owned) })
     }
 
     fn check_signature(&self, keys: &KeySet, issuer: &str) -> Result<(), Rejection> {
@@ -168,10 +153,7 @@ fn algorithm(header: &Map<String, Value>, allowed: &[Algorithm]) -> Result<Algor
     let name = text(header, "alg")?.ok_or(malformed("its header has no alg"))?;
     Algorithm::from_name(name)
         .filter(|algorithm| allowed.contains(algorithm))
-        .ok_or(rejected(
-            Reason::IdTokenAlgorithm,
-            "its alg is not an allowed one",
-        ))
+        .ok_or(rejected(Reason::IdTokenAlgorithm, "its alg is not an allowed one"))
 }
 
 /// A token typed for another use is not an ID token (RFC 8725 section 3.11), and `crit` names what must be understood
@@ -180,9 +162,7 @@ fn check_header(header: &Map<String, Value>) -> Result<(), Rejection> {
     if header.contains_key("crit") {
         return Err(malformed("its header has crit"));
     }
-    let kind = text(header, "typ")?
-        .unwrap_or_default()
-        .to_ascii_lowercase();
+    let kind = text(header, "typ")?.unwrap_or_default().to_ascii_lowercase();
     if kind.ends_with("+jwt") {
         return Err(malformed("its typ is that of another kind of token"));
     }
@@ -214,23 +194,15 @@ fn check_audience(claims: &Map<String, Value>, client_id: &str) -> Result<(), Re
     let strangers = audience.iter().any(|name| *name != client_id);
     match text(claims, "azp")? {
         Some(party) if party == client_id => Ok(()),
-        Some(_) => Err(rejected(
-            Reason::IdTokenAuthorizedParty,
-            "azp is somebody else",
-        )),
-        None if strangers => Err(rejected(
-            Reason::IdTokenAudience,
-            "aud names strangers, and no azp says that it was issued to us",
-        )),
+        Some(_) => Err(rejected(Reason::IdTokenAuthorizedParty, "azp is somebody else")),
+        None if strangers => {
+            Err(rejected(Reason::IdTokenAudience, "aud names strangers, and no azp says that it was issued to us"))
+        }
         None => Ok(()),
     }
 }
 
-fn check_times(
-    claims: &Map<String, Value>,
-    skew: Duration,
-    now: Timestamp,
-) -> Result<(), Rejection> {
+fn check_times(claims: &Map<String, Value>, skew: Duration, now: Timestamp) -> Result<(), Rejection> {
     let (earliest, latest) = (now.minus(skew), now.plus(skew));
     match date(claims, "exp")? {
         None => return Err(rejected(Reason::IdTokenExpired, "exp is missing")),
@@ -266,10 +238,7 @@ fn check_access_token_hash(
     if URL_SAFE_NO_PAD.encode(left) == claimed {
         return Ok(());
     }
-    Err(rejected(
-        Reason::IdTokenAccessTokenHash,
-        "at_hash is another access token's",
-    ))
+    Err(rejected(Reason::IdTokenAccessTokenHash, "at_hash is another access token's"))
 }
 
 fn hash_of(algorithm: Algorithm) -> &'static digest::Algorithm {
@@ -295,24 +264,16 @@ fn sid(claims: &Map<String, Value>) -> Result<Option<String>, Rejection> {
     }
 }
 
-fn check_occasion(
-    token: &IdToken,
-    expected: &Expected<'_>,
-    now: Timestamp,
-) -> Result<(), Rejection> {
+fn check_occasion(token: &IdToken, expected: &Expected<'_>, now: Timestamp) -> Result<(), Rejection> {
     let nonce = text(&token.claims, "nonce")?;
     match expected.occasion {
-        Occasion::SignIn {
-            nonce: asked,
-            max_age,
-        } => {
+        Occasion::SignIn { nonce: asked, max_age } => {
             check_nonce(nonce, asked)?;
             check_age(token.auth_time, max_age, now.minus(expected.clock_skew))
         }
-        Occasion::Refresh { subject, .. } if token.subject != subject => Err(rejected(
-            Reason::IdTokenSubject,
-            "sub is another than before",
-        )),
+        Occasion::Refresh { subject, .. } if token.subject != subject => {
+            Err(rejected(Reason::IdTokenSubject, "sub is another than before"))
+        }
         Occasion::Refresh { nonce: earlier, .. } => match (nonce, earlier) {
             (Some(nonce), Some(earlier)) => check_nonce(Some(nonce), &Secret::new(earlier)),
             _ => Ok(()),
@@ -335,18 +296,15 @@ fn check_age(
 ) -> Result<(), Rejection> {
     match (max_age, authenticated) {
         (Some(_), None) => Err(rejected(Reason::IdTokenAuthTime, "auth_time is missing")),
-        (Some(age), Some(at)) if at.plus(age) < earliest_now => Err(rejected(
-            Reason::IdTokenAuthTime,
-            "auth_time is older than asked for",
-        )),
+        (Some(age), Some(at)) if at.plus(age) < earliest_now => {
+            Err(rejected(Reason::IdTokenAuthTime, "auth_time is older than asked for"))
+        }
         (None, _) | (Some(_), Some(_)) => Ok(()),
     }
 }
 
 fn members(part: &str) -> Result<Map<String, Value>, Rejection> {
-    let bytes = URL_SAFE_NO_PAD
-        .decode(part)
-        .map_err(|_| malformed("a part of it is not base64url"))?;
+    let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| malformed("a part of it is not base64url"))?;
     json::object(&bytes).map_err(|_| malformed("a part of it is not one unambiguous JSON object"))
 }
 
@@ -378,11 +336,7 @@ fn is_identifier(text: &str) -> bool {
 }
 
 const fn rejected(reason: Reason, cause: &'static str) -> Rejection {
-    Rejection {
-        reason,
-        cause,
-        newer_keys_might_help: false,
-    }
+    Rejection { reason, cause, newer_keys_might_help: false }
 }
 
 const fn malformed(cause: &'static str) -> Rejection {

@@ -24,13 +24,7 @@ pub enum Algorithm {
 
 impl Algorithm {
     /// Every algorithm that can be allowed.
-    pub const ALL: [Self; 5] = [
-        Self::Rs256,
-        Self::Es256,
-        Self::Ps256,
-        Self::Es384,
-        Self::EdDsa,
-    ];
+    pub const ALL: [Self; 5] = [Self::Rs256, Self::Es256, Self::Ps256, Self::Es384, Self::EdDsa];
 
     /// Its `alg` value.
     pub const fn name(self) -> &'static str {
@@ -45,9 +39,7 @@ impl Algorithm {
 
     /// The algorithm of that `alg` value, which is case-sensitive.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|algorithm| algorithm.name() == name)
+        Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
     }
 
     pub(super) const fn implementation(self) -> jsonwebtoken::Algorithm {
@@ -80,17 +72,11 @@ impl KeySet {
     /// # Errors
     /// [`KeySetError`] when it is no key set, or has no usable key.
     pub fn parse(document: &[u8]) -> Result<Self, KeySetError> {
-        let document: Value =
-            serde_json::from_slice(document).map_err(|_| KeySetError::NotAKeySet)?;
+        let document: Value = serde_json::from_slice(document).map_err(|_| KeySetError::NotAKeySet)?;
         let Some(Value::Array(keys)) = document.get("keys") else {
             return Err(KeySetError::NotAKeySet);
         };
-        let usable: Vec<Jwk> = keys
-            .iter()
-            .filter_map(Value::as_object)
-            .filter_map(Jwk::parse)
-            .take(MAX_KEYS)
-            .collect();
+        let usable: Vec<Jwk> = keys.iter().filter_map(Value::as_object).filter_map(Jwk::parse).take(MAX_KEYS).collect();
         if usable.is_empty() {
             return Err(KeySetError::NoUsableKey);
         }
@@ -175,10 +161,9 @@ impl Jwk {
         };
         match own.split_once(TENANT_PLACEHOLDER) {
             None => own == issuer,
-            Some((before, after)) => issuer
-                .strip_prefix(before)
-                .and_then(|rest| rest.strip_suffix(after))
-                .is_some_and(is_guid),
+            Some((before, after)) => {
+                issuer.strip_prefix(before).and_then(|rest| rest.strip_suffix(after)).is_some_and(is_guid)
+            }
         }
     }
 }
@@ -227,10 +212,7 @@ fn sized(members: &Map<String, Value>, name: &str, length: usize) -> Option<Vec<
 
 fn bytes(members: &Map<String, Value>, name: &str) -> Option<Vec<u8>> {
     let text = members.get(name)?.as_str()?;
-    URL_SAFE_NO_PAD
-        .decode(text.trim_end_matches('='))
-        .ok()
-        .filter(|bytes| !bytes.is_empty())
+    URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).ok().filter(|bytes| !bytes.is_empty())
 }
 
 /// The member's text, or nothing where it is absent.
@@ -247,10 +229,7 @@ struct NotText;
 
 fn is_guid(text: &str) -> bool {
     let lengths: Vec<usize> = text.split('-').map(str::len).collect();
-    lengths == [8, 4, 4, 4, 12]
-        && text
-            .bytes()
-            .all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
+    lengths == [8, 4, 4, 4, 12] && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
 }
 
 /// The most keys of one set that are held.
@@ -315,10 +294,7 @@ mod tests {
             (with(rsa(), "use", json!("sig")), vec![Rs256, Ps256]),
             (with(rsa(), "use", json!("enc")), vec![]),
             (with(rsa(), "use", json!(["sig"])), vec![]),
-            (
-                with(rsa(), "key_ops", json!(["verify"])),
-                vec![Rs256, Ps256],
-            ),
+            (with(rsa(), "key_ops", json!(["verify"])), vec![Rs256, Ps256]),
             (with(rsa(), "key_ops", json!(["encrypt"])), vec![]),
             (with(rsa(), "key_ops", json!("verify")), vec![]),
             (with(rsa(), "kty", json!("oct")), vec![]),
@@ -367,19 +343,10 @@ mod tests {
             with(elliptic("P-256", 32), "kid", json!("b")),
             rsa(),
         ];
-        for (kid, expected) in [
-            (Some("a+/="), 1),
-            (Some("b"), 1),
-            (Some("B"), 0),
-            (Some(""), 0),
-            (Some("c"), 0),
-            (None, 3),
-        ] {
-            assert_eq!(
-                candidates(&keys, Algorithm::Rs256, kid),
-                expected,
-                "{kid:?}"
-            );
+        for (kid, expected) in
+            [(Some("a+/="), 1), (Some("b"), 1), (Some("B"), 0), (Some(""), 0), (Some("c"), 0), (None, 3)]
+        {
+            assert_eq!(candidates(&keys, Algorithm::Rs256, kid), expected, "{kid:?}");
         }
     }
 
@@ -388,41 +355,13 @@ mod tests {
         let guid = "9188040d-6c67-4c5b-b112-36a304b66dad";
         for (own, issuer, expected) in [
             ("https://op.example", "https://op.example".to_owned(), true),
-            (
-                "https://op.example/",
-                "https://op.example".to_owned(),
-                false,
-            ),
-            (
-                "https://other.example",
-                "https://op.example".to_owned(),
-                false,
-            ),
-            (
-                "https://login/{tenantid}/v2.0",
-                format!("https://login/{guid}/v2.0"),
-                true,
-            ),
-            (
-                "https://login/{tenantid}/v2.0",
-                "https://login/x/v2.0".to_owned(),
-                false,
-            ),
-            (
-                "https://login/{tenantid}/v2.0",
-                format!("https://login/{guid}/x/v2.0"),
-                false,
-            ),
-            (
-                "https://login/{tenantid}/v2.0",
-                format!("https://login/{guid}/v1.0"),
-                false,
-            ),
-            (
-                "https://login/{tenantid}/v2.0",
-                "https://login/".to_owned(),
-                false,
-            ),
+            ("https://op.example/", "https://op.example".to_owned(), false),
+            ("https://other.example", "https://op.example".to_owned(), false),
+            ("https://login/{tenantid}/v2.0", format!("https://login/{guid}/v2.0"), true),
+            ("https://login/{tenantid}/v2.0", "https://login/x/v2.0".to_owned(), false),
+            ("https://login/{tenantid}/v2.0", format!("https://login/{guid}/x/v2.0"), false),
+            ("https://login/{tenantid}/v2.0", format!("https://login/{guid}/v1.0"), false),
+            ("https://login/{tenantid}/v2.0", "https://login/".to_owned(), false),
         ] {
             let document = json!({"keys": [with(rsa(), "issuer", json!(own))]}).to_string();
             let set = KeySet::parse(document.as_bytes()).unwrap();
@@ -447,16 +386,9 @@ mod tests {
             ("{\"keys\":{}}", KeySetError::NotAKeySet),
             ("<html>", KeySetError::NotAKeySet),
             ("{\"keys\":[]}", KeySetError::NoUsableKey),
-            (
-                "{\"keys\":[{\"kty\":\"oct\",\"k\":\"AA\"}]}",
-                KeySetError::NoUsableKey,
-            ),
+            ("{\"keys\":[{\"kty\":\"oct\",\"k\":\"AA\"}]}", KeySetError::NoUsableKey),
         ] {
-            assert_eq!(
-                KeySet::parse(document.as_bytes()).unwrap_err(),
-                expected,
-                "{document}"
-            );
+            assert_eq!(KeySet::parse(document.as_bytes()).unwrap_err(), expected, "{document}");
         }
     }
 
@@ -465,9 +397,7 @@ mod tests {
         for algorithm in Algorithm::ALL {
             assert_eq!(Algorithm::from_name(algorithm.name()), Some(algorithm));
         }
-        for name in [
-            "none", "NONE", "", "HS256", "HS512", "rs256", "RS1", "ES256K",
-        ] {
+        for name in ["none", "NONE", "", "HS256", "HS512", "rs256", "RS1", "ES256K"] {
             assert_eq!(Algorithm::from_name(name), None, "{name}");
         }
     }

@@ -34,10 +34,7 @@ struct Fetched {
 impl Keys {
     /// Starts with that set.
     pub fn new(first: KeySet) -> Self {
-        Self {
-            current: RwLock::new(Arc::new(first)),
-            fetched: Mutex::new(None),
-        }
+        Self { current: RwLock::new(Arc::new(first)), fetched: Mutex::new(None) }
     }
 
     /// The set in use.
@@ -80,10 +77,7 @@ impl Keys {
         }
         // Noted before and after, so that a fetch whose caller goes away counts too.
         let interrupted = Failure::new(Reason::ProviderUnreachable, "a key fetch was interrupted");
-        *fetched = Some(Fetched {
-            at,
-            outcome: Err(interrupted),
-        });
+        *fetched = Some(Fetched { at, outcome: Err(interrupted) });
         let outcome = fetch.await;
         let noted = outcome.as_ref().map(|_| ()).map_err(Failure::clone);
         *fetched = Some(Fetched { at, outcome: noted });
@@ -140,17 +134,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_fetch_whose_caller_goes_away_counts() {
-        let (keys, clock) = (
-            Keys::new(key_set()),
-            Clock::manual(Timestamp::from_seconds(1)),
-        );
+        let (keys, clock) = (Keys::new(key_set()), Clock::manual(Timestamp::from_seconds(1)));
         let seen = keys.current();
         let never = keys.newer_than(&seen, &clock, std::future::pending());
-        assert!(
-            tokio::time::timeout(Duration::from_millis(10), never)
-                .await
-                .is_err()
-        );
+        assert!(tokio::time::timeout(Duration::from_millis(10), never).await.is_err());
         let fetch = std::future::ready(Ok(key_set()));
         let early = keys.newer_than(&seen, &clock, fetch).await.unwrap_err();
         assert_eq!(early.reason, Reason::ProviderUnreachable);
@@ -158,10 +145,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_thousand_callers_fetch_once_and_all_have_the_newer_set() {
-        let (keys, fetches) = (
-            Arc::new(Keys::new(key_set())),
-            Arc::new(AtomicUsize::new(0)),
-        );
+        let (keys, fetches) = (Arc::new(Keys::new(key_set())), Arc::new(AtomicUsize::new(0)));
         let seen = keys.current();
         let callers: Vec<_> = (0..1000)
             .map(|_| {

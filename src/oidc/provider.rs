@@ -12,9 +12,7 @@ use url::Url;
 use self::known::{Discovery, Known};
 pub use self::{
     config::{Config, Logout, SetUpError},
-    outcome::{
-        Account, AuthorizationRequest, Identified, Refreshed, Revocable, SignedIn, TokenSet,
-    },
+    outcome::{Account, AuthorizationRequest, Identified, Refreshed, Revocable, SignedIn, TokenSet},
 };
 pub use super::failure::{Failure, ProviderError, RefreshFailure};
 use super::{
@@ -56,11 +54,7 @@ impl Provider {
     pub fn new(config: Config, outbound: Outbound, clock: Clock) -> Result<Self, SetUpError> {
         config.check()?;
         let config = Arc::new(config);
-        Ok(Self {
-            discovery: Discovery::new(Arc::clone(&config), outbound, clock.clone()),
-            config,
-            clock,
-        })
+        Ok(Self { discovery: Discovery::new(Arc::clone(&config), outbound, clock.clone()), config, clock })
     }
 
     /// Its name in the settings.
@@ -110,12 +104,7 @@ impl Provider {
                 },
             },
         );
-        Ok(AuthorizationRequest {
-            url,
-            state,
-            nonce,
-            verifier,
-        })
+        Ok(AuthorizationRequest { url, state, nonce, verifier })
     }
 
     /// Whether an authorization response, error or not, with that `iss` is this provider's (RFC 9207 section 2.4).
@@ -126,13 +115,10 @@ impl Provider {
     pub async fn check_issuer(&self, iss: Option<&str>) -> Result<(), Failure> {
         match iss {
             Some(iss) if iss == self.issuer() => Ok(()),
-            Some(_) => Err(Failure::new(
-                Reason::IssuerMismatch,
-                "iss is another issuer",
-            )),
-            None if self.discovery.discovered().await?.metadata.announces_issuer => Err(
-                Failure::new(Reason::IssuerMissing, "iss is announced and missing"),
-            ),
+            Some(_) => Err(Failure::new(Reason::IssuerMismatch, "iss is another issuer")),
+            None if self.discovery.discovered().await?.metadata.announces_issuer => {
+                Err(Failure::new(Reason::IssuerMissing, "iss is announced and missing"))
+            }
             None => Ok(()),
         }
     }
@@ -149,20 +135,16 @@ impl Provider {
         verifier: &Secret,
     ) -> Result<SignedIn, Failure> {
         let known = self.discovery.discovered().await?;
-        let tokens = known
-            .transport
-            .exchange_code(&known.client, code, redirect_uri, verifier)
-            .await
-            .map_err(code_failed)?;
-        let id = tokens.id.as_ref().ok_or_else(|| {
-            Failure::new(Reason::IdTokenMissing, "the token answer has no id_token")
-        })?;
+        let tokens =
+            known.transport.exchange_code(&known.client, code, redirect_uri, verifier).await.map_err(code_failed)?;
+        let id = tokens
+            .id
+            .as_ref()
+            .ok_or_else(|| Failure::new(Reason::IdTokenMissing, "the token answer has no id_token"))?;
         let max_age = self.config.max_age;
         let occasion = Occasion::SignIn { nonce, max_age };
         let token = self.verified(&known, id, &tokens.access, occasion).await?;
-        let userinfo = self
-            .userinfo(&known, &tokens.access, &token.subject)
-            .await?;
+        let userinfo = self.userinfo(&known, &tokens.access, &token.subject).await?;
         let own = claims::of_user(token.claims);
         Ok(SignedIn {
             issuer: self.issuer().to_owned(),
@@ -183,28 +165,15 @@ impl Provider {
     ///
     /// # Errors
     /// [`RefreshFailure`], by what the caller can do next.
-    pub async fn refresh(
-        &self,
-        refresh_token: &Secret,
-        before: Identified<'_>,
-    ) -> Result<Refreshed, RefreshFailure> {
+    pub async fn refresh(&self, refresh_token: &Secret, before: Identified<'_>) -> Result<Refreshed, RefreshFailure> {
         if before.issuer != self.issuer() {
             let cause = "the session is another issuer's";
-            return Err(RefreshFailure::NotSent(Failure::new(
-                Reason::IssuerMismatch,
-                cause,
-            )));
+            return Err(RefreshFailure::NotSent(Failure::new(Reason::IssuerMismatch, cause)));
         }
-        let known = self
-            .discovery
-            .discovered()
-            .await
-            .map_err(RefreshFailure::NotSent)?;
+        let known = self.discovery.discovered().await.map_err(RefreshFailure::NotSent)?;
         let answer = known.transport.refresh(&known.client, refresh_token).await;
         let tokens = answer.map_err(refresh_failed)?;
-        self.refreshed(&known, tokens, before)
-            .await
-            .map_err(answer_failed)
+        self.refreshed(&known, tokens, before).await.map_err(answer_failed)
     }
 
     /// Where the browser goes to sign out at the provider too; `None` where the settings or the provider say nowhere,
@@ -216,9 +185,7 @@ impl Provider {
         let known = self.discovery.known()?;
         let endpoint = known.metadata.end_session_endpoint.as_ref()?;
         let client_id = &self.config.client_id;
-        Some(logout_url::rp_initiated(
-            endpoint, client_id, id_token, return_to,
-        ))
+        Some(logout_url::rp_initiated(endpoint, client_id, id_token, return_to))
     }
 
     /// Gives tokens back, where the settings say so and the provider takes them; the refresh token first, and the
@@ -255,9 +222,7 @@ impl Provider {
     }
 
     fn expiry(&self, tokens: &Tokens) -> Option<Timestamp> {
-        tokens
-            .expires_in
-            .map(|lifetime| self.clock.now().plus(lifetime))
+        tokens.expires_in.map(|lifetime| self.clock.now().plus(lifetime))
     }
 
     /// Checks an ID token, if need be once more under newer keys.
@@ -276,8 +241,7 @@ impl Provider {
             clock_skew: self.config.clock_skew,
             occasion,
         };
-        let verify =
-            |keys: &KeySet| id_token::verify(token.reveal(), keys, &expected, self.clock.now());
+        let verify = |keys: &KeySet| id_token::verify(token.reveal(), keys, &expected, self.clock.now());
         let keys = known.keys();
         let rejection = match verify(&keys) {
             Ok(token) => return Ok(token),
@@ -302,25 +266,13 @@ impl Provider {
             return Ok(None);
         };
         let answer = known.transport.userinfo(endpoint, access).await?;
-        userinfo::claims(answer.headers(), answer.body(), subject)
-            .map(claims::of_user)
-            .map(Some)
+        userinfo::claims(answer.headers(), answer.body(), subject).map(claims::of_user).map(Some)
     }
 
-    async fn refreshed(
-        &self,
-        known: &Known,
-        tokens: Tokens,
-        before: Identified<'_>,
-    ) -> Result<Refreshed, Failure> {
+    async fn refreshed(&self, known: &Known, tokens: Tokens, before: Identified<'_>) -> Result<Refreshed, Failure> {
         let earlier = before.id_token.and_then(id_token::claims_of_verified);
-        let nonce = earlier
-            .as_ref()
-            .and_then(|claims| claims.get("nonce")?.as_str());
-        let occasion = Occasion::Refresh {
-            subject: before.subject,
-            nonce,
-        };
+        let nonce = earlier.as_ref().and_then(|claims| claims.get("nonce")?.as_str());
+        let occasion = Occasion::Refresh { subject: before.subject, nonce };
         let fresh = match &tokens.id {
             Some(id) => Some(self.verified(known, id, &tokens.access, occasion).await?),
             None => None,
@@ -376,9 +328,7 @@ fn not_believed(rejection: Rejection) -> Failure {
 
 fn code_failed(failure: TokenFailure) -> Failure {
     match failure {
-        TokenFailure::Error(error) if error.error == INVALID_GRANT => {
-            said(Reason::CodeRejected, error)
-        }
+        TokenFailure::Error(error) if error.error == INVALID_GRANT => said(Reason::CodeRejected, error),
         other => request_failed(other),
     }
 }
@@ -398,9 +348,7 @@ fn refresh_failed(failure: TokenFailure) -> RefreshFailure {
 /// Where keys could not be fetched, nobody knows what the answer is worth; that is no reason to end a session.
 fn answer_failed(failure: Failure) -> RefreshFailure {
     match failure.reason {
-        Reason::ProviderUnreachable | Reason::ProviderMetadataInvalid => {
-            RefreshFailure::Lost(failure)
-        }
+        Reason::ProviderUnreachable | Reason::ProviderMetadataInvalid => RefreshFailure::Lost(failure),
         _ => RefreshFailure::BadAnswer(failure),
     }
 }
@@ -409,19 +357,13 @@ fn request_failed(failure: TokenFailure) -> Failure {
     let cause = failure.to_string();
     match failure {
         TokenFailure::Error(error) => said(Reason::ProviderError, error),
-        TokenFailure::Lost(_) | TokenFailure::NotSent(_) => {
-            Failure::new(Reason::ProviderUnreachable, cause)
-        }
+        TokenFailure::Lost(_) | TokenFailure::NotSent(_) => Failure::new(Reason::ProviderUnreachable, cause),
         TokenFailure::Unusable(_) => Failure::new(Reason::TokenResponseInvalid, cause),
     }
 }
 
 fn said(reason: Reason, error: ProviderError) -> Failure {
-    Failure {
-        reason,
-        cause: format!("the provider answered {}", error.error),
-        provider_error: Some(error),
-    }
+    Failure { reason, cause: format!("the provider answered {}", error.error), provider_error: Some(error) }
 }
 
 /// A provider that does not revoke tokens of one kind (RFC 7009 section 2.2.1) has been asked; that is all there is.

@@ -7,9 +7,8 @@
 use std::{borrow::Cow, time::Duration};
 
 use openidconnect::{
-    AuthType, AuthUrl, ClientId, ClientSecret, CsrfToken, EmptyAdditionalClaims, EndpointNotSet,
-    EndpointSet, IssuerUrl, JsonWebKeySet, Nonce, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl,
-    Scope, TokenUrl,
+    AuthType, AuthUrl, ClientId, ClientSecret, CsrfToken, EmptyAdditionalClaims, EndpointNotSet, EndpointSet,
+    IssuerUrl, JsonWebKeySet, Nonce, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope, TokenUrl,
     core::{
         CoreAuthDisplay, CoreAuthPrompt, CoreAuthenticationFlow, CoreGenderClaim, CoreJsonWebKey,
         CoreJweContentEncryptionAlgorithm, CoreRevocableToken, CoreTokenIntrospectionResponse,
@@ -56,12 +55,7 @@ pub enum ClientAuthentication {
 }
 
 /// The client of one provider.
-pub fn client(
-    client_id: &str,
-    authentication: &ClientAuthentication,
-    issuer: &Url,
-    metadata: &Metadata,
-) -> Client {
+pub fn client(client_id: &str, authentication: &ClientAuthentication, issuer: &Url, metadata: &Metadata) -> Client {
     let client = openidconnect::Client::new(
         ClientId::new(client_id.to_owned()),
         IssuerUrl::from_url(issuer.clone()),
@@ -69,12 +63,12 @@ pub fn client(
     );
     let client = match authentication {
         ClientAuthentication::None => client,
-        ClientAuthentication::SecretBasic(secret) => client
-            .set_client_secret(ClientSecret::new(secret.reveal().to_owned()))
-            .set_auth_type(AuthType::BasicAuth),
-        ClientAuthentication::SecretPost(secret) => client
-            .set_client_secret(ClientSecret::new(secret.reveal().to_owned()))
-            .set_auth_type(AuthType::RequestBody),
+        ClientAuthentication::SecretBasic(secret) => {
+            client.set_client_secret(ClientSecret::new(secret.reveal().to_owned())).set_auth_type(AuthType::BasicAuth)
+        }
+        ClientAuthentication::SecretPost(secret) => {
+            client.set_client_secret(ClientSecret::new(secret.reveal().to_owned())).set_auth_type(AuthType::RequestBody)
+        }
     };
     client
         .set_auth_uri(AuthUrl::from_url(metadata.authorization_endpoint.clone()))
@@ -109,25 +103,15 @@ pub fn authorization_url(client: &Client, asked: SignIn<'_>) -> Url {
     let verifier = PkceCodeVerifier::new(asked.verifier.reveal().to_owned());
     let scopes = asked.scopes.iter().filter(|scope| **scope != "openid");
     let mut request = client
-        .authorize_url(
-            CoreAuthenticationFlow::AuthorizationCode,
-            || state,
-            || nonce,
-        )
+        .authorize_url(CoreAuthenticationFlow::AuthorizationCode, || state, || nonce)
         .add_scopes(scopes.map(|scope| Scope::new((*scope).to_owned())))
         .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier))
-        .set_redirect_uri(Cow::Owned(RedirectUrl::from_url(
-            asked.redirect_uri.clone(),
-        )))
+        .set_redirect_uri(Cow::Owned(RedirectUrl::from_url(asked.redirect_uri.clone())))
         .add_extra_param("response_mode", "query");
     if let Some(max_age) = asked.max_age {
         request = request.set_max_age(max_age);
     }
-    for (name, value) in asked
-        .extra_parameters
-        .iter()
-        .filter(|(name, _)| name != "prompt")
-    {
+    for (name, value) in asked.extra_parameters.iter().filter(|(name, _)| name != "prompt") {
         request = request.add_extra_param(name, value);
     }
     if let Some(prompt) = prompt(asked) {
@@ -138,13 +122,8 @@ pub fn authorization_url(client: &Client, asked: SignIn<'_>) -> Url {
 
 /// One parameter of distinct words (OpenID Connect Core section 3.1.2.1).
 fn prompt(asked: SignIn<'_>) -> Option<String> {
-    let configured = asked
-        .extra_parameters
-        .iter()
-        .find(|(name, _)| name == "prompt");
-    let mut words: Vec<&str> = configured
-        .map(|(_, value)| value.split(' ').collect())
-        .unwrap_or_default();
+    let configured = asked.extra_parameters.iter().find(|(name, _)| name == "prompt");
+    let mut words: Vec<&str> = configured.map(|(_, value)| value.split(' ').collect()).unwrap_or_default();
     match asked.prompt {
         // `none` stands alone, and asks for the opposite.
         Some(word) => {
@@ -165,10 +144,7 @@ pub fn is_reserved_parameter(name: &str) -> bool {
 
 /// Whether that can be a scope (RFC 6749 section 3.3).
 pub fn is_scope(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\')
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\')
 }
 
 const RESERVED: [&str; 16] = [
@@ -217,12 +193,7 @@ mod tests {
     #[test]
     fn the_authorization_url_has_each_parameter_once() {
         let issuer = Url::parse("https://op.example").unwrap();
-        let client = client(
-            "client &=",
-            &ClientAuthentication::None,
-            &issuer,
-            &metadata(),
-        );
+        let client = client("client &=", &ClientAuthentication::None, &issuer, &metadata());
         let url = authorization_url(
             &client,
             SignIn {
@@ -247,44 +218,23 @@ mod tests {
             ("state", "state"),
             ("nonce", "nonce"),
             ("scope", "openid email offline_access"),
-            (
-                "code_challenge",
-                "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
-            ),
+            ("code_challenge", "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"),
             ("code_challenge_method", "S256"),
             ("max_age", "3600"),
             ("audience", "https://api/?x=1&y"),
         ]);
         assert_eq!(pairs.len(), expected.len());
-        let found: BTreeMap<&str, &str> = pairs
-            .iter()
-            .map(|(k, v)| (k.as_str(), v.as_str()))
-            .collect();
+        let found: BTreeMap<&str, &str> = pairs.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         assert_eq!(found, expected);
         assert_eq!(url.path(), "/authorize");
     }
 
     #[test]
     fn settings_cannot_replace_what_the_flow_hangs_on() {
-        for name in [
-            "state",
-            "nonce",
-            "redirect_uri",
-            "response_type",
-            "code_challenge_method",
-            "request",
-            "",
-        ] {
+        for name in ["state", "nonce", "redirect_uri", "response_type", "code_challenge_method", "request", ""] {
             assert!(is_reserved_parameter(name), "{name}");
         }
-        for name in [
-            "audience",
-            "prompt",
-            "hd",
-            "access_type",
-            "identity_provider",
-            "acr_values",
-        ] {
+        for name in ["audience", "prompt", "hd", "access_type", "identity_provider", "acr_values"] {
             assert!(!is_reserved_parameter(name), "{name}");
         }
     }
@@ -299,10 +249,7 @@ mod tests {
             (Some("login consent"), Some("login"), Some("consent login")),
             (Some("none"), Some("login"), Some("login")),
         ] {
-            let extra: Vec<_> = configured
-                .map(|words| ("prompt".to_owned(), words.to_owned()))
-                .into_iter()
-                .collect();
+            let extra: Vec<_> = configured.map(|words| ("prompt".to_owned(), words.to_owned())).into_iter().collect();
             let url = Url::parse("https://app.example/").unwrap();
             let secret = Secret::new("s".repeat(43));
             let issuer = Url::parse("https://op.example").unwrap();
@@ -318,11 +265,8 @@ mod tests {
                 prompt: word,
             };
             let url = authorization_url(&client, asked);
-            let prompts: Vec<_> = url
-                .query_pairs()
-                .filter(|(name, _)| name == "prompt")
-                .map(|(_, value)| value.into_owned())
-                .collect();
+            let prompts: Vec<_> =
+                url.query_pairs().filter(|(name, _)| name == "prompt").map(|(_, value)| value.into_owned()).collect();
             assert_eq!(prompts, Vec::from_iter(expected), "{configured:?} {word:?}");
         }
     }

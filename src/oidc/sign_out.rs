@@ -51,13 +51,7 @@ impl SignOut {
         telemetry: Telemetry,
         drain: Drain,
     ) -> Self {
-        Self {
-            keeper,
-            provider,
-            prefix,
-            telemetry,
-            drain,
-        }
+        Self { keeper, provider, prefix, telemetry, drain }
     }
 
     /// `GET /logout`.
@@ -72,11 +66,7 @@ impl SignOut {
         } else if asked.inbound.caller() == Caller::Script {
             Answer::json_error(Reason::CrossSite)
         } else {
-            Answer::page(Page::ConfirmSignOut {
-                account: None,
-                form: self.form(asked.site),
-                stay: Link::local("/"),
-            })
+            Answer::page(Page::ConfirmSignOut { account: None, form: self.form(asked.site), stay: Link::local("/") })
         }
     }
 
@@ -87,20 +77,10 @@ impl SignOut {
 
     /// `GET /signed-out`: where the provider's logout comes back to, whatever parameters it brings.
     pub fn done(&self, asked: Asked<'_>) -> Answer {
-        let by_provider = asked.inbound.query().once("by").ok().flatten().is_some();
+        let by_provider = matches!(asked.inbound.provenance(), Provenance::Elsewhere | Provenance::Origin(_));
         let provider = self.provider.name().to_owned();
-        let ended = ProviderSession::Ended {
-            provider: provider.clone(),
-        };
-        self.page(
-            asked.site,
-            Ending::Done,
-            if by_provider {
-                ended
-            } else {
-                ProviderSession::MayContinue { provider }
-            },
-        )
+        let ended = ProviderSession::Ended { provider: provider.clone() };
+        self.page(Ending::Done, if by_provider { ended } else { ProviderSession::MayContinue { provider } })
     }
 
     /// The form that signs out, and where its answer may lead.
@@ -109,11 +89,7 @@ impl SignOut {
         SignOutForm {
             action: Link::local(&self.prefix.path("/logout")),
             return_to: None,
-            redirect_targets: provider_logout
-                .as_ref()
-                .and_then(FormTarget::of)
-                .into_iter()
-                .collect(),
+            redirect_targets: provider_logout.as_ref().and_then(FormTarget::of).into_iter().collect(),
         }
     }
 
@@ -126,13 +102,9 @@ impl SignOut {
     fn farewell(&self, asked: Asked<'_>, ended: &Ended, cleared: Cookie<'static>) -> Answer {
         let pending = ended.outcome == Outcome::Pending;
         if asked.inbound.caller() == Caller::Script {
-            return Answer::json(json!({"status": "signed_out", "pending": pending}))
-                .with_cookie(cleared);
+            return Answer::json(json!({"status": "signed_out", "pending": pending})).with_cookie(cleared);
         }
-        let onward = ended
-            .had_session
-            .then(|| self.onward(asked.site, ended))
-            .flatten();
+        let onward = ended.had_session.then(|| self.onward(asked.site, ended)).flatten();
         match onward {
             Some(url) if !pending => Answer::redirect(url),
             _ => {
@@ -142,26 +114,14 @@ impl SignOut {
                 } else {
                     ProviderSession::NoneKnown
                 };
-                self.page(
-                    asked.site,
-                    if pending {
-                        Ending::Pending
-                    } else {
-                        Ending::Done
-                    },
-                    session,
-                )
+                self.page(if pending { Ending::Pending } else { Ending::Done }, session)
             }
         }
         .with_cookie(cleared)
     }
 
     async fn end_all(&self, inbound: &Inbound, site: &Site) -> Ended {
-        let mut ended = Ended {
-            outcome: Outcome::Done,
-            id_token: None,
-            had_session: false,
-        };
+        let mut ended = Ended { outcome: Outcome::Done, id_token: None, had_session: false };
         for handle in self.keeper.shown(inbound, site) {
             ended.had_session = true;
             let tokens = self.tokens_of(&handle).await;
@@ -177,11 +137,7 @@ impl SignOut {
     }
 
     async fn tokens_of(&self, handle: &Handle) -> Option<Tokens> {
-        self.keeper
-            .read_whole(handle)
-            .await
-            .ok()
-            .map(|(_, _, tokens)| tokens)
+        self.keeper.read_whole(handle).await.ok().map(|(_, _, tokens)| tokens)
     }
 
     fn revoke(&self, tokens: Tokens) {
@@ -189,35 +145,24 @@ impl SignOut {
         let telemetry = self.telemetry.clone();
         self.drain.spawn(async move {
             let access = Some(&tokens.access).filter(|access| !access.is_empty());
-            let revocable = Revocable {
-                refresh: tokens.refresh.as_ref(),
-                access,
-            };
+            let revocable = Revocable { refresh: tokens.refresh.as_ref(), access };
             if let Err(failure) = provider.revoke(revocable).await {
-                let event = Event::ProviderFailed {
-                    provider: provider.name(),
-                    operation: "revoke",
-                    cause: &failure.cause,
-                };
+                let event =
+                    Event::ProviderFailed { provider: provider.name(), operation: "revoke", cause: &failure.cause };
                 telemetry.event(&event);
             }
         });
     }
 
     fn onward(&self, site: &Site, ended: &Ended) -> Option<Url> {
-        self.provider
-            .logout_url(ended.id_token.as_ref(), &self.return_url(site))
+        self.provider.logout_url(ended.id_token.as_ref(), &self.return_url(site))
     }
 
     fn return_url(&self, site: &Site) -> Url {
         site.page(&self.prefix.path("/signed-out"))
     }
 
-    fn page(&self, _site: &Site, ending: Ending, provider_session: ProviderSession) -> Answer {
-        Answer::page(Page::SignedOut {
-            ending,
-            provider_session,
-            sign_in: Link::local(&self.prefix.path("/login")),
-        })
+    fn page(&self, ending: Ending, provider_session: ProviderSession) -> Answer {
+        Answer::page(Page::SignedOut { ending, provider_session, sign_in: Link::local(&self.prefix.path("/login")) })
     }
 }

@@ -4,10 +4,7 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{EncodingKey, jwk::Jwk};
-use rcgen::{
-    KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256,
-    RsaKeySize,
-};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256, RsaKeySize};
 use serde_json::{Value, json};
 
 use super::jwk::Algorithm;
@@ -23,9 +20,7 @@ pub(super) struct SigningKey {
 impl SigningKey {
     pub(super) fn generate(algorithm: Algorithm, kid: Option<&'static str>) -> Self {
         let pair = match algorithm {
-            Algorithm::Rs256 | Algorithm::Ps256 => {
-                KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)
-            }
+            Algorithm::Rs256 | Algorithm::Ps256 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048),
             Algorithm::Es256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256),
             Algorithm::Es384 => KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384),
             Algorithm::EdDsa => KeyPair::generate_for(&PKCS_ED25519),
@@ -48,12 +43,7 @@ impl SigningKey {
         if let Some(kid) = kid {
             public["kid"] = json!(kid);
         }
-        Self {
-            algorithm,
-            kid,
-            key,
-            public,
-        }
+        Self { algorithm, kid, key, public }
     }
 
     /// The public key as it stands in a key set.
@@ -72,11 +62,7 @@ impl SigningKey {
 
     /// A token with exactly that header and that payload.
     pub(super) fn sign(&self, header: &str, payload: &str) -> String {
-        let signed = format!(
-            "{}.{}",
-            URL_SAFE_NO_PAD.encode(header),
-            URL_SAFE_NO_PAD.encode(payload)
-        );
+        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
         let algorithm = self.algorithm.implementation();
         let signature = jsonwebtoken::crypto::sign(signed.as_bytes(), &self.key, algorithm);
         format!("{signed}.{}", signature.unwrap())

@@ -6,11 +6,9 @@
 use std::{fmt, time::Duration};
 
 use openidconnect::{
-    AccessToken, EmptyAdditionalClaims, ErrorResponse, IdToken, OAuth2TokenResponse, RefreshToken,
-    Scope, TokenResponse,
-    core::{
-        CoreGenderClaim, CoreJweContentEncryptionAlgorithm, CoreJwsSigningAlgorithm, CoreTokenType,
-    },
+    AccessToken, EmptyAdditionalClaims, ErrorResponse, IdToken, OAuth2TokenResponse, RefreshToken, Scope,
+    TokenResponse,
+    core::{CoreGenderClaim, CoreJweContentEncryptionAlgorithm, CoreJwsSigningAlgorithm, CoreTokenType},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -35,9 +33,7 @@ impl TryFrom<Object> for TokenAnswer {
     fn try_from(Object(members): Object) -> Result<Self, UnusableAnswer> {
         let text = |name| optional_text(&members, name);
         Ok(Self {
-            access_token: text("access_token")
-                .map(AccessToken::new)
-                .ok_or(UnusableAnswer::AccessToken)?,
+            access_token: text("access_token").map(AccessToken::new).ok_or(UnusableAnswer::AccessToken)?,
             token_type: token_type(text("token_type")),
             expires_in: members.get("expires_in").and_then(lifetime),
             refresh_token: text("refresh_token").map(RefreshToken::new),
@@ -59,10 +55,7 @@ impl TokenAnswer {
             return Err(UnusableAnswer::AccessToken);
         }
         let refresh = self.refresh_token.map(RefreshToken::into_secret);
-        if refresh
-            .as_deref()
-            .is_some_and(|token| token.len() > MAX_TOKEN_BYTES)
-        {
+        if refresh.as_deref().is_some_and(|token| token.len() > MAX_TOKEN_BYTES) {
             return Err(UnusableAnswer::RefreshToken);
         }
         Ok(Tokens {
@@ -162,11 +155,7 @@ impl TryFrom<Object> for ErrorAnswer {
 impl ErrorAnswer {
     /// The error, cleaned and bounded.
     pub fn cleaned(&self) -> ProviderError {
-        ProviderError::cleaned(
-            &self.error,
-            self.error_description.as_deref(),
-            self.error_uri.as_deref(),
-        )
+        ProviderError::cleaned(&self.error, self.error_description.as_deref(), self.error_uri.as_deref())
     }
 }
 
@@ -204,8 +193,7 @@ fn lifetime(written: &Value) -> Option<Duration> {
 
 /// Whether it fits into a header: RFC 6750's characters are all visible ASCII.
 fn is_sendable(token: &str) -> bool {
-    (1..=MAX_TOKEN_BYTES).contains(&token.len())
-        && token.bytes().all(|byte| byte.is_ascii_graphic())
+    (1..=MAX_TOKEN_BYTES).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// The longest access or refresh token.
@@ -222,9 +210,7 @@ mod tests {
     use super::*;
 
     fn read(answer: Value) -> Option<Result<Tokens, UnusableAnswer>> {
-        serde_json::from_value::<TokenAnswer>(answer)
-            .ok()
-            .map(TokenAnswer::into_tokens)
+        serde_json::from_value::<TokenAnswer>(answer).ok().map(TokenAnswer::into_tokens)
     }
 
     fn tokens(answer: Value) -> Tokens {
@@ -275,10 +261,7 @@ mod tests {
             (json!("ü"), false),
             (json!("x".repeat(MAX_TOKEN_BYTES + 1)), false),
         ] {
-            assert_eq!(
-                read(json!({"access_token": token})).unwrap().is_ok(),
-                expected
-            );
+            assert_eq!(read(json!({"access_token": token})).unwrap().is_ok(), expected);
         }
         for answer in [
             json!({}),
@@ -294,24 +277,17 @@ mod tests {
 
     #[test]
     fn empty_and_absent_tokens_are_none_and_unknown_members_do_not_matter() {
-        let all = tokens(
-            json!({"access_token": "a", "refresh_token": "r", "id_token": "i", "scope": 7, "x": {}}),
-        );
-        assert_eq!(
-            (all.refresh, all.id),
-            (Some(Secret::new("r")), Some(Secret::new("i")))
-        );
+        let all = tokens(json!({"access_token": "a", "refresh_token": "r", "id_token": "i", "scope": 7, "x": {}}));
+        assert_eq!((all.refresh, all.id), (Some(Secret::new("r")), Some(Secret::new("i"))));
         for empty in [json!(""), json!(null)] {
-            let none =
-                tokens(json!({"access_token": "a", "refresh_token": empty, "id_token": empty}));
+            let none = tokens(json!({"access_token": "a", "refresh_token": empty, "id_token": empty}));
             assert_eq!((none.refresh, none.id), (None, None));
         }
     }
 
     #[test]
     fn debugging_shows_no_token() {
-        let answer =
-            json!({"access_token": "marker", "refresh_token": "marker", "id_token": "marker"});
+        let answer = json!({"access_token": "marker", "refresh_token": "marker", "id_token": "marker"});
         let answer: TokenAnswer = serde_json::from_value(answer).unwrap();
         let text = format!("{answer:?} {:?}", answer.clone().into_tokens());
         assert!(!text.contains("marker"), "{text}");
@@ -319,13 +295,9 @@ mod tests {
 
     #[test]
     fn an_error_is_cleaned() {
-        let error =
-            json!({"error": "invalid_grant", "error_description": "a\r\nb", "error_uri": 7});
+        let error = json!({"error": "invalid_grant", "error_description": "a\r\nb", "error_uri": 7});
         let error: ErrorAnswer = serde_json::from_value(error).unwrap();
-        assert_eq!(
-            error.cleaned(),
-            ProviderError::cleaned("invalid_grant", Some("ab"), None)
-        );
+        assert_eq!(error.cleaned(), ProviderError::cleaned("invalid_grant", Some("ab"), None));
         assert_eq!(error.to_string(), "invalid_grant");
     }
 }

@@ -7,8 +7,8 @@ use http::{
     header::{ACCEPT, AUTHORIZATION},
 };
 use openidconnect::{
-    AccessToken, AsyncHttpClient, AuthorizationCode, HttpRequest, HttpResponse, PkceCodeVerifier,
-    RedirectUrl, RefreshToken, RequestTokenError, RevocationUrl, core::CoreRevocableToken,
+    AccessToken, AsyncHttpClient, AuthorizationCode, HttpRequest, HttpResponse, PkceCodeVerifier, RedirectUrl,
+    RefreshToken, RequestTokenError, RevocationUrl, core::CoreRevocableToken,
 };
 use url::Url;
 
@@ -50,10 +50,7 @@ pub enum TokenFailure {
 impl Transport {
     /// A way that leads only to those origins.
     pub const fn new(outbound: Outbound, reachable: Reachable) -> Self {
-        Self {
-            outbound,
-            reachable,
-        }
+        Self { outbound, reachable }
     }
 
     /// Fetches a public document.
@@ -75,17 +72,10 @@ impl Transport {
     /// # Errors
     /// [`Reason::ProviderUnreachable`] when no answer comes, [`Reason::UserinfoInvalid`] when it is a refusal.
     pub async fn userinfo(&self, url: &Url, access: &Secret) -> Result<HttpResponse, Failure> {
-        let mut bearer =
-            HeaderValue::try_from(format!("Bearer {}", access.reveal())).map_err(|_| {
-                Failure::new(
-                    Reason::TokenResponseInvalid,
-                    UnusableAnswer::AccessToken.to_string(),
-                )
-            })?;
+        let mut bearer = HeaderValue::try_from(format!("Bearer {}", access.reveal()))
+            .map_err(|_| Failure::new(Reason::TokenResponseInvalid, UnusableAnswer::AccessToken.to_string()))?;
         bearer.set_sensitive(true);
-        let answer = self
-            .get(url, HeaderMap::from_iter([(AUTHORIZATION, bearer)]))
-            .await?;
+        let answer = self.get(url, HeaderMap::from_iter([(AUTHORIZATION, bearer)])).await?;
         if answer.status() == StatusCode::OK {
             return Ok(answer);
         }
@@ -108,10 +98,7 @@ impl Transport {
             .exchange_code(AuthorizationCode::new(code.reveal().to_owned()))
             .set_pkce_verifier(PkceCodeVerifier::new(verifier.reveal().to_owned()))
             .set_redirect_uri(Cow::Owned(RedirectUrl::from_url(redirect_uri.clone())))
-            .request_async(&Sender {
-                transport: self,
-                instead: None,
-            })
+            .request_async(&Sender { transport: self, instead: None })
             .await;
         tokens(answer, &[code, verifier])
     }
@@ -122,13 +109,8 @@ impl Transport {
     /// [`TokenFailure`].
     pub async fn refresh(&self, client: &Client, token: &Secret) -> Result<Tokens, TokenFailure> {
         let refresh = RefreshToken::new(token.reveal().to_owned());
-        let answer = client
-            .exchange_refresh_token(&refresh)
-            .request_async(&Sender {
-                transport: self,
-                instead: None,
-            })
-            .await;
+        let answer =
+            client.exchange_refresh_token(&refresh).request_async(&Sender { transport: self, instead: None }).await;
         tokens(answer, &[token])
     }
 
@@ -136,12 +118,7 @@ impl Transport {
     ///
     /// # Errors
     /// [`TokenFailure`].
-    pub async fn revoke_refresh(
-        &self,
-        client: &Client,
-        endpoint: &Url,
-        token: &Secret,
-    ) -> Result<(), TokenFailure> {
+    pub async fn revoke_refresh(&self, client: &Client, endpoint: &Url, token: &Secret) -> Result<(), TokenFailure> {
         let revocable = RefreshToken::new(token.reveal().to_owned()).into();
         self.revoke(client, endpoint, revocable, token).await
     }
@@ -150,12 +127,7 @@ impl Transport {
     ///
     /// # Errors
     /// [`TokenFailure`].
-    pub async fn revoke_access(
-        &self,
-        client: &Client,
-        endpoint: &Url,
-        token: &Secret,
-    ) -> Result<(), TokenFailure> {
+    pub async fn revoke_access(&self, client: &Client, endpoint: &Url, token: &Secret) -> Result<(), TokenFailure> {
         let revocable = AccessToken::new(token.reveal().to_owned()).into();
         self.revoke(client, endpoint, revocable, token).await
     }
@@ -172,10 +144,7 @@ impl Transport {
     ) -> Result<(), TokenFailure> {
         let twin = RevocationUrl::new(endpoint.as_str().replacen("http://", "https://", 1));
         let twin = twin.map_err(|error| TokenFailure::NotSent(error.to_string()))?;
-        let send = Sender {
-            transport: self,
-            instead: Some(endpoint),
-        };
+        let send = Sender { transport: self, instead: Some(endpoint) };
         let client = client.clone().set_revocation_url(twin);
         let request = client.revoke_token(revocable);
         let request = request.map_err(|error| TokenFailure::NotSent(error.to_string()))?;
@@ -188,9 +157,7 @@ impl Transport {
         let mut request = Request::new(Vec::new());
         *request.uri_mut() = uri(url).map_err(|error| unreachable(url, &error))?;
         *request.headers_mut() = headers;
-        self.send(request)
-            .await
-            .map_err(|error| unreachable(url, &error))
+        self.send(request).await.map_err(|error| unreachable(url, &error))
     }
 
     /// A server error is no answer: nothing says what the server did before it failed.
@@ -264,12 +231,8 @@ fn tokens(
 /// Names the place in an answer that did not parse and never what stands there: it may be a token.
 fn outcome_of(error: RequestTokenError<SendError, ErrorAnswer>, sent: &[&Secret]) -> TokenFailure {
     match error {
-        RequestTokenError::ServerResponse(answer) => {
-            TokenFailure::Error(answer.cleaned().without(sent))
-        }
-        RequestTokenError::Request(error) if error.may_have_acted() => {
-            TokenFailure::Lost(error.to_string())
-        }
+        RequestTokenError::ServerResponse(answer) => TokenFailure::Error(answer.cleaned().without(sent)),
+        RequestTokenError::Request(error) if error.may_have_acted() => TokenFailure::Lost(error.to_string()),
         RequestTokenError::Request(error) => TokenFailure::NotSent(error.to_string()),
         RequestTokenError::Parse(error, body) => TokenFailure::Unusable(format!(
             "{} bytes that are not the JSON they must be, at line {} column {}",

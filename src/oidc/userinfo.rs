@@ -13,35 +13,22 @@ use crate::reason::Reason;
 /// # Errors
 /// [`Reason::UserinfoInvalid`] when it is no plain JSON object; [`Reason::UserinfoSubject`] when its `sub` is not
 /// exactly the ID token's.
-pub fn claims(
-    headers: &HeaderMap,
-    body: &[u8],
-    subject: &str,
-) -> Result<Map<String, Value>, Failure> {
+pub fn claims(headers: &HeaderMap, body: &[u8], subject: &str) -> Result<Map<String, Value>, Failure> {
     if is_signed(headers) {
         let cause = "the userinfo answer is a JWT, which is not supported";
         return Err(Failure::new(Reason::UserinfoInvalid, cause));
     }
-    let claims = json::object(body)
-        .map_err(|error| Failure::new(Reason::UserinfoInvalid, format!("userinfo: {error}")))?;
+    let claims =
+        json::object(body).map_err(|error| Failure::new(Reason::UserinfoInvalid, format!("userinfo: {error}")))?;
     match claims.get("sub") {
         Some(Value::String(own)) if own == subject => Ok(claims),
-        _ => Err(Failure::new(
-            Reason::UserinfoSubject,
-            "sub of the userinfo answer is not that of the ID token",
-        )),
+        _ => Err(Failure::new(Reason::UserinfoSubject, "sub of the userinfo answer is not that of the ID token")),
     }
 }
 
 fn is_signed(headers: &HeaderMap) -> bool {
-    let kind = headers
-        .get(CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok());
-    let essence = kind
-        .unwrap_or_default()
-        .split(';')
-        .next()
-        .unwrap_or_default();
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let essence = kind.unwrap_or_default().split(';').next().unwrap_or_default();
     essence.trim().eq_ignore_ascii_case("application/jwt")
 }
 
@@ -55,11 +42,7 @@ mod tests {
     fn check(kind: &str, body: &str, expected: Option<Reason>) {
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, kind.parse().unwrap())]);
         let verdict = claims(&headers, body.as_bytes(), "user");
-        assert_eq!(
-            verdict.err().map(|failure| failure.reason),
-            expected,
-            "{kind} {body:.40}"
-        );
+        assert_eq!(verdict.err().map(|failure| failure.reason), expected, "{kind} {body:.40}");
     }
 
     #[test]
@@ -71,23 +54,10 @@ mod tests {
         check("application/jwt", honest, invalid);
         check("Application/JWT; x=y", honest, invalid);
         let deep = format!("{{\"sub\":\"user\",\"a\":{}", "[".repeat(10_000));
-        for body in [
-            "[{\"sub\":\"user\"}]",
-            "\"x\"",
-            "null",
-            "",
-            "<html>",
-            r#"{"sub":"user","sub":"user"}"#,
-            &deep,
-        ] {
+        for body in ["[{\"sub\":\"user\"}]", "\"x\"", "null", "", "<html>", r#"{"sub":"user","sub":"user"}"#, &deep] {
             check("application/json", body, invalid);
         }
-        for body in [
-            r#"{"sub":"userinvalid"}"#,
-            r#"{"sub":["user"]}"#,
-            "{}",
-            r#"{"SUB":"user"}"#,
-        ] {
+        for body in [r#"{"sub":"userinvalid"}"#, r#"{"sub":["user"]}"#, "{}", r#"{"SUB":"user"}"#] {
             check("application/json", body, other);
         }
     }

@@ -104,11 +104,7 @@ mod tests {
             ("https://op.example.evil/", false),
             ("https://op.example@evil.example/", false),
         ] {
-            assert_eq!(
-                reachable.contains(&Url::parse(url).unwrap()),
-                expected,
-                "{url}"
-            );
+            assert_eq!(reachable.contains(&Url::parse(url).unwrap()), expected, "{url}");
         }
     }
 

@@ -33,37 +33,20 @@ async fn signing_out_ends_the_session_here_and_at_the_provider() {
         let out = alice.ask(method, "/auth/logout", headers).await;
         let to = out.location().unwrap();
         assert_eq!(to.path(), "/end_session");
+        assert!(to.query_pairs().any(|(name, value)| name == "id_token_hint" && !value.is_empty()));
         assert!(
             to.query_pairs()
-                .any(|(name, value)| name == "id_token_hint" && !value.is_empty())
+                .any(|(name, value)| name == "post_logout_redirect_uri" && value == stage.url("/auth/signed-out"))
         );
-        assert!(
-            to.query_pairs()
-                .any(|(name, value)| name == "post_logout_redirect_uri"
-                    && value == stage.url("/auth/signed-out"))
-        );
-        assert!(
-            out.header("set-cookie").starts_with("__Host-portcullis=; "),
-            "{out:?}"
-        );
+        assert!(out.header("set-cookie").starts_with("__Host-portcullis=; "), "{out:?}");
         let done = alice.follow(out, "alice").await;
         assert_eq!((done.status, done.url.path()), (200, "/auth/signed-out"));
         assert_eq!(stage.asked(Endpoint::EndSession), 1);
         assert!(alice.session().is_none());
         let thief = Visitor::new(&stage);
         thief.plant(&format!("__Host-portcullis={session}"));
-        assert_eq!(
-            thief.ask(Method::GET, "/", &[]).await.refusal(),
-            (401, "session_ended")
-        );
-        assert!(
-            (stage
-                .metric(r#"oauth2_session_ended_total{reason="logout"}"#)
-                .await
-                - 1.0)
-                .abs()
-                < f64::EPSILON
-        );
+        assert_eq!(thief.ask(Method::GET, "/", &[]).await.refusal(), (401, "session_ended"));
+        assert!((stage.metric(r#"oauth2_session_ended_total{reason="logout"}"#).await - 1.0).abs() < f64::EPSILON);
     }
 }
 
@@ -91,29 +74,10 @@ async fn another_site_signs_nobody_out() {
     let alice = stage.signed_in("alice").await;
     let asked = alice.ask(Method::GET, "/auth/logout", FOREIGN).await;
     assert_eq!(asked.status, 200);
-    assert!(
-        asked.body.contains("<form") && asked.body.contains("/auth/logout"),
-        "a page asks first"
-    );
-    let image = [
-        ("Sec-Fetch-Mode", "no-cors"),
-        ("Sec-Fetch-Dest", "image"),
-        ("Sec-Fetch-Site", "cross-site"),
-    ];
-    assert_eq!(
-        alice
-            .ask(Method::GET, "/auth/logout", &image)
-            .await
-            .refusal(),
-        (403, "cross_site")
-    );
-    assert_eq!(
-        alice
-            .ask(Method::POST, "/auth/logout", FOREIGN)
-            .await
-            .refusal(),
-        (403, "cross_site")
-    );
+    assert!(asked.body.contains("<form") && asked.body.contains("/auth/logout"), "a page asks first");
+    let image = [("Sec-Fetch-Mode", "no-cors"), ("Sec-Fetch-Dest", "image"), ("Sec-Fetch-Site", "cross-site")];
+    assert_eq!(alice.ask(Method::GET, "/auth/logout", &image).await.refusal(), (403, "cross_site"));
+    assert_eq!(alice.ask(Method::POST, "/auth/logout", FOREIGN).await.refusal(), (403, "cross_site"));
     assert_eq!(alice.get("/").await.status, 200, "still signed in");
 }
 
@@ -122,22 +86,14 @@ async fn a_script_signs_out_and_gets_json() {
     let stage = Stage::usual().await;
     let alice = stage.signed_in("alice").await;
     let reply = alice.fetch(Method::POST, "/auth/logout").await;
-    assert_eq!(
-        (reply.status, reply.json()["status"].as_str()),
-        (200, Some("signed_out"))
-    );
-    assert_eq!(
-        alice.fetch(Method::GET, "/").await.refusal(),
-        (401, "no_session")
-    );
+    assert_eq!((reply.status, reply.json()["status"].as_str()), (200, Some("signed_out")));
+    assert_eq!(alice.fetch(Method::GET, "/").await.refusal(), (401, "no_session"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_session_one_is_simply_signed_out() {
     let stage = Stage::usual().await;
-    let reply = Visitor::new(&stage)
-        .ask(Method::GET, "/auth/logout", TYPED)
-        .await;
+    let reply = Visitor::new(&stage).ask(Method::GET, "/auth/logout", TYPED).await;
     assert_eq!(reply.status, 200);
     assert!(reply.location().is_none());
     assert_eq!(stage.asked(Endpoint::EndSession), 0);
@@ -154,10 +110,7 @@ async fn tokens_are_given_back_where_the_settings_say_so() {
         let alice = stage.signed_in("alice").await;
         alice.fetch(Method::POST, "/auth/logout").await;
         if expected > 0 {
-            eventually("tokens are revoked", async || {
-                stage.asked(Endpoint::Revoke) == expected
-            })
-            .await;
+            eventually("tokens are revoked", async || stage.asked(Endpoint::Revoke) == expected).await;
         }
         assert_eq!(stage.asked(Endpoint::Revoke), expected);
     }
@@ -173,9 +126,5 @@ async fn a_provider_without_logout_leaves_the_visitor_on_our_page() {
     let alice = stage.signed_in("alice").await;
     let reply = alice.ask(Method::GET, "/auth/logout", TYPED).await;
     assert_eq!(reply.status, 200);
-    assert!(
-        reply.body.contains("signed out") || reply.body.contains("Signed out"),
-        "{}",
-        reply.body
-    );
+    assert!(reply.body.contains("signed out") || reply.body.contains("Signed out"), "{}", reply.body);
 }

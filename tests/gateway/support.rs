@@ -11,7 +11,7 @@ use std::{
 use dev_idp::{Client, DevIdp, Endpoint};
 use portcullis::{
     clock::{Clock, Timestamp},
-    config::{environment::Environment, load::load},
+    config::{Environment, load},
     drain::Drain,
     gateway::Gateway,
     server::{Address, Server},
@@ -139,26 +139,14 @@ impl Stage {
         let folder = TempDir::new().unwrap();
         let certificates = Certificates::make(folder.path());
         let idp = start_provider(&plan, &certificates, https).await;
-        let upstream = sample_upstream::start(std::net::SocketAddr::from(([127, 0, 0, 1], 0)))
-            .await
-            .unwrap();
+        let upstream = sample_upstream::start(std::net::SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let redis = plan.with_redis.then(redis::Server::start);
         let settings = settings(&plan, folder.path(), &idp, redis.as_ref(), https);
         let nginx = Nginx::start(folder.path(), &certificates, https, &upstream, &plan.sites).await;
         let clock = Clock::manual(Timestamp::from_seconds(idp.now()));
         let telemetry = Telemetry::new(false);
-        let mut stage = Self {
-            idp,
-            upstream,
-            clock,
-            nginx,
-            redis,
-            certificates,
-            telemetry,
-            gateway: None,
-            settings,
-            folder,
-        };
+        let mut stage =
+            Self { idp, upstream, clock, nginx, redis, certificates, telemetry, gateway: None, settings, folder };
         stage.start_gateway().await;
         stage
     }
@@ -174,27 +162,14 @@ impl Stage {
         let config = load(&file, &environment).unwrap_or_else(|problems| panic!("{problems}"));
         let drain = Drain::default();
         let server = Server::bind(config.server).unwrap();
-        let gateway = Gateway::new(
-            config.gateway,
-            &self.clock,
-            self.telemetry.clone(),
-            drain.clone(),
-        )
-        .unwrap();
+        let gateway = Gateway::new(config.gateway, &self.clock, self.telemetry.clone(), drain.clone()).unwrap();
         let gateway = Arc::new(gateway);
         gateway.begin();
         let addresses = server.addresses();
         let serving = tokio::spawn(server.serve(gateway, drain.clone()));
-        self.gateway = Some(Running {
-            drain,
-            serving,
-            addresses,
-        });
+        self.gateway = Some(Running { drain, serving, addresses });
         let visitor = Visitor::new(self);
-        eventually("the gateway answers", || async {
-            visitor.get("/auth/health").await.status == 200
-        })
-        .await;
+        eventually("the gateway answers", || async { visitor.get("/auth/health").await.status == 200 }).await;
     }
 
     /// Stops the gateway as a signal does, and waits for its end.
@@ -219,34 +194,19 @@ impl Stage {
     /// Where one of the gateway's own listeners listens.
     pub(crate) fn listener(&self, name: &str) -> Address {
         let running = self.gateway.as_ref().unwrap();
-        running
-            .addresses
-            .iter()
-            .find(|(found, _)| found == name)
-            .unwrap()
-            .1
-            .clone()
+        running.addresses.iter().find(|(found, _)| found == name).unwrap().1.clone()
     }
 
     /// The text of `/metrics`, as Prometheus gets it.
     pub(crate) async fn metrics(&self) -> String {
-        let Address::Tcp(address) = self.listener("ops") else {
-            panic!("ops listens on TCP")
-        };
-        reqwest::get(format!("http://{address}/metrics"))
-            .await
-            .unwrap()
-            .text()
-            .await
-            .unwrap()
+        let Address::Tcp(address) = self.listener("ops") else { panic!("ops listens on TCP") };
+        reqwest::get(format!("http://{address}/metrics")).await.unwrap().text().await.unwrap()
     }
 
     /// The value of one series, zero where there is none.
     pub(crate) async fn metric(&self, series: &str) -> f64 {
         let text = self.metrics().await;
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok());
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok());
         line.unwrap_or_default()
     }
 
@@ -303,54 +263,25 @@ fn settings(
     https: u16,
 ) -> Vec<(String, String)> {
     let folder_text = folder.display();
-    let (issuer, client_id) = plan
-        .foreign_issuer
-        .clone()
-        .unwrap_or((idp.issuer().to_owned(), "gateway".to_owned()));
+    let (issuer, client_id) = plan.foreign_issuer.clone().unwrap_or((idp.issuer().to_owned(), "gateway".to_owned()));
     let mut all = vec![
-        (
-            "LISTENER__NGINX__ADDRESS".to_owned(),
-            format!("unix:{folder_text}/nginx.sock"),
-        ),
-        (
-            "LISTENER__APPLICATION__ADDRESS".to_owned(),
-            format!("unix:{folder_text}/application.sock"),
-        ),
-        (
-            "LISTENER__OPS__ADDRESS".to_owned(),
-            format!("127.0.0.1:{}", free_port()),
-        ),
-        (
-            "SITE__MAIN__PUBLIC_URL".to_owned(),
-            format!("https://{APP}:{https}"),
-        ),
+        ("LISTENER__NGINX__ADDRESS".to_owned(), format!("unix:{folder_text}/nginx.sock")),
+        ("LISTENER__APPLICATION__ADDRESS".to_owned(), format!("unix:{folder_text}/application.sock")),
+        ("LISTENER__OPS__ADDRESS".to_owned(), format!("127.0.0.1:{}", free_port())),
+        ("SITE__MAIN__PUBLIC_URL".to_owned(), format!("https://{APP}:{https}")),
         ("PROVIDER__MAIN__ISSUER".to_owned(), issuer),
         ("PROVIDER__MAIN__CLIENT_ID".to_owned(), client_id),
-        (
-            "PROVIDER__MAIN__CA_FILE".to_owned(),
-            format!("{folder_text}/ca.pem"),
-        ),
+        ("PROVIDER__MAIN__CA_FILE".to_owned(), format!("{folder_text}/ca.pem")),
         (
             "SESSION__KEY".to_owned(),
-            portcullis::seal::MasterKey::from_bytes(*b"thirty-two bytes for the journey")
-                .to_base64()
-                .to_string(),
+            portcullis::seal::MasterKey::from_bytes(*b"thirty-two bytes for the journey").to_base64().to_string(),
         ),
     ];
     match plan.authentication {
-        None => all.push((
-            "PROVIDER__MAIN__AUTHENTICATION".to_owned(),
-            "none".to_owned(),
-        )),
+        None => all.push(("PROVIDER__MAIN__AUTHENTICATION".to_owned(), "none".to_owned())),
         Some((method, secret)) => {
-            all.push((
-                "PROVIDER__MAIN__AUTHENTICATION".to_owned(),
-                method.to_owned(),
-            ));
-            all.push((
-                "PROVIDER__MAIN__CLIENT_SECRET".to_owned(),
-                secret.to_owned(),
-            ));
+            all.push(("PROVIDER__MAIN__AUTHENTICATION".to_owned(), method.to_owned()));
+            all.push(("PROVIDER__MAIN__CLIENT_SECRET".to_owned(), secret.to_owned()));
         }
     }
     if let Some(redis) = redis {
@@ -359,14 +290,8 @@ fn settings(
     } else {
         all.push(("STORE__KIND".to_owned(), "memory".to_owned()));
     }
-    all.extend(
-        plan.settings
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), value.clone())),
-    );
-    all.into_iter()
-        .map(|(key, value)| (format!("PORTCULLIS_{key}"), value))
-        .collect()
+    all.extend(plan.settings.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+    all.into_iter().map(|(key, value)| (format!("PORTCULLIS_{key}"), value)).collect()
 }
 
 async fn start_provider(plan: &Plan, certificates: &Certificates, https: u16) -> DevIdp {
@@ -385,11 +310,7 @@ async fn start_provider(plan: &Plan, certificates: &Certificates, https: u16) ->
 
 /// A port that nobody listens on just now.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0))
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
 /// Waits until something holds.

@@ -61,20 +61,11 @@ async fn a_signed_in_user_arrives_at_the_application_under_the_gateways_headers_
         "x-ssl-client-verify",
         "x_auth_request_user",
     ] {
-        assert!(
-            !request.headers.contains_key(gone),
-            "{gone} reached the application"
-        );
+        assert!(!request.headers.contains_key(gone), "{gone} reached the application");
     }
     assert_eq!(request.headers["x-forwarded-for"], "127.0.0.1");
-    let cookies = request
-        .headers
-        .get("cookie")
-        .map_or("", |value| value.to_str().unwrap());
-    assert!(
-        !cookies.contains("portcullis"),
-        "the session cookie reached the application"
-    );
+    let cookies = request.headers.get("cookie").map_or("", |value| value.to_str().unwrap());
+    assert!(!cookies.contains("portcullis"), "the session cookie reached the application");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,10 +78,7 @@ async fn a_public_location_passes_nothing_on_that_a_client_made_up() {
         let reply = stranger.ask(method, "/public/x", &headers).await;
         assert_eq!(reply.status, 200);
         let identity = upstream_identity(&stage);
-        let left: Vec<_> = identity
-            .iter()
-            .filter(|(name, _)| name != "x-auth-request-extra")
-            .collect();
+        let left: Vec<_> = identity.iter().filter(|(name, _)| name != "x-auth-request-extra").collect();
         assert!(left.is_empty(), "{left:?}");
     }
 }
@@ -99,21 +87,9 @@ async fn a_public_location_passes_nothing_on_that_a_client_made_up() {
 async fn a_connection_header_does_not_take_the_gateways_own_header_away() {
     let stage = Stage::usual().await;
     let alice = stage.signed_in("alice").await;
-    let reply = alice
-        .ask(
-            Method::GET,
-            "/",
-            &[(
-                "Connection",
-                "close, X-Auth-Request-User, X-Portcullis-Host",
-            )],
-        )
-        .await;
+    let reply = alice.ask(Method::GET, "/", &[("Connection", "close, X-Auth-Request-User, X-Portcullis-Host")]).await;
     assert_eq!(reply.status, 200);
-    assert!(
-        upstream_identity(&stage)
-            .contains(&("x-auth-request-user".into(), "subject-of-alice".into()))
-    );
+    assert!(upstream_identity(&stage).contains(&("x-auth-request-user".into(), "subject-of-alice".into())));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,46 +103,20 @@ async fn nobody_gets_a_byte_of_the_application_before_sign_in() {
         ("Sec-WebSocket-Version", "13"),
     ];
     assert_eq!(stranger.get("/").await.status, 302);
-    assert_eq!(
-        stranger.fetch(Method::GET, "/api/whoami").await.refusal(),
-        (401, "no_session")
-    );
-    assert_eq!(
-        stranger.fetch(Method::POST, "/api/x").await.refusal(),
-        (401, "no_session")
-    );
-    assert_eq!(
-        stranger
-            .ask(Method::GET, "/", &[("Range", "bytes=0-3")])
-            .await
-            .refusal(),
-        (401, "no_session")
-    );
-    assert_eq!(
-        stranger.ask(Method::GET, "/ws", &websocket).await.refusal(),
-        (401, "no_session")
-    );
-    let upload = stranger
-        .client
-        .post(stranger.url("/api/upload"))
-        .body(vec![b'x'; 3_000_000])
-        .send()
-        .await;
+    assert_eq!(stranger.fetch(Method::GET, "/api/whoami").await.refusal(), (401, "no_session"));
+    assert_eq!(stranger.fetch(Method::POST, "/api/x").await.refusal(), (401, "no_session"));
+    assert_eq!(stranger.ask(Method::GET, "/", &[("Range", "bytes=0-3")]).await.refusal(), (401, "no_session"));
+    assert_eq!(stranger.ask(Method::GET, "/ws", &websocket).await.refusal(), (401, "no_session"));
+    let upload = stranger.client.post(stranger.url("/api/upload")).body(vec![b'x'; 3_000_000]).send().await;
     assert_eq!(upload.unwrap().status(), 401);
-    assert!(
-        stage.upstream.requests().is_empty(),
-        "the application was called"
-    );
+    assert!(stage.upstream.requests().is_empty(), "the application was called");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_script_is_told_in_json_what_it_must_do() {
     let stage = Stage::usual().await;
     let reply = Visitor::new(&stage).fetch(Method::GET, "/api/whoami").await;
-    assert_eq!(
-        reply.header("www-authenticate"),
-        "Bearer realm=\"portcullis\""
-    );
+    assert_eq!(reply.header("www-authenticate"), "Bearer realm=\"portcullis\"");
     assert_eq!(reply.header("content-type"), "application/json");
     let body = reply.json();
     assert_eq!(body["error"], "authentication_required");
@@ -180,48 +130,24 @@ async fn who_is_refused_by_policy_stays_signed_in_and_is_not_sent_round() {
     let session = bob.session();
     let refused = bob.get("/admin").await;
     assert_eq!(refused.refusal(), (403, "policy_denied"));
-    assert!(
-        refused.body.contains("bob@example.com"),
-        "the page says who is signed in"
-    );
+    assert!(refused.body.contains("bob@example.com"), "the page says who is signed in");
     assert!(refused.header("location").is_empty());
-    assert_eq!(
-        bob.fetch(Method::GET, "/admin").await.json()["error"],
-        "forbidden"
-    );
+    assert_eq!(bob.fetch(Method::GET, "/admin").await.json()["error"], "forbidden");
     assert_eq!(bob.session(), session);
     assert_eq!(bob.get("/").await.status, 200);
-    assert_eq!(
-        stage.signed_in("alice").await.get("/admin").await.status,
-        200
-    );
+    assert_eq!(stage.signed_in("alice").await.get("/admin").await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_about_a_request_but_its_session_opens_the_gate() {
     let stage = Stage::usual().await;
     let stranger = Visitor::new(&stage);
-    let agents = [
-        "GoogleHC/1.0",
-        "kube-probe/1.30",
-        "ELB-HealthChecker/2.0",
-        "curl/8",
-        "",
-    ];
+    let agents = ["GoogleHC/1.0", "kube-probe/1.30", "ELB-HealthChecker/2.0", "curl/8", ""];
     for agent in agents {
-        let reply = stranger
-            .ask(Method::GET, "/", &[("User-Agent", agent)])
-            .await;
+        let reply = stranger.ask(Method::GET, "/", &[("User-Agent", agent)]).await;
         assert_eq!(reply.refusal(), (401, "no_session"), "{agent}");
     }
-    for method in [
-        Method::OPTIONS,
-        Method::HEAD,
-        Method::PUT,
-        Method::DELETE,
-        Method::PATCH,
-        Method::TRACE,
-    ] {
+    for method in [Method::OPTIONS, Method::HEAD, Method::PUT, Method::DELETE, Method::PATCH, Method::TRACE] {
         let status = stranger.ask(method.clone(), "/", &[]).await.status;
         assert!(matches!(status, 401 | 405), "{method} {status}");
     }
@@ -261,9 +187,7 @@ async fn what_is_nginxs_alone_cannot_be_reached_from_outside() {
         "/AUTH/verify",
         "/_portcullis_pages/try-again.html",
     ] {
-        let reply = alice
-            .ask(Method::GET, path, &[("X-Portcullis-Exposure", "internal")])
-            .await;
+        let reply = alice.ask(Method::GET, path, &[("X-Portcullis-Exposure", "internal")]).await;
         assert!(matches!(reply.status, 404), "{path} {reply:?}");
         assert!(!reply.headers.contains_key("x-auth-request-user"), "{path}");
     }
@@ -305,16 +229,7 @@ async fn on_odd_site(stage: &Stage, login: &str) -> (Visitor, String) {
 
 async fn ask_odd(stage: &Stage, visitor: &Visitor, cookie: &str, path: &str) -> Reply {
     let url = stage.url(path).parse().unwrap();
-    visitor
-        .send(
-            Method::GET,
-            &url,
-            &[
-                ("Host", &format!("odd.test:{}", stage.nginx.https)),
-                ("Cookie", cookie),
-            ],
-        )
-        .await
+    visitor.send(Method::GET, &url, &[("Host", &format!("odd.test:{}", stage.nginx.https)), ("Cookie", cookie)]).await
 }
 
 async fn odd_stage() -> Stage {
@@ -364,25 +279,13 @@ async fn claims_and_the_age_of_the_sign_in_decide() {
     let stage = odd_stage().await;
     let (alice, alices) = on_odd_site(&stage, "alice").await;
     let (bob, bobs) = on_odd_site(&stage, "bob").await;
-    assert_eq!(
-        ask_odd(&stage, &alice, &alices, "/editors").await.status,
-        200
-    );
-    assert_eq!(
-        ask_odd(&stage, &bob, &bobs, "/editors").await.refusal(),
-        (403, "policy_denied")
-    );
+    assert_eq!(ask_odd(&stage, &alice, &alices, "/editors").await.status, 200);
+    assert_eq!(ask_odd(&stage, &bob, &bobs, "/editors").await.refusal(), (403, "policy_denied"));
     assert_eq!(ask_odd(&stage, &alice, &alices, "/realm").await.status, 200);
-    assert_eq!(
-        ask_odd(&stage, &bob, &bobs, "/realm").await.refusal(),
-        (403, "policy_denied")
-    );
+    assert_eq!(ask_odd(&stage, &bob, &bobs, "/realm").await.refusal(), (403, "policy_denied"));
     assert_eq!(ask_odd(&stage, &alice, &alices, "/fresh").await.status, 200);
     stage.advance(std::time::Duration::from_secs(301));
-    assert_eq!(
-        ask_odd(&stage, &alice, &alices, "/fresh").await.refusal(),
-        (403, "policy_denied")
-    );
+    assert_eq!(ask_odd(&stage, &alice, &alices, "/fresh").await.refusal(), (403, "policy_denied"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -391,11 +294,7 @@ async fn pages_that_nginx_asks_for_twice_work_and_change_nothing() {
     let alice = stage.signed_in("alice").await;
     for path in ["/docs/", "/docs/no/such/page"] {
         let reply = alice.get(path).await;
-        assert_eq!(
-            (reply.status, reply.body.as_str()),
-            (200, "<h1>the manual</h1>"),
-            "{path}"
-        );
+        assert_eq!((reply.status, reply.body.as_str()), (200, "<h1>the manual</h1>"), "{path}");
         assert!(!reply.headers.contains_key("set-cookie"));
     }
     assert_eq!(Visitor::new(&stage).get("/docs/").await.status, 302);
@@ -412,8 +311,7 @@ async fn nginxs_own_host_counts_not_the_one_in_an_absolute_target() {
     );
     let answer = crate::support::nginx::raw(&stage, request.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    let request =
-        format!("GET https://evil.example/x HTTP/1.1\r\nHost: {APP}\r\nConnection: close\r\n\r\n");
+    let request = format!("GET https://evil.example/x HTTP/1.1\r\nHost: {APP}\r\nConnection: close\r\n\r\n");
     let answer = crate::support::nginx::raw(&stage, request.as_bytes()).await;
     assert!(!answer.starts_with("HTTP/1.1 2"), "{answer}");
 }
@@ -426,14 +324,7 @@ async fn an_unknown_host_is_nobodys_site() {
     let url = stage.url("/").parse().unwrap();
     let cookie = format!("__Host-portcullis={}", alice.session().unwrap());
     let reply = alice
-        .send(
-            Method::GET,
-            &url,
-            &[
-                ("Host", &format!("stranger.test:{}", stage.nginx.https)),
-                ("Cookie", &cookie),
-            ],
-        )
+        .send(Method::GET, &url, &[("Host", &format!("stranger.test:{}", stage.nginx.https)), ("Cookie", &cookie)])
         .await;
     assert_eq!(reply.refusal(), (403, "host_unknown"));
 }
@@ -453,25 +344,11 @@ async fn cookies_of_our_name_that_are_not_ours_neither_open_nor_shadow() {
     assert_eq!(ask(&[&made_up]).await, (401, "session_malformed".into()));
     assert_eq!(ask(&[&format!("{made_up}; {good}")]).await.0, 200);
     assert_eq!(ask(&[&format!("{good}; {made_up}")]).await.0, 200);
-    assert_eq!(
-        ask(&[&format!("{}{good}", format!("{made_up}; ").repeat(7))])
-            .await
-            .0,
-        200
-    );
-    assert_eq!(
-        ask(&[&format!("{}{good}", format!("{made_up}; ").repeat(8))]).await,
-        (401, "session_malformed".into())
-    );
-    for odd in [
-        "__Host-portcullis=",
-        "__Host-portcullis",
-        "=",
-        ";",
-        "a=1; ; b=2",
-        "__Host-portcullis=%s%n%x",
-        "portcullis=1",
-    ] {
+    assert_eq!(ask(&[&format!("{}{good}", format!("{made_up}; ").repeat(7))]).await.0, 200);
+    assert_eq!(ask(&[&format!("{}{good}", format!("{made_up}; ").repeat(8))]).await, (401, "session_malformed".into()));
+    for odd in
+        ["__Host-portcullis=", "__Host-portcullis", "=", ";", "a=1; ; b=2", "__Host-portcullis=%s%n%x", "portcullis=1"]
+    {
         assert_eq!(ask(&[odd]).await.0, 401, "{odd}");
     }
 }
@@ -480,16 +357,10 @@ async fn cookies_of_our_name_that_are_not_ours_neither_open_nor_shadow() {
 async fn an_unknown_cookie_asks_nothing_of_the_store() {
     let stage = Plan::new().with_redis().start().await;
     let made_up = format!("__Host-portcullis={}", "A".repeat(60));
-    let before = stage
-        .metric(r#"portcullis_store_operations_total{operation="facts",result="ok"}"#)
-        .await;
-    let reply = Visitor::new(&stage)
-        .ask(Method::GET, "/", &[("Cookie", &made_up)])
-        .await;
+    let before = stage.metric(r#"portcullis_store_operations_total{operation="facts",result="ok"}"#).await;
+    let reply = Visitor::new(&stage).ask(Method::GET, "/", &[("Cookie", &made_up)]).await;
     assert_eq!(reply.refusal(), (401, "session_malformed"));
-    let after = stage
-        .metric(r#"portcullis_store_operations_total{operation="facts",result="ok"}"#)
-        .await;
+    let after = stage.metric(r#"portcullis_store_operations_total{operation="facts",result="ok"}"#).await;
     assert_eq!(before.to_bits(), after.to_bits());
 }
 
@@ -501,14 +372,8 @@ async fn a_bound_session_does_not_work_in_another_browser() {
     thief.plant(&format!("__Host-portcullis={}", alice.session().unwrap()));
     let reply = thief.ask(Method::GET, "/", &[]).await;
     assert_eq!(reply.refusal(), (401, "binding_user_agent"));
-    assert_eq!(
-        alice.get("/").await.status,
-        200,
-        "the session itself goes on"
-    );
-    let violations = stage
-        .metric(r#"oauth2_session_binding_violations_total{kind="user_agent"}"#)
-        .await;
+    assert_eq!(alice.get("/").await.status, 200, "the session itself goes on");
+    let violations = stage.metric(r#"oauth2_session_binding_violations_total{kind="user_agent"}"#).await;
     assert!(violations >= 1.0);
 }
 
@@ -522,14 +387,7 @@ async fn identity_that_cannot_be_written_plainly_is_encoded() {
     let stage = plan.start().await;
     stage.signed_in("zoe").await;
     let identity = upstream_identity(&stage);
-    let header = |wanted: &str| {
-        identity
-            .iter()
-            .find(|(name, _)| name == wanted)
-            .unwrap()
-            .1
-            .clone()
-    };
+    let header = |wanted: &str| identity.iter().find(|(name, _)| name == wanted).unwrap().1.clone();
     assert_eq!(header("x-auth-request-user"), "subject-of-zoe");
     assert!(header("x-auth-request-name").starts_with("Zo%C3%AB%0D%0AX-Auth-Request-User: root"));
     assert_eq!(header("x-auth-request-groups"), "staff,a%2Cb");
@@ -537,10 +395,7 @@ async fn identity_that_cannot_be_written_plainly_is_encoded() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_access_token_goes_to_the_application_only_where_the_settings_say_so() {
-    let stage = Plan::new()
-        .set("IDENTITY__ACCESS_TOKEN", "true")
-        .start()
-        .await;
+    let stage = Plan::new().set("IDENTITY__ACCESS_TOKEN", "true").start().await;
     stage.signed_in("alice").await;
     assert!(
         upstream_identity(&stage)
@@ -578,29 +433,16 @@ async fn no_headers_or_cookies_open_the_gate_without_a_session() {
         String::new(),
     ])
     .prop_map(|value| format!("__Host-portcullis={value}"));
-    let value = prop_oneof![
-        cookie,
-        "[ -~\u{80}-\u{ff}]{0,80}",
-        Just("x".repeat(7_000)),
-        Just("internal".to_owned())
-    ];
+    let value = prop_oneof![cookie, "[ -~\u{80}-\u{ff}]{0,80}", Just("x".repeat(7_000)), Just("internal".to_owned())];
     let requests = prop::collection::vec((names, value), 0..6);
-    let mut runner = TestRunner::new(ProptestConfig {
-        cases: 150,
-        ..ProptestConfig::default()
-    });
+    let mut runner = TestRunner::new(ProptestConfig { cases: 150, ..ProptestConfig::default() });
     for _ in 0..150 {
         let headers = requests.new_tree(&mut runner).unwrap().current();
-        let mut request =
-            format!("GET / HTTP/1.1\r\nHost: {APP}\r\nConnection: close\r\n").into_bytes();
+        let mut request = format!("GET / HTTP/1.1\r\nHost: {APP}\r\nConnection: close\r\n").into_bytes();
         for (name, value) in &headers {
             request.extend_from_slice(name.as_bytes());
             request.extend_from_slice(b": ");
-            request.extend(
-                value
-                    .chars()
-                    .map(|letter| u8::try_from(u32::from(letter)).unwrap_or(b'?')),
-            );
+            request.extend(value.chars().map(|letter| u8::try_from(u32::from(letter)).unwrap_or(b'?')));
             request.extend_from_slice(b"\r\n");
         }
         request.extend_from_slice(b"\r\n");

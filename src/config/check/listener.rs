@@ -30,27 +30,15 @@ pub(super) fn server(
 ) -> Checked<Config> {
     let limits = limits(server, problems);
     let drain_timeout = duration(&server.drain_timeout, SECOND * 30, SECOND..=HOUR, problems);
-    let read: Vec<_> = listeners
-        .entries
-        .iter()
-        .map(|(name, table)| listener(name, table, listeners, problems))
-        .collect();
+    let read: Vec<_> =
+        listeners.entries.iter().map(|(name, table)| listener(name, table, listeners, problems)).collect();
     refuse_missing(listeners, problems);
     refuse_collisions(listeners, problems);
-    Ok(Config {
-        listeners: read.into_iter().collect::<Checked<_>>()?,
-        limits: limits?,
-        drain_timeout: drain_timeout?,
-    })
+    Ok(Config { listeners: read.into_iter().collect::<Checked<_>>()?, limits: limits?, drain_timeout: drain_timeout? })
 }
 
 fn limits(server: &ServerTable, problems: &mut Problems) -> Checked<Limits> {
-    let header_bytes = count(
-        &server.header_bytes,
-        32 * 1024,
-        8 * 1024..=1024 * 1024,
-        problems,
-    );
+    let header_bytes = count(&server.header_bytes, 32 * 1024, 8 * 1024..=1024 * 1024, problems);
     let header_timeout = duration(&server.header_timeout, SECOND * 5, SECOND..=HOUR, problems);
     let idle_timeout = duration(&server.idle_timeout, SECOND * 90, SECOND..=HOUR, problems);
     let body_bytes = count(&server.body_bytes, 16 * 1024, 1024..=1024 * 1024, problems);
@@ -85,12 +73,7 @@ fn listener(
         ListenAddress::Tcp(address) => Address::Tcp(address),
         ListenAddress::Unix(path) => Address::Unix { path, mode: mode? },
     };
-    Ok(ListenerConfig {
-        name: name.to_owned(),
-        kind,
-        address,
-        trust: trust?,
-    })
+    Ok(ListenerConfig { name: name.to_owned(), kind, address, trust: trust? })
 }
 
 fn socket_mode(
@@ -138,8 +121,7 @@ fn refused_network(network: IpNet) -> Option<&'static str> {
     if mapped {
         return Some("must be written as an IPv4 network");
     }
-    (network.trunc() != network)
-        .then_some("has bits set beyond its length: is it an address, or a network?")
+    (network.trunc() != network).then_some("has bits set beyond its length: is it an address, or a network?")
 }
 
 fn trust(
@@ -154,55 +136,37 @@ fn trust(
             return Ok(Trust::default());
         }
         (Listener::Ops, _) => "says nothing on an ops listener: it believes nobody",
-        (_, ListenAddress::Unix(_)) => {
-            "says nothing on a Unix socket: its permissions say who may connect"
-        }
+        (_, ListenAddress::Unix(_)) => "says nothing on a Unix socket: its permissions say who may connect",
         (_, ListenAddress::Tcp(_)) if !networks.is_empty() => return Ok(Trust::new(networks)),
         (_, ListenAddress::Tcp(address)) if address.ip().is_loopback() => {
             return Ok(Trust::new(loopback()));
         }
-        (_, ListenAddress::Tcp(_)) => {
-            "is missing: others than this machine can connect, so name those to be believed"
-        }
+        (_, ListenAddress::Tcp(_)) => "is missing: others than this machine can connect, so name those to be believed",
     };
     Err(problems.add(&table.trusted_proxies.path, message))
 }
 
 fn loopback() -> Vec<IpNet> {
-    [
-        IpAddr::from([127, 0, 0, 1]),
-        IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
-    ]
-    .map(IpNet::from)
-    .to_vec()
+    [IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])].map(IpNet::from).to_vec()
 }
 
 fn refuse_missing(listeners: &Named<ListenerTable>, problems: &mut Problems) {
     for (kind, name) in [(Listener::Nginx, "nginx"), (Listener::Ops, "ops")] {
         let may_be = |table: &ListenerTable| table.kind.given().is_none_or(|given| *given == kind);
         if !listeners.entries.values().any(may_be) {
-            problems.add(
-                &listeners.path.key(name),
-                format!("is missing: one listener must be of kind \"{name}\""),
-            );
+            problems.add(&listeners.path.key(name), format!("is missing: one listener must be of kind \"{name}\""));
         }
     }
 }
 
 fn refuse_collisions(listeners: &Named<ListenerTable>, problems: &mut Problems) {
-    let addresses: Vec<(&String, &Field<ListenAddress>)> = listeners
-        .entries
-        .iter()
-        .map(|(name, table)| (name, &table.address))
-        .collect();
+    let addresses: Vec<(&String, &Field<ListenAddress>)> =
+        listeners.entries.iter().map(|(name, table)| (name, &table.address)).collect();
     for (position, (_, field)) in addresses.iter().enumerate() {
-        let earlier =
-            addresses[..position]
-                .iter()
-                .find(|(_, other)| match (field.given(), other.given()) {
-                    (Some(one), Some(other)) => collide(one, other),
-                    _ => false,
-                });
+        let earlier = addresses[..position].iter().find(|(_, other)| match (field.given(), other.given()) {
+            (Some(one), Some(other)) => collide(one, other),
+            _ => false,
+        });
         if let Some((name, _)) = earlier {
             let other: Path = listeners.path.key(name);
             problems.add(&field.path, format!("collides with the address of {other}"));
@@ -218,8 +182,7 @@ fn collide(one: &ListenAddress, other: &ListenAddress) -> bool {
             let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
             same_port && (everywhere || one.ip().to_canonical() == other.ip().to_canonical())
         }
-        (ListenAddress::Unix(_), ListenAddress::Tcp(_))
-        | (ListenAddress::Tcp(_), ListenAddress::Unix(_)) => false,
+        (ListenAddress::Unix(_), ListenAddress::Tcp(_)) | (ListenAddress::Tcp(_), ListenAddress::Unix(_)) => false,
     }
 }
 
@@ -236,11 +199,7 @@ mod tests {
     use crate::{config::fixture::Settings, inbound::Peer};
 
     fn check(listeners: &str, expected: &str) {
-        assert_eq!(
-            Settings::valid().with(listeners).problems(),
-            expected,
-            "{listeners}"
-        );
+        assert_eq!(Settings::valid().with(listeners).problems(), expected, "{listeners}");
     }
 
     fn nginx(keys: &str, expected: &str) {
@@ -253,22 +212,17 @@ mod tests {
 
     #[test]
     fn addresses_are_sockets_or_ports() {
-        let wrong = "listener.nginx.address: must be an address and a port, such as \"127.0.0.1:4180\", or \"unix:/path\"";
+        let wrong =
+            "listener.nginx.address: must be an address and a port, such as \"127.0.0.1:4180\", or \"unix:/path\"";
         nginx("address = '127.0.0.1:4180'", "");
         nginx("address = '[::1]:4180'", "");
         nginx("address = 'unix:/run/x.sock'\nsocket_mode = '0600'", "");
         nginx("address = 'localhost:4180'", wrong);
         nginx("address = '127.0.0.1'", wrong);
-        nginx(
-            "address = 'unix:x.sock'",
-            "listener.nginx.address: must have an absolute path for its Unix socket",
-        );
+        nginx("address = 'unix:x.sock'", "listener.nginx.address: must have an absolute path for its Unix socket");
         nginx("", "listener.nginx.address: is missing");
         let long = format!("address = 'unix:/{}'", "x".repeat(107));
-        nginx(
-            &long,
-            "listener.nginx.address: must not have a path longer than 107 bytes for its Unix socket",
-        );
+        nginx(&long, "listener.nginx.address: must not have a path longer than 107 bytes for its Unix socket");
     }
 
     #[test]
@@ -277,10 +231,7 @@ mod tests {
         nginx("address = '0.0.0.0:4180'", missing);
         nginx("address = '192.0.2.1:4180'", missing);
         nginx("address = '[::]:4180'", missing);
-        nginx(
-            "address = '0.0.0.0:4180'\ntrusted_proxies = ['192.0.2.7', '10.0.0.0/8', 'fd00::/8']",
-            "",
-        );
+        nginx("address = '0.0.0.0:4180'\ntrusted_proxies = ['192.0.2.7', '10.0.0.0/8', 'fd00::/8']", "");
     }
 
     #[test]
@@ -300,14 +251,8 @@ mod tests {
         check("128.0.0.0/1", many);
         check("::/0", many);
         check("::ffff:10.0.0.0/104", "must be written as an IPv4 network");
-        check(
-            "192.0.2.7/24",
-            "has bits set beyond its length: is it an address, or a network?",
-        );
-        check(
-            "proxy.example.com",
-            "must be an address or a network, such as \"10.0.0.7\" or \"10.0.0.0/24\"",
-        );
+        check("192.0.2.7/24", "has bits set beyond its length: is it an address, or a network?");
+        check("proxy.example.com", "must be an address or a network, such as \"10.0.0.7\" or \"10.0.0.0/24\"");
     }
 
     #[test]
@@ -331,14 +276,8 @@ mod tests {
             "address = 'unix:/run/x.sock'\nsocket_mode = '0666'",
             "listener.nginx.socket_mode: must not let every user of this machine connect: whoever connects is believed to be nginx",
         );
-        nginx(
-            "address = '127.0.0.1:1'\nsocket_mode = '0660'",
-            "listener.nginx.socket_mode: is only for a Unix socket",
-        );
-        check(
-            "[listener.ops]\naddress = 'unix:/run/ops.sock'\nsocket_mode = '0666'",
-            "",
-        );
+        nginx("address = '127.0.0.1:1'\nsocket_mode = '0660'", "listener.nginx.socket_mode: is only for a Unix socket");
+        check("[listener.ops]\naddress = 'unix:/run/ops.sock'\nsocket_mode = '0666'", "");
     }
 
     #[test]
@@ -348,10 +287,7 @@ mod tests {
             missing,
             "listener.nginx: is missing: one listener must be of kind \"nginx\"\nlistener.ops: is missing: one listener must be of kind \"ops\""
         );
-        check(
-            "[listener.ops]\nkind = 'op'",
-            "listener.ops.kind: must be one of \"nginx\", \"application\", \"ops\"",
-        );
+        check("[listener.ops]\nkind = 'op'", "listener.ops.kind: must be one of \"nginx\", \"application\", \"ops\"");
     }
 
     #[test]
@@ -360,16 +296,8 @@ mod tests {
             let listeners = format!(
                 "[listener.ops]\naddress = '{one}'\n[listener.zz]\nkind = 'application'\naddress = '{other}'\ntrusted_proxies = ['192.0.2.7']"
             );
-            let expected = if collides {
-                "listener.zz.address: collides with the address of listener.ops"
-            } else {
-                ""
-            };
-            assert_eq!(
-                Settings::valid().with(&listeners).problems(),
-                expected,
-                "{one} {other}"
-            );
+            let expected = if collides { "listener.zz.address: collides with the address of listener.ops" } else { "" };
+            assert_eq!(Settings::valid().with(&listeners).problems(), expected, "{one} {other}");
         };
         check("127.0.0.1:1", "127.0.0.1:1", true);
         check("127.0.0.1:1", "0.0.0.0:1", true);
@@ -386,34 +314,16 @@ mod tests {
             "[server]\nheader_bytes = 100\nbody_timeout = '2h'\nconnections = 0",
             "server.body_timeout: must be between 1s and 1h\nserver.connections: must be between 1 and 1000000\nserver.header_bytes: must be between 8192 and 1048576",
         );
-        check(
-            "[server]\nprefix = 'auth'",
-            "server.prefix: must be a plain path, such as \"/auth\" or \"/\"",
-        );
+        check("[server]\nprefix = 'auth'", "server.prefix: must be a plain path, such as \"/auth\" or \"/\"");
     }
 
     #[test]
     fn what_is_read_is_what_is_used() {
-        let server = Settings::valid()
-            .with("[listener.nginx]\nsocket_mode = '0600'")
-            .config()
-            .server;
-        let nginx = server
-            .listeners
-            .iter()
-            .find(|listener| listener.kind == Listener::Nginx);
+        let server = Settings::valid().with("[listener.nginx]\nsocket_mode = '0600'").config().server;
+        let nginx = server.listeners.iter().find(|listener| listener.kind == Listener::Nginx);
         let address = nginx.map(|listener| listener.address.clone());
-        assert_eq!(
-            address,
-            Some(Address::Unix {
-                path: PathBuf::from("/run/portcullis/nginx.sock"),
-                mode: 0o600
-            })
-        );
-        let local = Settings::valid()
-            .with("[listener.nginx]\naddress = '127.0.0.1:1'")
-            .config()
-            .server;
+        assert_eq!(address, Some(Address::Unix { path: PathBuf::from("/run/portcullis/nginx.sock"), mode: 0o600 }));
+        let local = Settings::valid().with("[listener.nginx]\naddress = '127.0.0.1:1'").config().server;
         let trust = local
             .listeners
             .iter()

@@ -30,65 +30,32 @@ pub(super) fn access(table: &ConditionsTable, problems: &mut Problems) -> Checke
 /// Checks all policies.
 pub(super) fn policies(table: &Named<PolicyTable>, problems: &mut Problems) -> Checked<Policies> {
     if table.entries.is_empty() {
-        problems.add(
-            &table.path,
-            "is missing: without a [policy.NAME] nobody ever passes",
-        );
+        problems.add(&table.path, "is missing: without a [policy.NAME] nobody ever passes");
     }
-    let read: Vec<_> = table
-        .entries
-        .iter()
-        .map(|(name, entry)| policy(name, &table.path, entry, problems))
-        .collect();
-    read.into_iter()
-        .collect::<Checked<Vec<_>>>()
-        .map(Policies::new)
+    let read: Vec<_> = table.entries.iter().map(|(name, entry)| policy(name, &table.path, entry, problems)).collect();
+    read.into_iter().collect::<Checked<Vec<_>>>().map(Policies::new)
 }
 
-fn policy(
-    name: &str,
-    path: &Path,
-    table: &PolicyTable,
-    problems: &mut Problems,
-) -> Checked<Policy> {
+fn policy(name: &str, path: &Path, table: &PolicyTable, problems: &mut Problems) -> Checked<Policy> {
     let parsed = PolicyName::parse(name).ok_or_else(|| problems.add(&path.key(name), NAME));
     if table.rules.members.is_empty() {
-        let message = if table.rules.present {
-            "must not be empty"
-        } else {
-            "is missing"
-        };
-        problems.add(
-            &table.rules.path,
-            format!("{message}: a policy without rules lets nobody pass"),
-        );
+        let message = if table.rules.present { "must not be empty" } else { "is missing" };
+        problems.add(&table.rules.path, format!("{message}: a policy without rules lets nobody pass"));
     }
     refuse_unreachable(&table.rules, problems);
     let rules = table.rules.members.iter().enumerate();
-    let rules: Vec<_> = rules
-        .map(|(index, table_of)| rule(&table.rules.path.index(index), table_of, problems))
-        .collect();
-    Ok(Policy {
-        name: parsed?,
-        rules: rules.into_iter().collect::<Checked<_>>()?,
-    })
+    let rules: Vec<_> =
+        rules.map(|(index, table_of)| rule(&table.rules.path.index(index), table_of, problems)).collect();
+    Ok(Policy { name: parsed?, rules: rules.into_iter().collect::<Checked<_>>()? })
 }
 
 fn refuse_unreachable(rules: &List<RuleTable>, problems: &mut Problems) {
-    let for_all = |rule: &RuleTable| {
-        rule.everyone.given() == Some(&true) && !rule.max_sign_in_age.is_present()
-    };
+    let for_all = |rule: &RuleTable| rule.everyone.given() == Some(&true) && !rule.max_sign_in_age.is_present();
     let Some(last) = rules.members.iter().position(for_all) else {
         return;
     };
     for index in last + 1..rules.members.len() {
-        problems.add(
-            &rules.path.index(index),
-            format!(
-                "is never reached: {} is for everyone",
-                rules.path.index(last)
-            ),
-        );
+        problems.add(&rules.path.index(index), format!("is never reached: {} is for everyone", rules.path.index(last)));
     }
 }
 
@@ -103,43 +70,24 @@ fn rule(path: &Path, table: &RuleTable, problems: &mut Problems) -> Checked<Rule
     };
     refuse_unclear(path, table, &asked, problems);
     let max_sign_in_age = match table.max_sign_in_age.given() {
-        Some(_) => duration(
-            &table.max_sign_in_age,
-            SECOND,
-            SECOND..=LONGEST_COOKIE,
-            problems,
-        )
-        .map(Some),
+        Some(_) => duration(&table.max_sign_in_age, SECOND, SECOND..=LONGEST_COOKIE, problems).map(Some),
         None => table.max_sign_in_age.optional(),
     };
     if allow == Ok(false) && table.max_sign_in_age.is_present() {
-        problems.add(
-            &table.max_sign_in_age.path,
-            "is only for a rule that allows",
-        );
+        problems.add(&table.max_sign_in_age.path, "is only for a rule that allows");
     }
     let effect = if allow? { Effect::Allow } else { Effect::Deny };
-    Ok(Rule {
-        effect,
-        conditions: asked.conditions(problems)?,
-        max_sign_in_age: max_sign_in_age?,
-    })
+    Ok(Rule { effect, conditions: asked.conditions(problems)?, max_sign_in_age: max_sign_in_age? })
 }
 
 fn refuse_unclear(path: &Path, table: &RuleTable, asked: &Asked<'_>, problems: &mut Problems) {
     let everyone = table.everyone.given() == Some(&true);
     let unreadable = table.everyone.is_present() && table.everyone.given().is_none();
     if everyone && asked.anything() {
-        problems.add(
-            &table.everyone.path,
-            "contradicts the other conditions of this rule",
-        );
+        problems.add(&table.everyone.path, "contradicts the other conditions of this rule");
     }
     if !everyone && !unreadable && !asked.anything() {
-        problems.add(
-            path,
-            "has no condition on the user; a rule for everybody signed in says everyone = true",
-        );
+        problems.add(path, "has no condition on the user; a rule for everybody signed in says everyone = true");
     }
 }
 
@@ -159,22 +107,14 @@ impl Asked<'_> {
             || self.emails.is_present()
             || self.email_domains.is_present()
             || self.claims.present
-            || self
-                .email_verified
-                .given()
-                .map_or(self.email_verified.is_present(), |verified| *verified)
+            || self.email_verified.given().map_or(self.email_verified.is_present(), |verified| *verified)
     }
 
     fn conditions(&self, problems: &mut Problems) -> Checked<Conditions> {
         if self.claims.present && self.claims.members.is_empty() {
             problems.add(&self.claims.path, EMPTY);
         }
-        let claims: Vec<_> = self
-            .claims
-            .members
-            .iter()
-            .map(|table| claim(table, problems))
-            .collect();
+        let claims: Vec<_> = self.claims.members.iter().map(|table| claim(table, problems)).collect();
         let groups = filled(self.groups, problems);
         let emails = filled(self.emails, problems);
         let email_domains = filled(self.email_domains, problems);
@@ -190,14 +130,8 @@ impl Asked<'_> {
 
 fn claim(table: &ClaimTable, problems: &mut Problems) -> Checked<ClaimCondition> {
     let path = table.path.required(problems);
-    let values = table
-        .values
-        .required(problems)
-        .and_then(|_| filled(&table.values, problems));
-    Ok(ClaimCondition {
-        path: path?,
-        values: values?,
-    })
+    let values = table.values.required(problems).and_then(|_| filled(&table.values, problems));
+    Ok(ClaimCondition { path: path?, values: values? })
 }
 
 /// The list; none at all may be given, but not an empty one, which would ask for nothing.
@@ -215,15 +149,14 @@ mod tests {
     use crate::config::fixture::Settings;
 
     fn check(rules: &str, expected: &str) {
-        let settings = Settings::valid()
-            .without("policy")
-            .with(&format!("[policy.staff]\nrules = [{rules}]"));
+        let settings = Settings::valid().without("policy").with(&format!("[policy.staff]\nrules = [{rules}]"));
         assert_eq!(settings.problems(), expected, "{rules}");
     }
 
     #[test]
     fn rules_for_everybody_say_so() {
-        let open = "policy.staff.rules[0]: has no condition on the user; a rule for everybody signed in says everyone = true";
+        let open =
+            "policy.staff.rules[0]: has no condition on the user; a rule for everybody signed in says everyone = true";
         check("{ allow = true, groups = ['staff'] }", "");
         check("{ allow = true, everyone = true }", "");
         check("{ allow = true }", open);
@@ -231,10 +164,7 @@ mod tests {
         check("{ allow = true, email_verified = false }", open);
         check("{ allow = true, max_sign_in_age = '1h' }", open);
         check("{ allow = false }", open);
-        check(
-            "{ allow = true, everyone = true, max_sign_in_age = '1h' }",
-            "",
-        );
+        check("{ allow = true, everyone = true, max_sign_in_age = '1h' }", "");
         check(
             "{ allow = true, everyone = true, groups = ['staff'] }",
             "policy.staff.rules[0].everyone: contradicts the other conditions of this rule",
@@ -258,10 +188,7 @@ mod tests {
             "{ allow = true, claims = [{ path = 'roles', values = [] }] }",
             "policy.staff.rules[0].claims[0].values: must not be empty: leave it out to ask for nothing",
         );
-        check(
-            "{ allow = true, groups = [''] }",
-            "policy.staff.rules[0].groups[0]: must not be empty",
-        );
+        check("{ allow = true, groups = [''] }", "policy.staff.rules[0].groups[0]: must not be empty");
     }
 
     #[test]
@@ -284,18 +211,12 @@ mod tests {
 
     #[test]
     fn every_rule_can_be_reached() {
-        check(
-            "{ allow = false, groups = ['x'] }, { allow = true, everyone = true }",
-            "",
-        );
+        check("{ allow = false, groups = ['x'] }, { allow = true, everyone = true }", "");
         check(
             "{ allow = true, everyone = true }, { allow = false, groups = ['x'] }",
             "policy.staff.rules[1]: is never reached: policy.staff.rules[0] is for everyone",
         );
-        check(
-            "{ allow = true, everyone = true, max_sign_in_age = '1h' }, { allow = true, groups = ['x'] }",
-            "",
-        );
+        check("{ allow = true, everyone = true, max_sign_in_age = '1h' }, { allow = true, groups = ['x'] }", "");
         check(
             "{ allow = false, groups = ['x'], max_sign_in_age = '1h' }",
             "policy.staff.rules[0].max_sign_in_age: is only for a rule that allows",
@@ -305,43 +226,19 @@ mod tests {
     #[test]
     fn there_is_a_policy_and_it_has_rules() {
         let lets_nobody = "a policy without rules lets nobody pass";
-        check(
-            "",
-            &format!("policy.staff.rules: must not be empty: {lets_nobody}"),
-        );
+        check("", &format!("policy.staff.rules: must not be empty: {lets_nobody}"));
         let bare = Settings::valid().without("policy.staff.rules").problems();
-        assert_eq!(
-            bare,
-            format!("policy.staff.rules: is missing: {lets_nobody}")
-        );
+        assert_eq!(bare, format!("policy.staff.rules: is missing: {lets_nobody}"));
         let none = Settings::valid().without("policy").problems();
-        assert_eq!(
-            none,
-            "policy: is missing: without a [policy.NAME] nobody ever passes"
-        );
-        let named = Settings::valid()
-            .with("[policy.'a b']\nrules = [{ allow = true, everyone = true }]")
-            .problems();
-        assert_eq!(
-            named,
-            "policy.\"a b\": must have a name of at most 64 letters, digits, hyphens and underscores"
-        );
+        assert_eq!(none, "policy: is missing: without a [policy.NAME] nobody ever passes");
+        let named = Settings::valid().with("[policy.'a b']\nrules = [{ allow = true, everyone = true }]").problems();
+        assert_eq!(named, "policy.\"a b\": must have a name of at most 64 letters, digits, hyphens and underscores");
     }
 
     #[test]
     fn access_conditions_are_no_different() {
-        let access = |keys: &str| {
-            Settings::valid()
-                .with(&format!("[access]\n{keys}"))
-                .problems()
-        };
-        assert_eq!(
-            access("email_domains = ['example.com']\nemail_verified = true"),
-            ""
-        );
-        assert_eq!(
-            access("groups = []"),
-            "access.groups: must not be empty: leave it out to ask for nothing"
-        );
+        let access = |keys: &str| Settings::valid().with(&format!("[access]\n{keys}")).problems();
+        assert_eq!(access("email_domains = ['example.com']\nemail_verified = true"), "");
+        assert_eq!(access("groups = []"), "access.groups: must not be empty: leave it out to ask for nothing");
     }
 }

@@ -19,26 +19,12 @@ use crate::{
 };
 
 /// Checks all sites.
-pub(super) fn site(
-    all: &Named<SiteTable>,
-    mode: Checked<Mode>,
-    problems: &mut Problems,
-) -> Checked<Site> {
-    let read = all
-        .entries
-        .iter()
-        .map(|(name, table)| one(name, &all.path, table, mode, problems))
-        .collect();
+pub(super) fn site(all: &Named<SiteTable>, mode: Checked<Mode>, problems: &mut Problems) -> Checked<Site> {
+    let read = all.entries.iter().map(|(name, table)| one(name, &all.path, table, mode, problems)).collect();
     super::exactly_one(&all.path, read, problems)
 }
 
-fn one(
-    name: &str,
-    path: &Path,
-    table: &SiteTable,
-    mode: Checked<Mode>,
-    problems: &mut Problems,
-) -> Checked<Site> {
+fn one(name: &str, path: &Path, table: &SiteTable, mode: Checked<Mode>, problems: &mut Problems) -> Checked<Site> {
     if PolicyName::parse(name).is_none() {
         problems.add(&path.key(name), super::NAME);
     }
@@ -76,38 +62,21 @@ const fn message_of(error: SiteError) -> &'static str {
     }
 }
 
-fn public_url(
-    field: &Field<PublicUrl>,
-    mode: Checked<Mode>,
-    problems: &mut Problems,
-) -> Checked<PublicUrl> {
+fn public_url(field: &Field<PublicUrl>, mode: Checked<Mode>, problems: &mut Problems) -> Checked<PublicUrl> {
     let url = field.required(problems)?;
     let message = match mode? {
         Mode::Production if url.is_plain_http() => "must be https outside development mode",
-        Mode::Development if !url.is_loopback() => {
-            "must be a loopback host: this is development mode"
-        }
+        Mode::Development if !url.is_loopback() => "must be a loopback host: this is development mode",
         Mode::Production | Mode::Development => return Ok(url),
     };
     Err(problems.add(&field.path, message))
 }
 
-fn hosts(
-    field: &Field<Vec<HostName>>,
-    mode: Checked<Mode>,
-    problems: &mut Problems,
-) -> Checked<Vec<HostName>> {
+fn hosts(field: &Field<Vec<HostName>>, mode: Checked<Mode>, problems: &mut Problems) -> Checked<Vec<HostName>> {
     let hosts = field.or(Vec::new())?;
     if mode == Ok(Mode::Development) {
-        for (index, _) in hosts
-            .iter()
-            .enumerate()
-            .filter(|(_, host)| !is_loopback(host))
-        {
-            problems.add(
-                &field.path.index(index),
-                "must be a loopback host: this is development mode",
-            );
+        for (index, _) in hosts.iter().enumerate().filter(|(_, host)| !is_loopback(host)) {
+            problems.add(&field.path.index(index), "must be a loopback host: this is development mode");
         }
     }
     Ok(hosts)
@@ -123,11 +92,7 @@ fn return_origins(
     problems: &mut Problems,
 ) -> Checked<Vec<PublicUrl>> {
     let origins = field.or(Vec::new())?;
-    for (index, origin) in origins
-        .iter()
-        .enumerate()
-        .filter(|(_, origin)| origin.is_plain_http())
-    {
+    for (index, origin) in origins.iter().enumerate().filter(|(_, origin)| origin.is_plain_http()) {
         let message = match mode {
             Ok(Mode::Production) => "must be https outside development mode",
             Ok(Mode::Development) if !origin.is_loopback() => "must be https, or a loopback host",
@@ -146,35 +111,19 @@ fn cookie_domain(
     let hosts = table.hosts.or(Vec::new());
     let own = public_url.and_then(|url| HostName::parse(url.url().host_str()?));
     let Some(written) = table.cookie_domain.optional()? else {
-        let foreign = hosts?
-            .iter()
-            .position(|host| own.as_ref().is_some_and(|own| own != host));
+        let foreign = hosts?.iter().position(|host| own.as_ref().is_some_and(|own| own != host));
         if let Some(index) = foreign {
-            let message = format!(
-                "never gets the session cookie without {}",
-                table.cookie_domain.path
-            );
+            let message = format!("never gets the session cookie without {}", table.cookie_domain.path);
             problems.add(&table.hosts.path.index(index), message);
         }
         return Ok(None);
     };
-    let domain = shared_domain(&written)
-        .map_err(|message| problems.add(&table.cookie_domain.path, message))?;
+    let domain = shared_domain(&written).map_err(|message| problems.add(&table.cookie_domain.path, message))?;
     if own.is_some_and(|own| !covers(&domain, &own)) {
-        problems.add(
-            &table.cookie_domain.path,
-            format!("does not cover the host of {}", table.public_url.path),
-        );
+        problems.add(&table.cookie_domain.path, format!("does not cover the host of {}", table.public_url.path));
     }
-    for (index, _) in hosts?
-        .iter()
-        .enumerate()
-        .filter(|(_, host)| !covers(&domain, host))
-    {
-        problems.add(
-            &table.hosts.path.index(index),
-            format!("is not covered by {}", table.cookie_domain.path),
-        );
+    for (index, _) in hosts?.iter().enumerate().filter(|(_, host)| !covers(&domain, host)) {
+        problems.add(&table.hosts.path.index(index), format!("is not covered by {}", table.cookie_domain.path));
     }
     Ok(Some(domain))
 }
@@ -184,18 +133,13 @@ fn shared_domain(text: &str) -> Result<String, &'static str> {
     if text.starts_with('.') {
         return Err("must be written without the dot in front: browsers ignore it");
     }
-    let host = HostName::parse(text)
-        .filter(|_| !text.contains('*'))
-        .ok_or("is not a domain")?;
-    let address =
-        host.as_str().starts_with('[') || host.as_str().parse::<std::net::Ipv4Addr>().is_ok();
+    let host = HostName::parse(text).filter(|_| !text.contains('*')).ok_or("is not a domain")?;
+    let address = host.as_str().starts_with('[') || host.as_str().parse::<std::net::Ipv4Addr>().is_ok();
     if address {
         return Err("must be a domain: browsers take no cookie for the hosts below an address");
     }
     if psl::domain_str(host.as_str()).is_none() {
-        return Err(
-            "is a public suffix: the cookie would be for other people's sites too, and browsers refuse it",
-        );
+        return Err("is a public suffix: the cookie would be for other people's sites too, and browsers refuse it");
     }
     Ok(host.as_str().to_owned())
 }
@@ -215,9 +159,7 @@ mod tests {
     }
 
     fn development(site: &str, expected: &str) {
-        let settings = Settings::valid()
-            .with("mode = 'development'")
-            .with(&format!("[site.main]\n{site}"));
+        let settings = Settings::valid().with("mode = 'development'").with(&format!("[site.main]\n{site}"));
         assert_eq!(settings.problems(), expected, "{site}");
     }
 
@@ -227,10 +169,7 @@ mod tests {
         check("public_url = 'https://app.example.com:8443'", "");
         check("public_url = 'http://app.example.com'", https);
         check("public_url = 'http://localhost:8080'", https);
-        check(
-            "public_url = 'app.example.com'",
-            "site.main.public_url: is not a URL",
-        );
+        check("public_url = 'app.example.com'", "site.main.public_url: is not a URL");
         check(
             "public_url = 'https://app.example.com/app'",
             "site.main.public_url: must be an origin: no path, query, fragment or user",
@@ -257,27 +196,15 @@ mod tests {
     #[test]
     fn return_origins_are_single_https_origins() {
         let check = |origin: &str, expected: &str| {
-            let expected = if expected.is_empty() {
-                String::new()
-            } else {
-                format!("site.main.return_origins[0]: {expected}")
-            };
+            let expected =
+                if expected.is_empty() { String::new() } else { format!("site.main.return_origins[0]: {expected}") };
             check(&format!("return_origins = ['{origin}']"), &expected);
         };
         check("https://docs.example.net", "");
-        check(
-            "https://*.example.net",
-            "must name one origin; wild cards are refused",
-        );
+        check("https://*.example.net", "must name one origin; wild cards are refused");
         check("https://*", "must name one origin; wild cards are refused");
-        check(
-            "http://docs.example.net",
-            "must be https outside development mode",
-        );
-        check(
-            "http://localhost:3000",
-            "must be https outside development mode",
-        );
+        check("http://docs.example.net", "must be https outside development mode");
+        check("http://localhost:3000", "must be https outside development mode");
         check("*", "is not a URL");
         check("null", "is not a URL");
     }
@@ -285,38 +212,23 @@ mod tests {
     #[test]
     fn a_cookie_domain_is_ones_own_and_covers_every_host() {
         let check = |domain: &str, expected: &str| {
-            let expected = if expected.is_empty() {
-                String::new()
-            } else {
-                format!("site.main.cookie_domain: {expected}")
-            };
+            let expected =
+                if expected.is_empty() { String::new() } else { format!("site.main.cookie_domain: {expected}") };
             check(&format!("cookie_domain = '{domain}'"), &expected);
         };
         let suffix = "is a public suffix: the cookie would be for other people's sites too, and browsers refuse it";
         check("example.com", "");
         check("app.example.com", "");
         check("EXAMPLE.com", "");
-        check(
-            ".example.com",
-            "must be written without the dot in front: browsers ignore it",
-        );
+        check(".example.com", "must be written without the dot in front: browsers ignore it");
         check("com", suffix);
         check("co.uk", suffix);
         check("github.io", suffix);
         check("localhost", suffix);
-        check(
-            "127.0.0.1",
-            "must be a domain: browsers take no cookie for the hosts below an address",
-        );
+        check("127.0.0.1", "must be a domain: browsers take no cookie for the hosts below an address");
         check("*.example.com", "is not a domain");
-        check(
-            "example.net",
-            "does not cover the host of site.main.public_url",
-        );
-        check(
-            "pp.example.com",
-            "does not cover the host of site.main.public_url",
-        );
+        check("example.net", "does not cover the host of site.main.public_url");
+        check("pp.example.com", "does not cover the host of site.main.public_url");
     }
 
     #[test]
@@ -326,10 +238,7 @@ mod tests {
             "hosts = ['wiki.example.com']",
             "site.main.hosts[0]: never gets the session cookie without site.main.cookie_domain",
         );
-        check(
-            "hosts = ['wiki.example.com']\ncookie_domain = 'example.com'",
-            "",
-        );
+        check("hosts = ['wiki.example.com']\ncookie_domain = 'example.com'", "");
         check(
             "hosts = ['wiki.example.com', 'badexample.com']\ncookie_domain = 'example.com'",
             "site.main.hosts[1]: is not covered by site.main.cookie_domain",
@@ -342,19 +251,10 @@ mod tests {
 
     #[test]
     fn own_pages_are_on_the_site() {
-        check(
-            "landing = '/home'\nerror_url = 'https://app.example.com/oops'",
-            "",
-        );
+        check("landing = '/home'\nerror_url = 'https://app.example.com/oops'", "");
         let wrong = "must be a path that begins with \"/\", or a URL on an origin of the site";
-        check(
-            "landing = 'https://evil.example/'",
-            &format!("site.main.landing: {wrong}"),
-        );
-        check(
-            "error_url = '//evil.example/'",
-            &format!("site.main.error_url: {wrong}"),
-        );
+        check("landing = 'https://evil.example/'", &format!("site.main.landing: {wrong}"));
+        check("error_url = '//evil.example/'", &format!("site.main.error_url: {wrong}"));
     }
 
     #[test]
@@ -364,9 +264,6 @@ mod tests {
             "site: is missing: one [site.NAME] describes the site"
         );
         let two = Settings::valid().with("[site.other]\npublic_url = 'https://other.example.com'");
-        assert_eq!(
-            two.problems(),
-            "site: has several tables: this version supports exactly one site"
-        );
+        assert_eq!(two.problems(), "site: has several tables: this version supports exactly one site");
     }
 }

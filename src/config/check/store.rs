@@ -27,10 +27,7 @@ use crate::{
 pub(super) fn store(table: &StoreTable, problems: &mut Problems) -> Checked<Config> {
     let redis_is_meant = table.redis.url.is_present() || table.redis.url_file.is_present();
     if !table.kind.is_present() && redis_is_meant {
-        let message = format!(
-            "is missing, and {} is given: say which store it is",
-            table.redis.url.path
-        );
+        let message = format!("is missing, and {} is given: say which store it is", table.redis.url.path);
         problems.add(&table.kind.path, message);
     }
     let kind = table.kind.or(StoreKind::Memory);
@@ -46,51 +43,23 @@ pub(super) fn store(table: &StoreTable, problems: &mut Problems) -> Checked<Conf
 }
 
 fn memory(table: &MemoryTable, problems: &mut Problems) -> Checked<memory::Config> {
-    let max_sessions = count(
-        &table.max_sessions,
-        DEFAULT_MAX_SESSIONS,
-        1..=100_000_000,
-        problems,
-    );
-    let max_marks = count(
-        &table.max_marks,
-        DEFAULT_MAX_MARKS,
-        1..=100_000_000,
-        problems,
-    );
-    Ok(memory::Config {
-        max_sessions: max_sessions?,
-        max_marks: max_marks?,
-    })
+    let max_sessions = count(&table.max_sessions, DEFAULT_MAX_SESSIONS, 1..=100_000_000, problems);
+    let max_marks = count(&table.max_marks, DEFAULT_MAX_MARKS, 1..=100_000_000, problems);
+    Ok(memory::Config { max_sessions: max_sessions?, max_marks: max_marks? })
 }
 
 /// None where no URL is given.
 fn redis(table: &RedisTable, problems: &mut Problems) -> Checked<Option<redis::Config>> {
     let url = secret(&table.url, &table.url_file, problems);
     let prefix = prefix(&table.prefix, problems);
-    let deadline = duration(
-        &table.deadline,
-        redis::DEFAULT_DEADLINE,
-        SECOND / 100..=SECOND * 10,
-        problems,
-    );
-    let connections = count(
-        &table.connections,
-        redis::DEFAULT_CONNECTIONS.get(),
-        1..=1_000,
-        problems,
-    );
+    let deadline = duration(&table.deadline, redis::DEFAULT_DEADLINE, SECOND / 100..=SECOND * 10, problems);
+    let connections = count(&table.connections, redis::DEFAULT_CONNECTIONS.get(), 1..=1_000, problems);
     let password = secret(&table.password, &table.password_file, problems);
     let Some(url) = url? else {
         return Ok(None);
     };
     let target = target(table, &url, problems)?;
-    let username = once(
-        target.username,
-        table.username.optional()?,
-        &table.username.path,
-        problems,
-    );
+    let username = once(target.username, table.username.optional()?, &table.username.path, problems);
     let password = once(target.password, password?, &table.password.path, problems);
     let database = database(target.database, &table.database, problems);
     let connections = NonZeroUsize::new(connections?);
@@ -115,23 +84,12 @@ struct Target {
 
 fn target(table: &RedisTable, url: &Secret, problems: &mut Problems) -> Checked<Target> {
     let in_file = table.url_file.is_present();
-    let (path, lead) = if in_file {
-        (&table.url_file.path, "names a URL that ")
-    } else {
-        (&table.url.path, "")
-    };
-    let target = read_url(url.reveal(), table)
-        .map_err(|message| problems.add(path, format!("{lead}{message}")))?;
-    let authorities = table
-        .ca_file
-        .given()
-        .map(|file| super::certificates(&table.ca_file.path, file, problems));
+    let (path, lead) = if in_file { (&table.url_file.path, "names a URL that ") } else { (&table.url.path, "") };
+    let target = read_url(url.reveal(), table).map_err(|message| problems.add(path, format!("{lead}{message}")))?;
+    let authorities = table.ca_file.given().map(|file| super::certificates(&table.ca_file.path, file, problems));
     authorities.transpose()?;
     if table.ca_file.is_present() && !matches!(target.address, Address::Tls { .. }) {
-        problems.add(
-            &table.ca_file.path,
-            "is only for rediss://, which is Redis over TLS",
-        );
+        problems.add(&table.ca_file.path, "is only for rediss://, which is Redis over TLS");
     }
     Ok(target)
 }
@@ -143,17 +101,10 @@ fn read_url(text: &str, table: &RedisTable) -> Result<Target, String> {
     }
     let address = match url.scheme() {
         "unix" | "redis+unix" => return unix(&url),
-        "redis" => Address::Tcp {
-            host: host(&url)?,
-            port: url.port().unwrap_or(PORT),
-        },
+        "redis" => Address::Tcp { host: host(&url)?, port: url.port().unwrap_or(PORT) },
         "rediss" => {
             let ca_file = table.ca_file.given().map(|file| file.path.clone());
-            Address::Tls {
-                host: host(&url)?,
-                port: url.port().unwrap_or(PORT),
-                ca_file,
-            }
+            Address::Tls { host: host(&url)?, port: url.port().unwrap_or(PORT), ca_file }
         }
         _ => return Err(MALFORMED.into()),
     };
@@ -171,12 +122,7 @@ fn unix(url: &Url) -> Result<Target, String> {
         return Err("must have no host or user for a Unix socket: unix:/path".into());
     }
     let path = socket_path(&origin::percent_decoded(url.path()))?;
-    Ok(Target {
-        address: Address::Unix(path),
-        username: None,
-        password: None,
-        database: None,
-    })
+    Ok(Target { address: Address::Unix(path), username: None, password: None, database: None })
 }
 
 fn host(url: &Url) -> Result<String, String> {
@@ -190,10 +136,9 @@ fn host(url: &Url) -> Result<String, String> {
 fn database_in(url: &Url) -> Result<Option<u32>, String> {
     match url.path().trim_start_matches('/') {
         "" => Ok(None),
-        number => number
-            .parse()
-            .map(Some)
-            .map_err(|_| "must have a number for its database: redis://host:port/0".into()),
+        number => {
+            number.parse().map(Some).map_err(|_| "must have a number for its database: redis://host:port/0".into())
+        }
     }
 }
 
@@ -203,17 +148,11 @@ fn database(in_url: Option<u32>, field: &Field<Count>, problems: &mut Problems) 
     }
     match in_url {
         Some(number) => Ok(number),
-        None => count(field, 0, 0..=MOST_DATABASES, problems)
-            .map(|number| u32::try_from(number).unwrap_or(u32::MAX)),
+        None => count(field, 0, 0..=MOST_DATABASES, problems).map(|number| u32::try_from(number).unwrap_or(u32::MAX)),
     }
 }
 
-fn once<T>(
-    in_url: Option<T>,
-    own: Option<T>,
-    path: &Path,
-    problems: &mut Problems,
-) -> Checked<Option<T>> {
+fn once<T>(in_url: Option<T>, own: Option<T>, path: &Path, problems: &mut Problems) -> Checked<Option<T>> {
     if in_url.is_some() && own.is_some() {
         return Err(problems.add(path, TWICE));
     }
@@ -246,14 +185,12 @@ mod tests {
     use crate::config::fixture::Settings;
 
     fn check(redis: &str, expected: &str) {
-        let settings =
-            Settings::valid().with(&format!("[store]\nkind = 'redis'\n[store.redis]\n{redis}"));
+        let settings = Settings::valid().with(&format!("[store]\nkind = 'redis'\n[store.redis]\n{redis}"));
         assert_eq!(settings.problems(), expected, "{redis}");
     }
 
     fn config(redis: &str) -> redis::Config {
-        let settings =
-            Settings::valid().with(&format!("[store]\nkind = 'redis'\n[store.redis]\n{redis}"));
+        let settings = Settings::valid().with(&format!("[store]\nkind = 'redis'\n[store.redis]\n{redis}"));
         match settings.config().gateway.store {
             Config::Redis(config) => config,
             Config::Memory(_) => panic!("the store is Redis"),
@@ -262,10 +199,7 @@ mod tests {
 
     #[test]
     fn memory_is_the_default() {
-        assert!(matches!(
-            Settings::valid().config().gateway.store,
-            Config::Memory(_)
-        ));
+        assert!(matches!(Settings::valid().config().gateway.store, Config::Memory(_)));
         let limits = Settings::valid().with("[store.memory]\nmax_sessions = 0\nmax_marks = -1");
         assert_eq!(
             limits.problems(),
@@ -275,30 +209,14 @@ mod tests {
 
     #[test]
     fn urls_name_host_port_user_and_database() {
-        let tcp = |host: &str, port| Address::Tcp {
-            host: host.into(),
-            port,
-        };
+        let tcp = |host: &str, port| Address::Tcp { host: host.into(), port };
         assert_eq!(config("url = 'redis://cache'").address, tcp("cache", 6379));
-        assert_eq!(
-            config("url = 'redis://[::1]:7000/3'").address,
-            tcp("::1", 7000)
-        );
+        assert_eq!(config("url = 'redis://[::1]:7000/3'").address, tcp("::1", 7000));
         assert_eq!(config("url = 'redis://cache/3'").database, 3);
         assert_eq!(config("url = 'redis://cache'\ndatabase = 4").database, 4);
-        assert_eq!(
-            config("url = 'unix:/run/redis.sock'").address,
-            Address::Unix("/run/redis.sock".into())
-        );
+        assert_eq!(config("url = 'unix:/run/redis.sock'").address, Address::Unix("/run/redis.sock".into()));
         let tls = config("url = 'rediss://app:p%40ss@cache:6380'");
-        assert_eq!(
-            tls.address,
-            Address::Tls {
-                host: "cache".into(),
-                port: 6380,
-                ca_file: None
-            }
-        );
+        assert_eq!(tls.address, Address::Tls { host: "cache".into(), port: 6380, ca_file: None });
         assert_eq!(tls.username.as_deref(), Some("app"));
         assert_eq!(tls.password, Some(Secret::new("p@ss")));
     }
@@ -306,26 +224,14 @@ mod tests {
     #[test]
     fn urls_that_are_none_are_refused() {
         let check = |url: &str, expected: &str| {
-            check(
-                &format!("url = '{url}'"),
-                &format!("store.redis.url: {expected}"),
-            );
+            check(&format!("url = '{url}'"), &format!("store.redis.url: {expected}"));
         };
         check("cache:6379", MALFORMED);
         check("http://cache", MALFORMED);
         check("redis://", MALFORMED);
-        check(
-            "redis://cache/x",
-            "must have a number for its database: redis://host:port/0",
-        );
-        check(
-            "redis://cache?timeout=1",
-            "takes no parameters: each has a key of its own",
-        );
-        check(
-            "unix://cache/run/x",
-            "must have no host or user for a Unix socket: unix:/path",
-        );
+        check("redis://cache/x", "must have a number for its database: redis://host:port/0");
+        check("redis://cache?timeout=1", "takes no parameters: each has a key of its own");
+        check("unix://cache/run/x", "must have no host or user for a Unix socket: unix:/path");
     }
 
     #[test]
@@ -340,12 +246,8 @@ mod tests {
     fn a_url_and_a_kind_go_together() {
         check("", "store.redis.url: is missing: REDIS_URL may hold it");
         let settings = Settings::valid().with("[store.redis]\nurl = 'redis://cache'");
-        assert_eq!(
-            settings.problems(),
-            "store.kind: is missing, and store.redis.url is given: say which store it is"
-        );
-        let unused = Settings::valid()
-            .with("[store]\nkind = 'memory'\n[store.redis]\nurl = 'redis://cache'");
+        assert_eq!(settings.problems(), "store.kind: is missing, and store.redis.url is given: say which store it is");
+        let unused = Settings::valid().with("[store]\nkind = 'memory'\n[store.redis]\nurl = 'redis://cache'");
         assert!(matches!(unused.config().gateway.store, Config::Memory(_)));
     }
 

@@ -66,9 +66,7 @@ impl Leaf for bool {
     const KIND: Kind = Kind::Value;
 
     fn read(value: Value, path: &Path, problems: &mut Problems) -> Checked<Self> {
-        value
-            .as_bool()
-            .ok_or_else(|| problems.add(path, "must be true or false, without quotes"))
+        value.as_bool().ok_or_else(|| problems.add(path, "must be true or false, without quotes"))
     }
 }
 
@@ -80,11 +78,8 @@ impl Leaf for Count {
     const KIND: Kind = Kind::Value;
 
     fn read(value: Value, path: &Path, problems: &mut Problems) -> Checked<Self> {
-        let read = value
-            .as_integer()
-            .and_then(|number| u64::try_from(number).ok());
-        read.map(Self)
-            .ok_or_else(|| problems.add(path, "must be a whole number, without quotes"))
+        let read = value.as_integer().and_then(|number| u64::try_from(number).ok());
+        read.map(Self).ok_or_else(|| problems.add(path, "must be a whole number, without quotes"))
     }
 }
 
@@ -109,9 +104,7 @@ impl<T: Leaf> Leaf for Vec<T> {
             return Err(problems.add(path, r#"must be a list, such as ["a", "b"]"#));
         };
         let members = values.into_iter().enumerate();
-        let read: Vec<_> = members
-            .map(|(index, value)| T::read(value, &path.index(index), problems))
-            .collect();
+        let read: Vec<_> = members.map(|(index, value)| T::read(value, &path.index(index), problems)).collect();
         read.into_iter().collect()
     }
 }
@@ -140,9 +133,7 @@ impl FromText for PathBuf {
 impl FromText for Duration {
     fn from_text(text: String) -> Result<Self, String> {
         let duration = humantime::parse_duration(&text);
-        duration.map_err(|_| {
-            r#"must be a duration with its unit, such as "90s", "30m" or "1h 30m""#.into()
-        })
+        duration.map_err(|_| r#"must be a duration with its unit, such as "90s", "30m" or "1h 30m""#.into())
     }
 }
 
@@ -168,20 +159,14 @@ impl FromText for Email {
 impl FromText for EmailDomain {
     fn from_text(text: String) -> Result<Self, String> {
         let domain = Self::parse(&text);
-        domain.ok_or_else(|| {
-            r#"must be a domain such as "example.com", without "@" or wild card"#.into()
-        })
+        domain.ok_or_else(|| r#"must be a domain such as "example.com", without "@" or wild card"#.into())
     }
 }
 
 impl FromText for IpNet {
     fn from_text(text: String) -> Result<Self, String> {
-        let network = text
-            .parse()
-            .or_else(|_| text.parse::<IpAddr>().map(Self::from));
-        network.map_err(|_| {
-            r#"must be an address or a network, such as "10.0.0.7" or "10.0.0.0/24""#.into()
-        })
+        let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(Self::from));
+        network.map_err(|_| r#"must be an address or a network, such as "10.0.0.7" or "10.0.0.0/24""#.into())
     }
 }
 
@@ -204,9 +189,7 @@ impl FromText for ListenAddress {
             return socket_path(path).map(Self::Unix);
         }
         let address = text.parse().map(Self::Tcp);
-        address.map_err(|_| {
-            r#"must be an address and a port, such as "127.0.0.1:4180", or "unix:/path""#.into()
-        })
+        address.map_err(|_| r#"must be an address and a port, such as "127.0.0.1:4180", or "unix:/path""#.into())
     }
 }
 
@@ -216,9 +199,7 @@ pub(in crate::config) fn socket_path(path: &str) -> Result<PathBuf, String> {
         return Err("must have an absolute path for its Unix socket".into());
     }
     if path.len() > SOCKET_PATH_BYTES {
-        return Err(format!(
-            "must not have a path longer than {SOCKET_PATH_BYTES} bytes for its Unix socket"
-        ));
+        return Err(format!("must not have a path longer than {SOCKET_PATH_BYTES} bytes for its Unix socket"));
     }
     Ok(path.into())
 }
@@ -229,13 +210,9 @@ pub(in crate::config) struct SocketMode(pub(in crate::config) u32);
 
 impl FromText for SocketMode {
     fn from_text(text: String) -> Result<Self, String> {
-        let octal =
-            (3..=4).contains(&text.len()) && text.bytes().all(|digit| matches!(digit, b'0'..=b'7'));
-        let mode = u32::from_str_radix(&text, 8)
-            .ok()
-            .filter(|mode| octal && *mode <= 0o777);
-        mode.map(Self)
-            .ok_or_else(|| r#"must be permissions as in chmod, such as "0660""#.into())
+        let octal = (3..=4).contains(&text.len()) && text.bytes().all(|digit| matches!(digit, b'0'..=b'7'));
+        let mode = u32::from_str_radix(&text, 8).ok().filter(|mode| octal && *mode <= 0o777);
+        mode.map(Self).ok_or_else(|| r#"must be permissions as in chmod, such as "0660""#.into())
     }
 }
 
@@ -250,19 +227,13 @@ pub(in crate::config) struct File {
 
 impl FromText for File {
     fn from_text(text: String) -> Result<Self, String> {
-        PathBuf::from_text(text).map(|path| Self {
-            path,
-            contents: Zeroizing::default(),
-        })
+        PathBuf::from_text(text).map(|path| Self { path, contents: Zeroizing::default() })
     }
 }
 
 impl fmt::Debug for File {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("File")
-            .field("path", &self.path)
-            .finish_non_exhaustive()
+        formatter.debug_struct("File").field("path", &self.path).finish_non_exhaustive()
     }
 }
 

@@ -100,14 +100,8 @@ impl<T: Clone> Field<T> {
     }
 
     /// The value, or the default; noting a problem where neither is there.
-    pub(in crate::config) fn or_some(
-        &self,
-        default: Option<T>,
-        problems: &mut Problems,
-    ) -> Checked<T> {
-        self.optional()?
-            .or(default)
-            .ok_or_else(|| problems.add(&self.path, "is missing"))
+    pub(in crate::config) fn or_some(&self, default: Option<T>, problems: &mut Problems) -> Checked<T> {
+        self.optional()?.or(default).ok_or_else(|| problems.add(&self.path, "is missing"))
     }
 
     /// The value, noting a problem where none is given.
@@ -118,11 +112,7 @@ impl<T: Clone> Field<T> {
 
 impl<T: Leaf> Node for Field<T> {
     fn read(value: Checked<Option<Value>>, path: Path, problems: &mut Problems) -> Self {
-        let read = value.and_then(|value| {
-            value
-                .map(|value| T::read(value, &path, problems))
-                .transpose()
-        });
+        let read = value.and_then(|value| value.map(|value| T::read(value, &path, problems)).transpose());
         let state = match read {
             Ok(None) => State::Absent,
             Ok(Some(value)) => State::Given(value),
@@ -132,10 +122,7 @@ impl<T: Leaf> Node for Field<T> {
     }
 
     fn describe(path: &[&'static str], keys: &mut Vec<KnownKey>) {
-        keys.push(KnownKey {
-            path: path.to_vec(),
-            kind: T::KIND,
-        });
+        keys.push(KnownKey { path: path.to_vec(), kind: T::KIND });
     }
 }
 
@@ -155,10 +142,7 @@ impl<T: Node> Node for Named<T> {
             let entry = T::read(Ok(Some(value)), path.key(&name), problems);
             (name, entry)
         });
-        Self {
-            entries: entries.collect(),
-            path,
-        }
+        Self { entries: entries.collect(), path }
     }
 
     fn describe(path: &[&'static str], keys: &mut Vec<KnownKey>) {
@@ -189,14 +173,8 @@ impl<T: Node> Node for List<T> {
             Ok(None) | Err(_) => Vec::new(),
         };
         let members = values.into_iter().enumerate();
-        let members = members
-            .map(|(index, value)| T::read(Ok(Some(value)), path.index(index), problems))
-            .collect();
-        Self {
-            path,
-            present,
-            members,
-        }
+        let members = members.map(|(index, value)| T::read(Ok(Some(value)), path.index(index), problems)).collect();
+        Self { path, present, members }
     }
 
     fn describe(path: &[&'static str], keys: &mut Vec<KnownKey>) {
@@ -205,11 +183,7 @@ impl<T: Node> Node for List<T> {
 }
 
 /// The table at a path; an empty one if there is none.
-pub(super) fn open(
-    value: Checked<Option<Value>>,
-    path: &Path,
-    problems: &mut Problems,
-) -> Checked<Table> {
+pub(super) fn open(value: Checked<Option<Value>>, path: &Path, problems: &mut Problems) -> Checked<Table> {
     match value? {
         Some(Value::Table(table)) => Ok(table),
         Some(_) => Err(problems.add(path, "must be a table")),
@@ -219,19 +193,11 @@ pub(super) fn open(
 
 /// Takes a key's value out of a table.
 pub(super) fn take(table: &mut Checked<Table>, key: &str) -> Checked<Option<Value>> {
-    table
-        .as_mut()
-        .map(|table| table.remove(key))
-        .map_err(|noted| *noted)
+    table.as_mut().map(|table| table.remove(key)).map_err(|noted| *noted)
 }
 
 /// Notes the keys that are left over.
-pub(super) fn refuse_rest(
-    table: &Checked<Table>,
-    path: &Path,
-    known: &[&str],
-    problems: &mut Problems,
-) {
+pub(super) fn refuse_rest(table: &Checked<Table>, path: &Path, known: &[&str], problems: &mut Problems) {
     for key in table.iter().flat_map(Table::keys) {
         let message = match nearest(key, known) {
             Some(meant) => format!("is not a setting; did you mean {meant}?"),
@@ -246,12 +212,8 @@ fn nearest<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
     if key.len() > LONGEST_GUESS {
         return None;
     }
-    let near = known
-        .iter()
-        .map(|candidate| (distance(key, candidate), *candidate));
-    near.filter(|(distance, candidate)| distance * 2 <= candidate.len())
-        .min()
-        .map(|(_, candidate)| candidate)
+    let near = known.iter().map(|candidate| (distance(key, candidate), *candidate));
+    near.filter(|(distance, candidate)| distance * 2 <= candidate.len()).min().map(|(_, candidate)| candidate)
 }
 
 /// How many letters must be put in, left out or changed (Levenshtein).
@@ -318,42 +280,24 @@ mod tests {
             "session.idle_time_out: is not a setting; did you mean idle_timeout?",
         );
         check("[site.main]\nzzz = 1", "site.main.zzz: is not a setting");
-        check(
-            "[store.redis.a.b]\nc = 1",
-            "store.redis.a: is not a setting",
-        );
-        check(
-            "[policy.staff]\nrule = []",
-            "policy.staff.rule: is not a setting; did you mean rules?",
-        );
+        check("[store.redis.a.b]\nc = 1", "store.redis.a: is not a setting");
+        check("[policy.staff]\nrule = []", "policy.staff.rule: is not a setting; did you mean rules?");
     }
 
     #[test]
     fn what_has_the_wrong_shape_is_named_once() {
         let check = |table: &str, text: &str, expected: &str| {
-            assert_eq!(
-                Settings::valid().without(table).with(text).problems(),
-                expected,
-                "{text}"
-            );
+            assert_eq!(Settings::valid().without(table).with(text).problems(), expected, "{text}");
         };
         check("session", "session = 3", "session: must be a table");
         check("policy", "policy = []", "policy: must be a table");
-        check(
-            "site",
-            "site = { main = 'x' }",
-            "site.main: must be a table",
-        );
+        check("site", "site = { main = 'x' }", "site.main: must be a table");
         check(
             "policy",
             "policy = { staff = { rules = 'x' } }",
             "policy.staff.rules: must be a list of tables, such as [{ … }, { … }]",
         );
-        check(
-            "policy",
-            "policy = { staff = { rules = [1] } }",
-            "policy.staff.rules[0]: must be a table",
-        );
+        check("policy", "policy = { staff = { rules = [1] } }", "policy.staff.rules[0]: must be a table");
     }
 
     #[test]

@@ -33,10 +33,7 @@ fn with(changes: &Value) -> Value {
     for (name, value) in changes.as_object().unwrap() {
         claims[name] = value.clone();
     }
-    claims
-        .as_object_mut()
-        .unwrap()
-        .retain(|_, value| !value.is_null());
+    claims.as_object_mut().unwrap().retain(|_, value| !value.is_null());
     claims
 }
 
@@ -52,11 +49,7 @@ struct Case {
 
 impl Case {
     fn new() -> Self {
-        Self {
-            access_token: Secret::new("access"),
-            nonce: Secret::new("n"),
-            max_age: None,
-        }
+        Self { access_token: Secret::new("access"), nonce: Secret::new("n"), max_age: None }
     }
 
     fn expected(&self) -> Expected<'_> {
@@ -66,10 +59,7 @@ impl Case {
             algorithms: &Algorithm::ALL,
             access_token: &self.access_token,
             clock_skew: Duration::from_secs(60),
-            occasion: Occasion::SignIn {
-                nonce: &self.nonce,
-                max_age: self.max_age,
-            },
+            occasion: Occasion::SignIn { nonce: &self.nonce, max_age: self.max_age },
         }
     }
 
@@ -97,12 +87,7 @@ fn an_honest_token_of_every_algorithm_is_believed() {
 #[test]
 fn the_issuer_is_compared_exactly() {
     let wrong = Some(Reason::IdTokenIssuer);
-    for issuer in [
-        "https://op.example",
-        "https://op.example/1",
-        "https://OP.example/",
-        "",
-    ] {
+    for issuer in ["https://op.example", "https://op.example/1", "https://OP.example/", ""] {
         check(&json!({"iss": issuer}), wrong);
     }
     check(&json!({"iss": null}), wrong);
@@ -117,32 +102,17 @@ fn the_audience_is_us_and_strangers_need_azp() {
         (json!({"aud": "client1"}), Some(Reason::IdTokenAudience)),
         (json!({"aud": []}), Some(Reason::IdTokenAudience)),
         (json!({"aud": null}), Some(Reason::IdTokenAudience)),
-        (
-            json!({"aud": ["stranger"], "azp": CLIENT}),
-            Some(Reason::IdTokenAudience),
-        ),
-        (
-            json!({"aud": [CLIENT, "stranger"]}),
-            Some(Reason::IdTokenAudience),
-        ),
+        (json!({"aud": ["stranger"], "azp": CLIENT}), Some(Reason::IdTokenAudience)),
+        (json!({"aud": [CLIENT, "stranger"]}), Some(Reason::IdTokenAudience)),
         (json!({"aud": [CLIENT, "stranger"], "azp": CLIENT}), None),
-        (
-            json!({"aud": [CLIENT, "stranger"], "azp": "stranger"}),
-            Some(Reason::IdTokenAuthorizedParty),
-        ),
+        (json!({"aud": [CLIENT, "stranger"], "azp": "stranger"}), Some(Reason::IdTokenAuthorizedParty)),
         (json!({"azp": CLIENT}), None),
-        (
-            json!({"azp": "stranger"}),
-            Some(Reason::IdTokenAuthorizedParty),
-        ),
+        (json!({"azp": "stranger"}), Some(Reason::IdTokenAuthorizedParty)),
         (json!({"azp": ""}), Some(Reason::IdTokenAuthorizedParty)),
         (json!({"azp": 7}), Some(Reason::IdTokenMalformed)),
         (json!({"aud": 7}), Some(Reason::IdTokenMalformed)),
         (json!({"aud": [CLIENT, 7]}), Some(Reason::IdTokenMalformed)),
-        (
-            json!({"aud": {"client": 1}}),
-            Some(Reason::IdTokenMalformed),
-        ),
+        (json!({"aud": {"client": 1}}), Some(Reason::IdTokenMalformed)),
     ] {
         check(&changes, expected);
     }
@@ -159,10 +129,7 @@ fn times_are_dates_within_the_clock_skew() {
         (json!({"iat": NOW + 60}), None),
         (json!({"iat": NOW + 61}), Some(Reason::IdTokenIssuedAt)),
         (json!({"iat": null}), Some(Reason::IdTokenIssuedAt)),
-        (
-            json!({"iat": 253_402_300_800_000_u64}),
-            Some(Reason::IdTokenIssuedAt),
-        ),
+        (json!({"iat": 253_402_300_800_000_u64}), Some(Reason::IdTokenIssuedAt)),
         (json!({"nbf": NOW + 60}), None),
         (json!({"nbf": NOW + 61}), Some(Reason::IdTokenNotYetValid)),
         (json!({"nbf": 0}), None),
@@ -188,10 +155,7 @@ fn a_date_is_a_number_of_seconds_and_nothing_else() {
             check(&json!({name: value}), Some(Reason::IdTokenMalformed));
         }
     }
-    check(
-        &json!({"exp": 1_700_000_000.5, "iat": 1_700_000_000.5, "auth_time": 1.5}),
-        None,
-    );
+    check(&json!({"exp": 1_700_000_000.5, "iat": 1_700_000_000.5, "auth_time": 1.5}), None);
 }
 
 #[test]
@@ -232,10 +196,7 @@ fn the_access_token_hash_is_checked_when_present() {
         let left = URL_SAFE_NO_PAD.encode(&digest::digest(hash, b"access").as_ref()[..half]);
         for (claim, expected) in [
             (json!(left), None),
-            (
-                json!(format!("{left}1")),
-                Some(Reason::IdTokenAccessTokenHash),
-            ),
+            (json!(format!("{left}1")), Some(Reason::IdTokenAccessTokenHash)),
             (json!(""), Some(Reason::IdTokenAccessTokenHash)),
             (json!(7), Some(Reason::IdTokenMalformed)),
         ] {
@@ -261,10 +222,7 @@ fn auth_time_counts_where_max_age_was_asked_for() {
         (Some(0), json!(NOW - 60), None),
         (Some(100), json!(null), Some(Reason::IdTokenAuthTime)),
     ] {
-        let case = Case {
-            max_age: max_age.map(Duration::from_secs),
-            ..Case::new()
-        };
+        let case = Case { max_age: max_age.map(Duration::from_secs), ..Case::new() };
         let token = signer().token(&with(&json!({"auth_time": auth_time})));
         let verdict = case.verify(&token, &keys_of(&[signer()]));
         assert_eq!(reason(&verdict), expected, "{max_age:?} {auth_time}");
@@ -277,33 +235,16 @@ fn a_refreshed_token_is_about_the_same_user() {
         (json!({}), Some("n"), None),
         (json!({"nonce": null}), Some("n"), None),
         (json!({"nonce": "other"}), None, None),
-        (
-            json!({"nonce": "other"}),
-            Some("n"),
-            Some(Reason::IdTokenNonce),
-        ),
-        (
-            json!({"sub": "user1"}),
-            Some("n"),
-            Some(Reason::IdTokenSubject),
-        ),
-        (
-            json!({"iss": "https://op.example/1"}),
-            None,
-            Some(Reason::IdTokenIssuer),
-        ),
+        (json!({"nonce": "other"}), Some("n"), Some(Reason::IdTokenNonce)),
+        (json!({"sub": "user1"}), Some("n"), Some(Reason::IdTokenSubject)),
+        (json!({"iss": "https://op.example/1"}), None, Some(Reason::IdTokenIssuer)),
         (json!({"aud": "other"}), None, Some(Reason::IdTokenAudience)),
         (json!({"exp": 1}), None, Some(Reason::IdTokenExpired)),
         (json!({"auth_time": 1}), None, None),
     ] {
         let case = Case::new();
-        let expectation = Expected {
-            occasion: Occasion::Refresh {
-                subject: "user",
-                nonce: earlier_nonce,
-            },
-            ..case.expected()
-        };
+        let expectation =
+            Expected { occasion: Occasion::Refresh { subject: "user", nonce: earlier_nonce }, ..case.expected() };
         let token = signer().token(&with(&changes));
         let keys = keys_of(&[signer()]);
         let verdict = verify(&token, &keys, &expectation, Timestamp::from_seconds(NOW));
@@ -345,17 +286,9 @@ fn the_header_names_an_allowed_algorithm_and_this_kind_of_token() {
 #[test]
 fn an_algorithm_that_is_not_configured_is_refused_although_the_key_is_there() {
     let case = Case::new();
-    let expected = Expected {
-        algorithms: &[Algorithm::Rs256],
-        ..case.expected()
-    };
+    let expected = Expected { algorithms: &[Algorithm::Rs256], ..case.expected() };
     let keys = keys_of(&[signer()]);
-    let verdict = verify(
-        &signer().token(&honest()),
-        &keys,
-        &expected,
-        Timestamp::from_seconds(NOW),
-    );
+    let verdict = verify(&signer().token(&honest()), &keys, &expected, Timestamp::from_seconds(NOW));
     assert_eq!(reason(&verdict), Some(Reason::IdTokenAlgorithm));
 }
 
@@ -398,14 +331,8 @@ fn a_token_without_its_shape_is_malformed() {
         (format!("{honest} "), Reason::IdTokenSignature),
         (format!("{honest}="), Reason::IdTokenSignature),
         (format!("{rest}."), Reason::IdTokenSignature),
-        (
-            format!("{header}=.{payload}.{signature}"),
-            Reason::IdTokenMalformed,
-        ),
-        (
-            format!("{header}.{payload}x.{signature}"),
-            Reason::IdTokenSignature,
-        ),
+        (format!("{header}=.{payload}.{signature}"), Reason::IdTokenMalformed),
+        (format!("{header}.{payload}x.{signature}"), Reason::IdTokenSignature),
         ("a".repeat(MAX_TOKEN_BYTES + 1), Reason::IdTokenMalformed),
     ] {
         let verdict = Case::new().verify(&token, &keys_of(&[signer()]));
@@ -414,24 +341,15 @@ fn a_token_without_its_shape_is_malformed() {
     for payload in ["[]", "null", "\"x\"", r#"{"sub":"user","sub":"user"}"#, ""] {
         let token = signer().sign(r#"{"alg":"ES256","kid":"k"}"#, payload);
         let verdict = Case::new().verify(&token, &keys_of(&[signer()]));
-        assert_eq!(
-            reason(&verdict),
-            Some(Reason::IdTokenMalformed),
-            "{payload}"
-        );
+        assert_eq!(reason(&verdict), Some(Reason::IdTokenMalformed), "{payload}");
     }
 }
 
 #[test]
 fn without_a_kid_every_fitting_key_is_tried() {
-    let keys: Vec<SigningKey> = [
-        Algorithm::Rs256,
-        Algorithm::Es256,
-        Algorithm::Es256,
-        Algorithm::Es256,
-    ]
-    .map(|algorithm| SigningKey::generate(algorithm, None))
-    .into();
+    let keys: Vec<SigningKey> = [Algorithm::Rs256, Algorithm::Es256, Algorithm::Es256, Algorithm::Es256]
+        .map(|algorithm| SigningKey::generate(algorithm, None))
+        .into();
     let set = keys_of(&keys.iter().collect::<Vec<_>>());
     for key in &keys {
         assert!(Case::new().verify(&key.token(&honest()), &set).is_ok());
@@ -448,13 +366,8 @@ fn newer_keys_might_help_where_a_key_is_what_is_missing() {
         (nameless.token(&honest()), Reason::IdTokenSignature, true),
         (renamed.token(&honest()), Reason::IdTokenKey, true),
     ] {
-        let rejection = Case::new()
-            .verify(&token, &keys_of(&[signer()]))
-            .unwrap_err();
-        assert_eq!(
-            (rejection.reason, rejection.newer_keys_might_help),
-            (expected, newer)
-        );
+        let rejection = Case::new().verify(&token, &keys_of(&[signer()])).unwrap_err();
+        assert_eq!((rejection.reason, rejection.newer_keys_might_help), (expected, newer));
     }
 }
 

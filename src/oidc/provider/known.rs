@@ -58,11 +58,7 @@ impl Known {
     ///
     /// # Errors
     /// [`Failure`] when it could not be fetched.
-    pub async fn keys_newer_than(
-        &self,
-        seen: &Arc<KeySet>,
-        clock: &Clock,
-    ) -> Result<Option<Arc<KeySet>>, Failure> {
+    pub async fn keys_newer_than(&self, seen: &Arc<KeySet>, clock: &Clock) -> Result<Option<Arc<KeySet>>, Failure> {
         let fetch = fetch_keys(&self.transport, &self.metadata);
         self.keys.newer_than(seen, clock, fetch).await
     }
@@ -78,13 +74,7 @@ struct Attempt {
 impl Discovery {
     /// Knows nothing yet, and asks nobody.
     pub fn new(config: Arc<Config>, outbound: Outbound, clock: Clock) -> Self {
-        Self {
-            config,
-            outbound,
-            clock,
-            known: RwLock::new(None),
-            attempt: Mutex::new(None),
-        }
+        Self { config, outbound, clock, known: RwLock::new(None), attempt: Mutex::new(None) }
     }
 
     /// Discovers the provider and keeps what is known of it fresh, for ever.
@@ -116,10 +106,7 @@ impl Discovery {
 
     /// What is known already.
     pub fn known(&self) -> Option<Arc<Known>> {
-        self.known
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What is known, discovered now if need be: by one caller for all, and at most once per [`BETWEEN_ATTEMPTS`].
@@ -147,10 +134,7 @@ impl Discovery {
     pub async fn discover_if_due(&self) -> Result<(), Failure> {
         let mut attempt = self.attempt.lock().await;
         let now = self.clock.now();
-        if self
-            .known()
-            .is_some_and(|known| !is_due(known.since, now, FRESH_FOR))
-        {
+        if self.known().is_some_and(|known| !is_due(known.since, now, FRESH_FOR)) {
             return Ok(());
         }
         self.discover(&mut attempt).await.map(drop)
@@ -158,21 +142,12 @@ impl Discovery {
 
     /// Notes the attempt before and after, so that one whose caller goes away counts too.
     async fn discover(&self, attempt: &mut Option<Attempt>) -> Result<Arc<Known>, Failure> {
-        let note = |failure| {
-            Some(Attempt {
-                at: Instant::now(),
-                failure,
-            })
-        };
-        *attempt = note(Failure::new(
-            Reason::ProviderUnreachable,
-            "discovery was interrupted",
-        ));
+        let note = |failure| Some(Attempt { at: Instant::now(), failure });
+        *attempt = note(Failure::new(Reason::ProviderUnreachable, "discovery was interrupted"));
         match self.fetch().await {
             Ok(known) => {
                 let known = Arc::new(known);
-                *self.known.write().unwrap_or_else(PoisonError::into_inner) =
-                    Some(Arc::clone(&known));
+                *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&known));
                 Ok(known)
             }
             Err(failure) => {
@@ -185,9 +160,7 @@ impl Discovery {
     async fn fetch(&self) -> Result<Known, Failure> {
         let (issuer, since) = (&self.config.issuer, self.clock.now());
         let reachable = Reachable::of([issuer.document()]);
-        let document = Transport::new(self.outbound.clone(), reachable)
-            .document(issuer.document())
-            .await?;
+        let document = Transport::new(self.outbound.clone(), reachable).document(issuer.document()).await?;
         let plain_http = self.outbound.plain_http();
         let metadata = Metadata::parse(&document, issuer, plain_http, &self.config.algorithms)
             .map_err(|error| unusable(&error))?;

@@ -51,9 +51,7 @@ struct Asked {
 
 impl Asked {
     fn form(&self) -> HashMap<String, String> {
-        url::form_urlencoded::parse(self.body.as_bytes())
-            .into_owned()
-            .collect()
+        url::form_urlencoded::parse(self.body.as_bytes()).into_owned().collect()
     }
 }
 
@@ -87,19 +85,10 @@ impl Stub {
             clock: Clock::manual(Timestamp::from_seconds(NOW)),
             serving,
         };
-        stub.answer(
-            "/.well-known/openid-configuration",
-            Answer::Json(200, stub.document(&json!({}))),
-        );
-        stub.answer(
-            "/jwks",
-            Answer::Body(200, "application/json", key_set(&[&stub.key])),
-        );
+        stub.answer("/.well-known/openid-configuration", Answer::Json(200, stub.document(&json!({}))));
+        stub.answer("/jwks", Answer::Body(200, "application/json", key_set(&[&stub.key])));
         stub.answer("/token", Answer::Json(200, stub.tokens(&json!({}))));
-        stub.answer(
-            "/userinfo",
-            Answer::Json(200, json!({"sub": "user", "email": "u@example.com"})),
-        );
+        stub.answer("/userinfo", Answer::Json(200, json!({"sub": "user", "email": "u@example.com"})));
         stub.answer("/revoke", Answer::Body(200, "text/plain", String::new()));
         stub
     }
@@ -178,11 +167,7 @@ impl Stub {
     }
 
     fn before(&self) -> Identified<'_> {
-        Identified {
-            issuer: &self.url,
-            subject: "user",
-            id_token: None,
-        }
+        Identified { issuer: &self.url, subject: "user", id_token: None }
     }
 }
 
@@ -191,10 +176,7 @@ fn changed(mut object: Value, changes: &Value) -> Value {
     for (name, value) in changes.as_object().unwrap() {
         object[name] = value.clone();
     }
-    object
-        .as_object_mut()
-        .unwrap()
-        .retain(|_, value| !value.is_null());
+    object.as_object_mut().unwrap().retain(|_, value| !value.is_null());
     object
 }
 
@@ -224,9 +206,7 @@ async fn note(request: Request<Incoming>, asked: &StdMutex<Vec<Asked>>) {
     let noted = Asked {
         method: request.method().to_string(),
         target: request.uri().to_string(),
-        authorization: authorization
-            .map_or("", |value| value.to_str().unwrap())
-            .to_owned(),
+        authorization: authorization.map_or("", |value| value.to_str().unwrap()).to_owned(),
         body: String::new(),
     };
     let body = request.into_body().collect().await.unwrap().to_bytes();
@@ -234,23 +214,16 @@ async fn note(request: Request<Incoming>, asked: &StdMutex<Vec<Asked>>) {
     asked.lock().unwrap().push(Asked { body, ..noted });
 }
 
-async fn respond(
-    answer: Answer,
-) -> Result<Response<Full<Bytes>>, Box<dyn std::error::Error + Send + Sync>> {
+async fn respond(answer: Answer) -> Result<Response<Full<Bytes>>, Box<dyn std::error::Error + Send + Sync>> {
     let response = Response::builder();
     let response = match answer {
-        Answer::Json(status, body) => response
-            .status(status)
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::from(body.to_string())),
-        Answer::Body(status, kind, body) => response
-            .status(status)
-            .header(header::CONTENT_TYPE, kind)
-            .body(Full::from(body)),
-        Answer::Redirect(to) => response
-            .status(302)
-            .header(header::LOCATION, to)
-            .body(Full::default()),
+        Answer::Json(status, body) => {
+            response.status(status).header(header::CONTENT_TYPE, "application/json").body(Full::from(body.to_string()))
+        }
+        Answer::Body(status, kind, body) => {
+            response.status(status).header(header::CONTENT_TYPE, kind).body(Full::from(body))
+        }
+        Answer::Redirect(to) => response.status(302).header(header::LOCATION, to).body(Full::default()),
         Answer::Close => return Err("closed".into()),
         Answer::Silence => std::future::pending::<Result<_, _>>().await,
     };
@@ -262,21 +235,12 @@ fn redirect_uri() -> Url {
 }
 
 async fn exchange(provider: &Provider) -> Result<SignedIn, Failure> {
-    let (code, nonce, verifier) = (
-        Secret::new("marker-code"),
-        Secret::new("n"),
-        Secret::new("marker-verifier"),
-    );
-    provider
-        .exchange(&code, &redirect_uri(), &nonce, &verifier)
-        .await
+    let (code, nonce, verifier) = (Secret::new("marker-code"), Secret::new("n"), Secret::new("marker-verifier"));
+    provider.exchange(&code, &redirect_uri(), &nonce, &verifier).await
 }
 
 fn oauth_error(code: &str) -> Answer {
-    Answer::Json(
-        400,
-        json!({"error": code, "error_description": "marker-code, marker-refresh: no\r\n"}),
-    )
+    Answer::Json(400, json!({"error": code, "error_description": "marker-code, marker-refresh: no\r\n"}))
 }
 
 #[tokio::test]
@@ -284,27 +248,16 @@ async fn a_sign_in_asks_for_what_it_must_and_brings_the_user() {
     let stub = Stub::start().await;
     let provider = stub.provider();
     let signed_in = exchange(&provider).await.unwrap();
-    assert_eq!(
-        (signed_in.issuer.as_str(), signed_in.subject.as_str()),
-        (stub.url.as_str(), "user")
-    );
+    assert_eq!((signed_in.issuer.as_str(), signed_in.subject.as_str()), (stub.url.as_str(), "user"));
     assert_eq!(signed_in.sid.as_deref(), Some("s"));
     let claims = json!({"sub": "user", "groups": ["staff"], "email": "u@example.com"});
     assert_eq!(Value::Object(signed_in.claims), claims);
     assert_eq!(signed_in.tokens.access, Secret::new("access"));
     assert_eq!(signed_in.tokens.refresh, Some(Secret::new("refresh")));
-    assert_eq!(
-        signed_in.tokens.access_expires_at,
-        Some(Timestamp::from_seconds(NOW + 3600))
-    );
+    assert_eq!(signed_in.tokens.access_expires_at, Some(Timestamp::from_seconds(NOW + 3600)));
 
-    let [token] = &stub.asked_at("/token")[..] else {
-        unreachable!("one token request")
-    };
-    assert_eq!(
-        (token.method.as_str(), token.target.as_str()),
-        ("POST", "/token")
-    );
+    let [token] = &stub.asked_at("/token")[..] else { unreachable!("one token request") };
+    assert_eq!((token.method.as_str(), token.target.as_str()), ("POST", "/token"));
     let form = token.form();
     for (name, value) in [
         ("grant_type", "authorization_code"),
@@ -315,49 +268,24 @@ async fn a_sign_in_asks_for_what_it_must_and_brings_the_user() {
         assert_eq!(form.get(name).map(String::as_str), Some(value));
     }
     assert!(!form.contains_key("client_secret"));
-    let [userinfo] = &stub.asked_at("/userinfo")[..] else {
-        unreachable!("one userinfo request")
-    };
-    assert_eq!(
-        (userinfo.method.as_str(), userinfo.target.as_str()),
-        ("GET", "/userinfo")
-    );
-    assert_eq!(
-        (userinfo.authorization.as_str(), userinfo.body.as_str()),
-        ("Bearer access", "")
-    );
+    let [userinfo] = &stub.asked_at("/userinfo")[..] else { unreachable!("one userinfo request") };
+    assert_eq!((userinfo.method.as_str(), userinfo.target.as_str()), ("GET", "/userinfo"));
+    assert_eq!((userinfo.authorization.as_str(), userinfo.body.as_str()), ("Bearer access", ""));
 }
 
 #[tokio::test]
 async fn the_client_authenticates_as_configured() {
     use base64::engine::general_purpose::STANDARD;
-    let urlencoded =
-        |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-    let basic = format!(
-        "Basic {}",
-        STANDARD.encode(format!("{}:{}", urlencoded(CLIENT), urlencoded(SECRET)))
-    );
+    let urlencoded = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+    let basic = format!("Basic {}", STANDARD.encode(format!("{}:{}", urlencoded(CLIENT), urlencoded(SECRET))));
     let secret = || Secret::new(SECRET);
     for (authentication, header, id, in_body) in [
-        (
-            ClientAuthentication::SecretBasic(secret()),
-            basic.as_str(),
-            None,
-            None,
-        ),
-        (
-            ClientAuthentication::SecretPost(secret()),
-            "",
-            Some(CLIENT),
-            Some(SECRET),
-        ),
+        (ClientAuthentication::SecretBasic(secret()), basic.as_str(), None, None),
+        (ClientAuthentication::SecretPost(secret()), "", Some(CLIENT), Some(SECRET)),
         (ClientAuthentication::None, "", Some(CLIENT), None),
     ] {
         let stub = Stub::start().await;
-        let provider = stub.provider_with(Config {
-            client_authentication: authentication,
-            ..stub.config()
-        });
+        let provider = stub.provider_with(Config { client_authentication: authentication, ..stub.config() });
         exchange(&provider).await.unwrap();
         let asked = stub.asked_at("/token").remove(0);
         let form = asked.form();
@@ -374,54 +302,21 @@ async fn every_bad_token_answer_has_its_reason_and_no_secret_in_it() {
     for (answer, expected) in [
         (oauth_error("invalid_grant"), Reason::CodeRejected),
         (oauth_error("invalid_client"), Reason::ProviderError),
-        (
-            Answer::Json(401, json!({"error": "invalid_client"})),
-            Reason::ProviderError,
-        ),
-        (
-            Answer::Json(400, json!({"message": "marker-code"})),
-            Reason::TokenResponseInvalid,
-        ),
-        (
-            Answer::Json(500, json!({"error": "invalid_grant"})),
-            Reason::ProviderUnreachable,
-        ),
+        (Answer::Json(401, json!({"error": "invalid_client"})), Reason::ProviderError),
+        (Answer::Json(400, json!({"message": "marker-code"})), Reason::TokenResponseInvalid),
+        (Answer::Json(500, json!({"error": "invalid_grant"})), Reason::ProviderUnreachable),
         (Answer::Json(503, json!({})), Reason::ProviderUnreachable),
         (Answer::Json(429, json!({})), Reason::ProviderUnreachable),
-        (
-            Answer::Redirect(format!("{}/userinfo", stub.url)),
-            Reason::TokenResponseInvalid,
-        ),
+        (Answer::Redirect(format!("{}/userinfo", stub.url)), Reason::TokenResponseInvalid),
         (Answer::Close, Reason::ProviderUnreachable),
         (Answer::Silence, Reason::ProviderUnreachable),
-        (
-            Answer::Body(200, "text/html", "<html>".to_owned()),
-            Reason::TokenResponseInvalid,
-        ),
-        (
-            Answer::Body(200, "application/json", String::new()),
-            Reason::TokenResponseInvalid,
-        ),
-        (
-            Answer::Json(200, json!(["marker-code"])),
-            Reason::TokenResponseInvalid,
-        ),
-        (
-            Answer::Json(200, json!({"access_token": {"marker-code": 1}})),
-            Reason::TokenResponseInvalid,
-        ),
-        (
-            Answer::Json(200, stub.tokens(&json!({"token_type": "DPoP"}))),
-            Reason::TokenResponseInvalid,
-        ),
-        (
-            Answer::Json(200, stub.tokens(&json!({"id_token": null}))),
-            Reason::IdTokenMissing,
-        ),
-        (
-            Answer::Json(200, stub.tokens(&json!({"id_token": "a.b.c"}))),
-            Reason::IdTokenMalformed,
-        ),
+        (Answer::Body(200, "text/html", "<html>".to_owned()), Reason::TokenResponseInvalid),
+        (Answer::Body(200, "application/json", String::new()), Reason::TokenResponseInvalid),
+        (Answer::Json(200, json!(["marker-code"])), Reason::TokenResponseInvalid),
+        (Answer::Json(200, json!({"access_token": {"marker-code": 1}})), Reason::TokenResponseInvalid),
+        (Answer::Json(200, stub.tokens(&json!({"token_type": "DPoP"}))), Reason::TokenResponseInvalid),
+        (Answer::Json(200, stub.tokens(&json!({"id_token": null}))), Reason::IdTokenMissing),
+        (Answer::Json(200, stub.tokens(&json!({"id_token": "a.b.c"}))), Reason::IdTokenMalformed),
     ] {
         stub.answer("/token", answer);
         let failure = exchange(&provider).await.unwrap_err();
@@ -443,10 +338,7 @@ async fn no_userinfo_is_asked_for_on_a_token_that_is_not_believed() {
         (json!({"at_hash": "x"}), Reason::IdTokenAccessTokenHash),
     ] {
         let id_token = stub.id_token(&changes);
-        stub.answer(
-            "/token",
-            Answer::Json(200, stub.tokens(&json!({"id_token": id_token}))),
-        );
+        stub.answer("/token", Answer::Json(200, stub.tokens(&json!({"id_token": id_token}))));
         assert_eq!(exchange(&provider).await.unwrap_err().reason, expected);
     }
     assert!(stub.asked_at("/userinfo").is_empty());
@@ -457,29 +349,14 @@ async fn a_bad_userinfo_answer_ends_the_sign_in() {
     let stub = Stub::start().await;
     let provider = stub.provider();
     for (answer, expected) in [
-        (
-            Answer::Json(200, json!({"sub": "userinvalid"})),
-            Reason::UserinfoSubject,
-        ),
-        (
-            Answer::Json(200, json!([{"sub": "user"}])),
-            Reason::UserinfoInvalid,
-        ),
-        (
-            Answer::Body(200, "application/jwt", "a.b.c".to_owned()),
-            Reason::UserinfoInvalid,
-        ),
+        (Answer::Json(200, json!({"sub": "userinvalid"})), Reason::UserinfoSubject),
+        (Answer::Json(200, json!([{"sub": "user"}])), Reason::UserinfoInvalid),
+        (Answer::Body(200, "application/jwt", "a.b.c".to_owned()), Reason::UserinfoInvalid),
         (Answer::Json(401, json!({})), Reason::UserinfoInvalid),
-        (
-            Answer::Redirect(format!("{}/jwks", stub.url)),
-            Reason::UserinfoInvalid,
-        ),
+        (Answer::Redirect(format!("{}/jwks", stub.url)), Reason::UserinfoInvalid),
         (Answer::Json(500, json!({})), Reason::ProviderUnreachable),
         (Answer::Close, Reason::ProviderUnreachable),
-        (
-            Answer::Json(200, json!({"sub": "user", "x": "x".repeat(40_000)})),
-            Reason::ClaimsTooLarge,
-        ),
+        (Answer::Json(200, json!({"sub": "user", "x": "x".repeat(40_000)})), Reason::ClaimsTooLarge),
     ] {
         stub.answer("/userinfo", answer);
         assert_eq!(exchange(&provider).await.unwrap_err().reason, expected);
@@ -489,16 +366,10 @@ async fn a_bad_userinfo_answer_ends_the_sign_in() {
 #[tokio::test]
 async fn userinfo_is_left_alone_where_settings_or_provider_say_so() {
     let stub = Stub::start().await;
-    let off = stub.provider_with(Config {
-        userinfo: false,
-        ..stub.config()
-    });
+    let off = stub.provider_with(Config { userinfo: false, ..stub.config() });
     exchange(&off).await.unwrap();
     let document = stub.document(&json!({"userinfo_endpoint": null}));
-    stub.answer(
-        "/.well-known/openid-configuration",
-        Answer::Json(200, document),
-    );
+    stub.answer("/.well-known/openid-configuration", Answer::Json(200, document));
     exchange(&stub.provider()).await.unwrap();
     assert!(stub.asked_at("/userinfo").is_empty());
 }
@@ -509,15 +380,9 @@ async fn keys_rotated_just_before_signing_are_found_on_the_first_try() {
     let provider = stub.provider();
     exchange(&provider).await.unwrap();
     let rotated = SigningKey::generate(Algorithm::Ps256, Some("second"));
-    stub.answer(
-        "/jwks",
-        Answer::Body(200, "application/json", key_set(&[&rotated])),
-    );
+    stub.answer("/jwks", Answer::Body(200, "application/json", key_set(&[&rotated])));
     let id_token = rotated.token(&stub.claims(&json!({})));
-    stub.answer(
-        "/token",
-        Answer::Json(200, stub.tokens(&json!({"id_token": id_token}))),
-    );
+    stub.answer("/token", Answer::Json(200, stub.tokens(&json!({"id_token": id_token}))));
     exchange(&provider).await.unwrap();
     assert_eq!(stub.asked_at("/jwks").len(), 2);
 }
@@ -535,11 +400,7 @@ async fn unknown_keys_fetch_at_most_once_a_minute_and_cost_nothing_known() {
     for (key_set, expected, fetches) in [
         (Answer::Json(503, json!({})), Reason::ProviderUnreachable, 2),
         (keys.clone(), Reason::IdTokenKey, 3),
-        (
-            Answer::Body(200, "text/html", "<html>".to_owned()),
-            Reason::ProviderMetadataInvalid,
-            4,
-        ),
+        (Answer::Body(200, "text/html", "<html>".to_owned()), Reason::ProviderMetadataInvalid, 4),
     ] {
         stub.answer("/jwks", key_set);
         stub.answer("/token", unknown.clone());
@@ -560,27 +421,15 @@ async fn a_refresh_whose_keys_cannot_be_fetched_is_lost_and_not_bad() {
     provider.discovery.discover_if_due().await.unwrap();
     let rotated = SigningKey::generate(Algorithm::Es256, Some("second"));
     let id_token = rotated.token(&stub.claims(&json!({})));
-    stub.answer(
-        "/token",
-        Answer::Json(200, stub.tokens(&json!({"id_token": id_token}))),
-    );
+    stub.answer("/token", Answer::Json(200, stub.tokens(&json!({"id_token": id_token}))));
     stub.answer("/jwks", Answer::Silence);
     for _ in 0..2 {
-        let failure = provider
-            .refresh(&Secret::new("r"), stub.before())
-            .await
-            .unwrap_err();
+        let failure = provider.refresh(&Secret::new("r"), stub.before()).await.unwrap_err();
         assert_eq!(kind(&failure), "lost");
     }
     stub.clock.advance(Duration::from_secs(60));
-    stub.answer(
-        "/jwks",
-        Answer::Body(200, "application/json", key_set(&[&rotated])),
-    );
-    provider
-        .refresh(&Secret::new("r"), stub.before())
-        .await
-        .unwrap();
+    stub.answer("/jwks", Answer::Body(200, "application/json", key_set(&[&rotated])));
+    provider.refresh(&Secret::new("r"), stub.before()).await.unwrap();
 }
 
 #[tokio::test]
@@ -591,20 +440,9 @@ async fn an_authorization_request_is_fresh_each_time() {
         extra_parameters: vec![("audience".to_owned(), "api".to_owned())],
         ..stub.config()
     });
-    let first = provider
-        .authorization_request(&redirect_uri(), Account::Any)
-        .await
-        .unwrap();
-    let second = provider
-        .authorization_request(&redirect_uri(), Account::Any)
-        .await
-        .unwrap();
-    assert!(
-        first
-            .url
-            .as_str()
-            .starts_with(&format!("{}/authorize?", stub.url))
-    );
+    let first = provider.authorization_request(&redirect_uri(), Account::Any).await.unwrap();
+    let second = provider.authorization_request(&redirect_uri(), Account::Any).await.unwrap();
+    assert!(first.url.as_str().starts_with(&format!("{}/authorize?", stub.url)));
     let pairs: HashMap<String, String> = first.url.query_pairs().into_owned().collect();
     assert_eq!(pairs["scope"], "openid profile email offline_access");
     assert_eq!(pairs["audience"], "api");
@@ -625,10 +463,7 @@ async fn a_user_can_ask_for_another_account() {
     let stub = Stub::start().await;
     let provider = stub.provider();
     for (account, expected) in [(Account::Any, None), (Account::Ask, Some("login"))] {
-        let request = provider
-            .authorization_request(&redirect_uri(), account)
-            .await
-            .unwrap();
+        let request = provider.authorization_request(&redirect_uri(), account).await.unwrap();
         let pairs: HashMap<String, String> = request.url.query_pairs().into_owned().collect();
         assert_eq!(pairs.get("prompt").map(String::as_str), expected);
     }
@@ -639,47 +474,26 @@ async fn an_unusable_discovery_document_starts_no_sign_in() {
     let stub = Stub::start().await;
     for (answer, expected) in [
         (
-            Answer::Json(
-                200,
-                stub.document(&json!({"issuer": format!("{}/", stub.url)})),
-            ),
+            Answer::Json(200, stub.document(&json!({"issuer": format!("{}/", stub.url)}))),
             Reason::ProviderMetadataInvalid,
         ),
         (
-            Answer::Json(
-                200,
-                stub.document(&json!({"token_endpoint": "http://op.example/"})),
-            ),
+            Answer::Json(200, stub.document(&json!({"token_endpoint": "http://op.example/"}))),
             Reason::ProviderMetadataInvalid,
         ),
         (
-            Answer::Json(
-                200,
-                stub.document(&json!({"jwks_uri": format!("{}/nowhere", stub.url)})),
-            ),
+            Answer::Json(200, stub.document(&json!({"jwks_uri": format!("{}/nowhere", stub.url)}))),
             Reason::ProviderMetadataInvalid,
         ),
-        (
-            Answer::Json(404, json!({})),
-            Reason::ProviderMetadataInvalid,
-        ),
-        (
-            Answer::Redirect(format!("{}/jwks", stub.url)),
-            Reason::ProviderMetadataInvalid,
-        ),
-        (
-            Answer::Body(200, "text/html", "<html>".to_owned()),
-            Reason::ProviderMetadataInvalid,
-        ),
+        (Answer::Json(404, json!({})), Reason::ProviderMetadataInvalid),
+        (Answer::Redirect(format!("{}/jwks", stub.url)), Reason::ProviderMetadataInvalid),
+        (Answer::Body(200, "text/html", "<html>".to_owned()), Reason::ProviderMetadataInvalid),
         (Answer::Json(503, json!({})), Reason::ProviderUnreachable),
         (Answer::Close, Reason::ProviderUnreachable),
     ] {
         stub.answer("/.well-known/openid-configuration", answer);
         let provider = stub.provider();
-        let failure = provider
-            .authorization_request(&redirect_uri(), Account::Any)
-            .await
-            .unwrap_err();
+        let failure = provider.authorization_request(&redirect_uri(), Account::Any).await.unwrap_err();
         assert_eq!(failure.reason, expected, "{failure}");
         assert!(!provider.ready());
     }
@@ -688,19 +502,14 @@ async fn an_unusable_discovery_document_starts_no_sign_in() {
 #[tokio::test]
 async fn many_callers_of_a_provider_that_is_down_cause_one_attempt() {
     let stub = Stub::start().await;
-    stub.answer(
-        "/.well-known/openid-configuration",
-        Answer::Json(503, json!({})),
-    );
+    stub.answer("/.well-known/openid-configuration", Answer::Json(503, json!({})));
     let provider = Arc::new(stub.provider());
     let refused = Arc::new(AtomicUsize::new(0));
     let callers: Vec<_> = (0..100)
         .map(|_| {
             let (provider, refused) = (Arc::clone(&provider), Arc::clone(&refused));
             tokio::spawn(async move {
-                let answer = provider
-                    .authorization_request(&redirect_uri(), Account::Any)
-                    .await;
+                let answer = provider.authorization_request(&redirect_uri(), Account::Any).await;
                 refused.fetch_add(usize::from(answer.is_err()), Ordering::Relaxed);
             })
         })
@@ -715,32 +524,21 @@ async fn many_callers_of_a_provider_that_is_down_cause_one_attempt() {
 #[tokio::test]
 async fn discovery_is_tried_until_the_provider_is_there() {
     let stub = Stub::start().await;
-    stub.answer(
-        "/.well-known/openid-configuration",
-        Answer::Json(503, json!({})),
-    );
+    stub.answer("/.well-known/openid-configuration", Answer::Json(503, json!({})));
     let provider = Arc::new(stub.provider());
     let kept = Arc::clone(&provider);
     let discovering = tokio::spawn(async move { kept.keep_discovering().await });
-    while stub
-        .asked_at("/.well-known/openid-configuration")
-        .is_empty()
-    {
+    while stub.asked_at("/.well-known/openid-configuration").is_empty() {
         tokio::task::yield_now().await;
     }
     assert!(!provider.ready());
-    stub.answer(
-        "/.well-known/openid-configuration",
-        Answer::Json(200, stub.document(&json!({}))),
-    );
+    stub.answer("/.well-known/openid-configuration", Answer::Json(200, stub.document(&json!({}))));
     let ready = async {
         while !provider.ready() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), ready)
-        .await
-        .unwrap();
+    tokio::time::timeout(Duration::from_secs(10), ready).await.unwrap();
     discovering.abort();
 }
 
@@ -753,21 +551,8 @@ async fn what_is_known_is_renewed_after_twelve_hours_and_kept_while_that_fails()
         (0, Answer::Json(200, stub.document(&json!({}))), true, 1),
         (FRESH_FOR.as_secs() - 1, Answer::Close, true, 1),
         (1, Answer::Json(503, json!({})), false, 2),
-        (
-            0,
-            Answer::Json(
-                200,
-                stub.document(&json!({"issuer": "https://other.example"})),
-            ),
-            false,
-            3,
-        ),
-        (
-            0,
-            Answer::Json(200, stub.document(&json!({"end_session_endpoint": null}))),
-            true,
-            4,
-        ),
+        (0, Answer::Json(200, stub.document(&json!({"issuer": "https://other.example"}))), false, 3),
+        (0, Answer::Json(200, stub.document(&json!({"end_session_endpoint": null}))), true, 4),
         (0, Answer::Close, true, 4),
     ] {
         stub.clock.advance(Duration::from_secs(advance));
@@ -793,18 +578,10 @@ async fn an_issuer_in_the_response_is_compared_exactly_and_missed_where_announce
         (false, Some(stub.url.as_str()), None),
         (false, None, None),
     ] {
-        let document =
-            stub.document(&json!({"authorization_response_iss_parameter_supported": announced}));
-        stub.answer(
-            "/.well-known/openid-configuration",
-            Answer::Json(200, document),
-        );
+        let document = stub.document(&json!({"authorization_response_iss_parameter_supported": announced}));
+        stub.answer("/.well-known/openid-configuration", Answer::Json(200, document));
         let verdict = stub.provider().check_issuer(iss).await;
-        assert_eq!(
-            verdict.err().map(|failure| failure.reason),
-            expected,
-            "{announced} {iss:?}"
-        );
+        assert_eq!(verdict.err().map(|failure| failure.reason), expected, "{announced} {iss:?}");
     }
     stub.answer("/.well-known/openid-configuration", Answer::Close);
     assert!(stub.provider().check_issuer(Some(&stub.url)).await.is_ok());
@@ -819,53 +596,22 @@ async fn a_refresh_brings_new_tokens_and_claims() {
     let earlier = Secret::new(stub.id_token(&json!({"tid": "t", "groups": ["old"]})));
     let renewed = stub.id_token(&json!({"nonce": null, "groups": ["new"]}));
     for (id_token, refresh, expected) in [
-        (
-            json!(renewed),
-            json!("refresh2"),
-            json!({"sub": "user", "groups": ["new"], "email": "u@example.com"}),
-        ),
-        (
-            json!(null),
-            json!(null),
-            json!({"sub": "user", "tid": "t", "groups": ["old"], "email": "u@example.com"}),
-        ),
+        (json!(renewed), json!("refresh2"), json!({"sub": "user", "groups": ["new"], "email": "u@example.com"})),
+        (json!(null), json!(null), json!({"sub": "user", "tid": "t", "groups": ["old"], "email": "u@example.com"})),
     ] {
-        let tokens = stub.tokens(
-            &json!({"id_token": id_token, "refresh_token": refresh, "access_token": "access2"}),
-        );
+        let tokens = stub.tokens(&json!({"id_token": id_token, "refresh_token": refresh, "access_token": "access2"}));
         stub.answer("/token", Answer::Json(200, tokens));
-        let before = Identified {
-            id_token: Some(&earlier),
-            ..stub.before()
-        };
-        let refreshed = provider
-            .refresh(&Secret::new("marker-refresh"), before)
-            .await
-            .unwrap();
+        let before = Identified { id_token: Some(&earlier), ..stub.before() };
+        let refreshed = provider.refresh(&Secret::new("marker-refresh"), before).await.unwrap();
         assert_eq!(refreshed.access, Secret::new("access2"));
-        assert_eq!(
-            refreshed.refresh.as_ref().map(Secret::reveal),
-            refresh.as_str()
-        );
+        assert_eq!(refreshed.refresh.as_ref().map(Secret::reveal), refresh.as_str());
         assert_eq!(refreshed.id.as_ref().map(Secret::reveal), id_token.as_str());
         assert_eq!(refreshed.claims.map(Value::Object), Some(expected));
-        assert_eq!(
-            refreshed.access_expires_at,
-            Some(Timestamp::from_seconds(NOW + 3600))
-        );
+        assert_eq!(refreshed.access_expires_at, Some(Timestamp::from_seconds(NOW + 3600)));
     }
     let asked = stub.asked_at("/token").remove(0).form();
-    assert_eq!(
-        (
-            asked["grant_type"].as_str(),
-            asked["refresh_token"].as_str()
-        ),
-        ("refresh_token", "marker-refresh")
-    );
-    assert_eq!(
-        stub.asked_at("/userinfo")[0].authorization,
-        "Bearer access2"
-    );
+    assert_eq!((asked["grant_type"].as_str(), asked["refresh_token"].as_str()), ("refresh_token", "marker-refresh"));
+    assert_eq!(stub.asked_at("/userinfo")[0].authorization, "Bearer access2");
 }
 
 #[tokio::test]
@@ -874,15 +620,9 @@ async fn a_userinfo_endpoint_that_is_down_does_not_cost_the_new_tokens() {
     let provider = stub.provider();
     for answer in [Answer::Json(503, json!({})), Answer::Close] {
         stub.answer("/userinfo", answer);
-        let refreshed = provider
-            .refresh(&Secret::new("r"), stub.before())
-            .await
-            .unwrap();
+        let refreshed = provider.refresh(&Secret::new("r"), stub.before()).await.unwrap();
         assert_eq!(refreshed.claims, None);
-        assert_eq!(
-            refreshed.userinfo_failure.unwrap().reason,
-            Reason::ProviderUnreachable
-        );
+        assert_eq!(refreshed.userinfo_failure.unwrap().reason, Reason::ProviderUnreachable);
     }
 }
 
@@ -900,59 +640,23 @@ fn kind(failure: &RefreshFailure) -> &'static str {
 async fn a_failed_refresh_says_what_can_have_become_of_the_token() {
     let stub = Stub::start().await;
     let provider = stub.provider();
-    let forged =
-        SigningKey::generate(Algorithm::Es256, Some("first")).token(&stub.claims(&json!({})));
+    let forged = SigningKey::generate(Algorithm::Es256, Some("first")).token(&stub.claims(&json!({})));
     let with_token = |token: String| Answer::Json(200, stub.tokens(&json!({"id_token": token})));
     for (answer, expected, reason) in [
-        (
-            oauth_error("invalid_grant"),
-            "invalid grant",
-            Reason::RefreshRejected,
-        ),
-        (
-            oauth_error("invalid_client"),
-            "rejected",
-            Reason::ProviderError,
-        ),
-        (
-            Answer::Json(429, json!({"error": "slow_down"})),
-            "not sent",
-            Reason::ProviderUnreachable,
-        ),
-        (
-            Answer::Json(503, json!({"error": "invalid_grant"})),
-            "lost",
-            Reason::ProviderUnreachable,
-        ),
+        (oauth_error("invalid_grant"), "invalid grant", Reason::RefreshRejected),
+        (oauth_error("invalid_client"), "rejected", Reason::ProviderError),
+        (Answer::Json(429, json!({"error": "slow_down"})), "not sent", Reason::ProviderUnreachable),
+        (Answer::Json(503, json!({"error": "invalid_grant"})), "lost", Reason::ProviderUnreachable),
         (Answer::Close, "lost", Reason::ProviderUnreachable),
         (Answer::Silence, "lost", Reason::ProviderUnreachable),
-        (
-            Answer::Json(200, json!({})),
-            "bad answer",
-            Reason::TokenResponseInvalid,
-        ),
-        (
-            with_token(stub.id_token(&json!({"iss": format!("{}1", stub.url)}))),
-            "bad answer",
-            Reason::IdTokenIssuer,
-        ),
-        (
-            with_token(stub.id_token(&json!({"sub": "user1"}))),
-            "bad answer",
-            Reason::IdTokenSubject,
-        ),
+        (Answer::Json(200, json!({})), "bad answer", Reason::TokenResponseInvalid),
+        (with_token(stub.id_token(&json!({"iss": format!("{}1", stub.url)}))), "bad answer", Reason::IdTokenIssuer),
+        (with_token(stub.id_token(&json!({"sub": "user1"}))), "bad answer", Reason::IdTokenSubject),
         (with_token(forged), "bad answer", Reason::IdTokenSignature),
     ] {
         stub.answer("/token", answer);
-        let failure = provider
-            .refresh(&Secret::new("marker-refresh"), stub.before())
-            .await
-            .unwrap_err();
-        assert_eq!(
-            (kind(&failure), failure.failure().reason),
-            (expected, reason),
-            "{failure}"
-        );
+        let failure = provider.refresh(&Secret::new("marker-refresh"), stub.before()).await.unwrap_err();
+        assert_eq!((kind(&failure), failure.failure().reason), (expected, reason), "{failure}");
         assert!(!format!("{failure:?}").contains("marker"), "{failure:?}");
     }
     assert!(stub.asked_at("/userinfo").is_empty());
@@ -972,21 +676,10 @@ async fn a_refresh_that_reaches_nobody_was_not_sent() {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), gone)
-        .await
-        .unwrap();
-    let other = Identified {
-        issuer: "https://other.example",
-        ..stub.before()
-    };
-    let failure = provider
-        .refresh(&Secret::new("r"), other)
-        .await
-        .unwrap_err();
-    assert_eq!(
-        (kind(&failure), failure.failure().reason),
-        ("not sent", Reason::IssuerMismatch)
-    );
+    tokio::time::timeout(Duration::from_secs(10), gone).await.unwrap();
+    let other = Identified { issuer: "https://other.example", ..stub.before() };
+    let failure = provider.refresh(&Secret::new("r"), other).await.unwrap_err();
+    assert_eq!((kind(&failure), failure.failure().reason), ("not sent", Reason::IssuerMismatch));
 }
 
 #[tokio::test]
@@ -994,37 +687,21 @@ async fn tokens_are_given_back_refresh_token_first() {
     let stub = Stub::start().await;
     let provider = stub.provider();
     let (refresh, access) = (Secret::new("r"), Secret::new("a"));
-    let tokens = Revocable {
-        refresh: Some(&refresh),
-        access: Some(&access),
-    };
+    let tokens = Revocable { refresh: Some(&refresh), access: Some(&access) };
     provider.revoke(tokens).await.unwrap();
-    assert!(
-        stub.asked_at("/revoke").is_empty(),
-        "an unknown provider is not asked"
-    );
+    assert!(stub.asked_at("/revoke").is_empty(), "an unknown provider is not asked");
     provider.discovery.discover_if_due().await.unwrap();
     provider.revoke(tokens).await.unwrap();
     stub.answer("/revoke", oauth_error("unsupported_token_type"));
     provider.revoke(tokens).await.unwrap();
     stub.answer("/revoke", Answer::Json(503, json!({})));
-    assert_eq!(
-        provider.revoke(tokens).await.unwrap_err().reason,
-        Reason::ProviderUnreachable
-    );
-    let hints: Vec<_> = stub
-        .asked_at("/revoke")
-        .iter()
-        .map(|asked| asked.form()["token_type_hint"].clone())
-        .collect();
+    assert_eq!(provider.revoke(tokens).await.unwrap_err().reason, Reason::ProviderUnreachable);
+    let hints: Vec<_> = stub.asked_at("/revoke").iter().map(|asked| asked.form()["token_type_hint"].clone()).collect();
     assert_eq!(hints, ["refresh_token", "access_token"].repeat(3));
     let first = stub.asked_at("/revoke").remove(0);
     assert!(first.authorization.starts_with("Basic ") && first.form()["token"] == "r");
 
-    let keeps = stub.provider_with(Config {
-        revoke_tokens: false,
-        ..stub.config()
-    });
+    let keeps = stub.provider_with(Config { revoke_tokens: false, ..stub.config() });
     keeps.discovery.discover_if_due().await.unwrap();
     keeps.revoke(tokens).await.unwrap();
     assert_eq!(stub.asked_at("/revoke").len(), 6);
@@ -1036,17 +713,9 @@ async fn a_logout_goes_to_the_provider_where_it_has_one_and_settings_say_so() {
     let provider = stub.provider();
     assert_eq!(provider.logout_url(None, &redirect_uri()), None);
     provider.discovery.discover_if_due().await.unwrap();
-    let url = provider
-        .logout_url(Some(&Secret::new("i")), &redirect_uri())
-        .unwrap();
-    assert!(
-        url.as_str()
-            .starts_with(&format!("{}/end?id_token_hint=i&client_id=", stub.url))
-    );
-    let off = stub.provider_with(Config {
-        logout: Logout::Off,
-        ..stub.config()
-    });
+    let url = provider.logout_url(Some(&Secret::new("i")), &redirect_uri()).unwrap();
+    assert!(url.as_str().starts_with(&format!("{}/end?id_token_hint=i&client_id=", stub.url)));
+    let off = stub.provider_with(Config { logout: Logout::Off, ..stub.config() });
     off.discovery.discover_if_due().await.unwrap();
     assert_eq!(off.logout_url(None, &redirect_uri()), None);
 }
@@ -1061,40 +730,10 @@ async fn settings_that_make_no_request_are_refused() {
     };
     let config = || stub.config();
     let parameter = |name: &str| vec![(name.to_owned(), "x".to_owned())];
-    check(
-        Config {
-            client_id: String::new(),
-            ..config()
-        },
-        SetUpError::ClientId,
-    );
-    check(
-        Config {
-            algorithms: vec![],
-            ..config()
-        },
-        SetUpError::Algorithms,
-    );
-    check(
-        Config {
-            scopes: vec!["a b".to_owned()],
-            ..config()
-        },
-        SetUpError::Scope("a b".to_owned()),
-    );
-    check(
-        Config {
-            extra_parameters: parameter("state"),
-            ..config()
-        },
-        SetUpError::ExtraParameter("state".to_owned()),
-    );
+    check(Config { client_id: String::new(), ..config() }, SetUpError::ClientId);
+    check(Config { algorithms: vec![], ..config() }, SetUpError::Algorithms);
+    check(Config { scopes: vec!["a b".to_owned()], ..config() }, SetUpError::Scope("a b".to_owned()));
+    check(Config { extra_parameters: parameter("state"), ..config() }, SetUpError::ExtraParameter("state".to_owned()));
     let nothing = ClientAuthentication::SecretPost(Secret::default());
-    check(
-        Config {
-            client_authentication: nothing,
-            ..config()
-        },
-        SetUpError::ClientSecret,
-    );
+    check(Config { client_authentication: nothing, ..config() }, SetUpError::ClientSecret);
 }

@@ -22,14 +22,10 @@ impl Certificates {
     pub(crate) fn make(folder: &Path) -> Self {
         let mut authority = CertificateParams::new(Vec::new()).unwrap();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let authority =
-            CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+        let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
         let names = [APP, "127.0.0.1", "localhost"].map(str::to_owned);
         let key = KeyPair::generate().unwrap();
-        let leaf = CertificateParams::new(names)
-            .unwrap()
-            .signed_by(&key, &authority)
-            .unwrap();
+        let leaf = CertificateParams::new(names).unwrap().signed_by(&key, &authority).unwrap();
         let made = Self {
             ca: folder.join("ca.pem"),
             certificate: folder.join("leaf.pem"),
@@ -44,9 +40,6 @@ impl Certificates {
     }
 
     pub(crate) fn for_provider(&self) -> dev_idp::Tls {
-        dev_idp::Tls {
-            certificates_pem: self.certificate_pem.clone(),
-            key_pem: self.key_pem.clone(),
-        }
+        dev_idp::Tls { certificates_pem: self.certificate_pem.clone(), key_pem: self.key_pem.clone() }
     }
 }

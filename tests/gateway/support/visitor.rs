@@ -49,11 +49,7 @@ impl Visitor {
             .resolve(APP, SocketAddr::from(([127, 0, 0, 1], 0)))
             .build()
             .unwrap();
-        Self {
-            client,
-            jar,
-            base: stage.url("/").parse().unwrap(),
-        }
+        Self { client, jar, base: stage.url("/").parse().unwrap() }
     }
 
     /// Opens a page as somebody who types its address.
@@ -90,18 +86,9 @@ impl Visitor {
     pub(crate) async fn send(&self, method: Method, url: &Url, headers: &[(&str, &str)]) -> Reply {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.append(
-                HeaderName::from_bytes(name.as_bytes()).unwrap(),
-                HeaderValue::from_str(value).unwrap(),
-            );
+            map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
         }
-        let response = self
-            .client
-            .request(method, url.clone())
-            .headers(map)
-            .send()
-            .await
-            .unwrap();
+        let response = self.client.request(method, url.clone()).headers(map).send().await.unwrap();
         Reply {
             status: response.status().as_u16(),
             headers: response.headers().clone(),
@@ -131,9 +118,7 @@ impl Visitor {
     pub(crate) async fn up_to_callback(&self, login: &str, path: &str) -> Url {
         let mut reply = self.get(path).await;
         for _ in 0..REDIRECTS {
-            let next = reply
-                .location()
-                .unwrap_or_else(|| panic!("no redirect: {reply:?}"));
+            let next = reply.location().unwrap_or_else(|| panic!("no redirect: {reply:?}"));
             if next.path().ends_with("/auth/callback") {
                 return next;
             }
@@ -148,12 +133,7 @@ impl Visitor {
     }
 
     pub(crate) fn url(&self, path: &str) -> Url {
-        Url::parse(&format!(
-            "{}{}",
-            self.base.as_str().trim_end_matches('/'),
-            path
-        ))
-        .unwrap()
+        Url::parse(&format!("{}{}", self.base.as_str().trim_end_matches('/'), path)).unwrap()
     }
 
     /// The cookies that go to the application, as the header has them.
@@ -165,9 +145,7 @@ impl Visitor {
     /// The value of one cookie.
     pub(crate) fn cookie(&self, name: &str) -> Option<String> {
         let cookies = self.cookies();
-        let found = cookies
-            .split("; ")
-            .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+        let found = cookies.split("; ").find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
         found.map(str::to_owned)
     }
 
@@ -178,8 +156,7 @@ impl Visitor {
 
     /// Plants a cookie for the application's host.
     pub(crate) fn plant(&self, cookie: &str) {
-        self.jar
-            .add_cookie_str(&format!("{cookie}; Secure; Path=/"), &self.base);
+        self.jar.add_cookie_str(&format!("{cookie}; Secure; Path=/"), &self.base);
     }
 }
 
@@ -193,9 +170,7 @@ impl Reply {
 
     /// The header's value, or nothing.
     pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .map_or("", |value| value.to_str().unwrap())
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
     /// The body as JSON.
@@ -211,10 +186,7 @@ impl Reply {
 
 fn hinted(mut url: Url, login: &str) -> Url {
     if url.path().ends_with("/authorize")
-        || url.path().ends_with("/auth")
-            && url
-                .query()
-                .is_some_and(|query| query.contains("client_id="))
+        || url.path().ends_with("/auth") && url.query().is_some_and(|query| query.contains("client_id="))
     {
         url.query_pairs_mut().append_pair("login_hint", login);
     }
