@@ -16,7 +16,11 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, Environment, SETTINGS_FILE, load};
+use crate::config::{
+    Config,
+    environment::{Environment, SETTINGS_FILE},
+    load::load,
+};
 
 mod check;
 mod healthcheck;

@@ -6,17 +6,15 @@
 use crate::{gateway, server, telemetry};
 
 mod check;
-mod environment;
+pub mod environment;
 #[cfg(test)]
 pub(crate) mod fixture;
-mod load;
+pub mod load;
 mod problem;
 mod raw;
 #[cfg(test)]
 mod shipped;
 
-pub use environment::{Environment, SETTINGS_FILE};
-pub use load::load;
 pub use problem::{Problem, Problems};
 
 /// Everything the process is told.
