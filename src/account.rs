@@ -26,11 +26,7 @@ pub struct Account {
 impl Account {
     /// Puts them together.
     pub const fn new(keeper: Arc<Keeper>, refresher: Refresher, clock: Clock) -> Self {
-        Self {
-            keeper,
-            refresher,
-            clock,
-        }
+        Self { keeper, refresher, clock }
     }
 
     /// `GET /check`: seconds until the idle and the absolute expiry; asking is not using.
@@ -71,9 +67,7 @@ impl Account {
         }
         match self.refresher.refresh(found.handle, state).await {
             Ok(fresh) => {
-                let left = fresh
-                    .access_expires_at
-                    .map(|at| seconds(at.since(self.clock.now())));
+                let left = fresh.access_expires_at.map(|at| seconds(at.since(self.clock.now())));
                 Answer::json(json!({"status": "success", "expires_in": left}))
             }
             Err(reason) => Answer::json_error(reason),

@@ -90,15 +90,9 @@ impl Answer {
 
     /// A line for the platform: 200 or 503.
     pub fn probe(ok: bool) -> Self {
-        let (status, text) = if ok {
-            (StatusCode::OK, "ok\n")
-        } else {
-            (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
-        };
-        Self::of(
-            Body::Plain(status, "text/plain; charset=utf-8", text.to_owned()),
-            None,
-        )
+        let (status, text) =
+            if ok { (StatusCode::OK, "ok\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "draining\n") };
+        Self::of(Body::Plain(status, "text/plain; charset=utf-8", text.to_owned()), None)
     }
 
     /// The metrics, in the OpenMetrics text format.
@@ -189,11 +183,7 @@ impl Answer {
     }
 
     const fn of(body: Body, reason: Option<Reason>) -> Self {
-        Self {
-            body,
-            cookies: Vec::new(),
-            reason,
-        }
+        Self { body, cookies: Vec::new(), reason }
     }
 }
 
@@ -253,9 +243,7 @@ fn bare(status: StatusCode, headers: HeaderMap) -> Response<Full<Bytes>> {
 fn plain(status: StatusCode, kind: &'static str, text: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 
@@ -270,18 +258,11 @@ fn redirect(to: &Url) -> Response<Full<Bytes>> {
 
 fn html(page: &Page, frame: &Frame<'_>) -> Response<Full<Bytes>> {
     let nonce = Nonce::new(frame.nonce);
-    let view = View {
-        nonce: &nonce,
-        site: frame.look,
-        request_id: frame.request_id.as_str(),
-    };
+    let view = View { nonce: &nonce, site: frame.look, request_id: frame.request_id.as_str() };
     let rendered = pages::render(page, &view);
     let mut response = plain(StatusCode::OK, "text/html; charset=utf-8", rendered.html);
-    let name = if frame.report_only {
-        header::CONTENT_SECURITY_POLICY_REPORT_ONLY
-    } else {
-        header::CONTENT_SECURITY_POLICY
-    };
+    let name =
+        if frame.report_only { header::CONTENT_SECURITY_POLICY_REPORT_ONLY } else { header::CONTENT_SECURITY_POLICY };
     if let Ok(policy) = HeaderValue::from_str(&rendered.content_security_policy) {
         response.headers_mut().insert(name, policy);
     }
@@ -301,19 +282,15 @@ fn json_error(reason: Reason, request_id: &RequestId) -> Response<Full<Bytes>> {
         "request_id": request_id.as_str(),
     }));
     if reason.kind() == Kind::SignIn {
-        response.headers_mut().insert(
-            header::WWW_AUTHENTICATE,
-            HeaderValue::from_static("Bearer realm=\"portcullis\""),
-        );
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"portcullis\""));
     }
     response
 }
 
 fn no_page(headers: &mut HeaderMap) {
-    headers.insert(
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static(NO_PAGE),
-    );
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(NO_PAGE));
 }
 
 fn reason_header(reason: Reason) -> HeaderMap {
@@ -333,10 +310,7 @@ fn secure(headers: &mut HeaderMap, frame: &Frame<'_>) {
         headers.insert(name, HeaderValue::from_static(value));
     }
     if frame.https {
-        headers.insert(
-            header::STRICT_TRANSPORT_SECURITY,
-            HeaderValue::from_static(HSTS),
-        );
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(HSTS));
     }
 }
 
@@ -350,18 +324,9 @@ const SECURITY_HEADERS: [(HeaderName, &str); 7] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::X_FRAME_OPTIONS, "DENY"),
     (header::REFERRER_POLICY, "no-referrer"),
-    (
-        HeaderName::from_static("permissions-policy"),
-        "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
-    ),
-    (
-        HeaderName::from_static("cross-origin-opener-policy"),
-        "same-origin",
-    ),
-    (
-        HeaderName::from_static("cross-origin-resource-policy"),
-        "same-origin",
-    ),
+    (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
 #[cfg(test)]
@@ -369,10 +334,7 @@ mod tests {
     use super::*;
 
     fn respond(answer: Answer) -> Response<Full<Bytes>> {
-        let look = SiteLook {
-            product: "Portcullis".into(),
-            support: None,
-        };
+        let look = SiteLook { product: "Portcullis".into(), support: None };
         let request_id = RequestId::from_random([7; 16]);
         answer.into_response(&Frame {
             request_id: &request_id,
@@ -398,21 +360,13 @@ mod tests {
             provider_error: None,
             next: pages::Next::Home(pages::Link::local("/")),
         };
-        for answer in [
-            Answer::page(page),
-            Answer::json_error(Reason::NoSession),
-            Answer::healthy(),
-        ] {
+        for answer in [Answer::page(page), Answer::json_error(Reason::NoSession), Answer::healthy()] {
             let response = respond(answer);
             for (name, value) in SECURITY_HEADERS {
                 assert_eq!(response.headers()[name], value);
             }
             assert_eq!(response.headers()[header::STRICT_TRANSPORT_SECURITY], HSTS);
-            assert!(
-                response
-                    .headers()
-                    .contains_key(header::CONTENT_SECURITY_POLICY)
-            );
+            assert!(response.headers().contains_key(header::CONTENT_SECURITY_POLICY));
         }
     }
 

@@ -41,28 +41,17 @@ pub fn challenge(asked: &Asked<'_>, reason: Reason) -> Answer {
 /// The answer after a 403, or after a 500 that nginx made of an answer it does not pass on.
 ///
 /// `account` is who is signed in, for the page.
-pub fn deny(
-    asked: &Asked<'_>,
-    reason: Reason,
-    account: Option<String>,
-    other_account: OtherAccount,
-) -> Answer {
+pub fn deny(asked: &Asked<'_>, reason: Reason, account: Option<String>, other_account: OtherAccount) -> Answer {
     if !is_person(asked) {
         return Answer::json_error(reason);
     }
     match reason.kind() {
         Kind::SignIn => challenge(asked, reason),
-        Kind::Forbidden => Answer::page(Page::Forbidden {
-            reason,
-            account,
-            other_account,
-        }),
+        Kind::Forbidden => Answer::page(Page::Forbidden { reason, account, other_account }),
         Kind::Unavailable | Kind::ProviderDown => Answer::page(try_again(asked, reason)),
-        Kind::BadRequest | Kind::NotFound | Kind::Internal => Answer::page(Page::Error {
-            reason,
-            provider_error: None,
-            next: Next::Home(Link::local("/")),
-        }),
+        Kind::BadRequest | Kind::NotFound | Kind::Internal => {
+            Answer::page(Page::Error { reason, provider_error: None, next: Next::Home(Link::local("/")) })
+        }
     }
 }
 
@@ -73,19 +62,9 @@ pub fn refuse(caller: Caller, reason: Reason, sign_in: &Link) -> Answer {
     }
     let next = || Next::SignIn(sign_in.clone());
     Answer::page(match reason.kind() {
-        Kind::NotFound => Page::NotFound {
-            home: Link::local("/"),
-        },
-        Kind::Forbidden => Page::Forbidden {
-            reason,
-            account: None,
-            other_account: OtherAccount::Pointless,
-        },
-        Kind::SignIn | Kind::BadRequest | Kind::Internal => Page::Error {
-            reason,
-            provider_error: None,
-            next: next(),
-        },
+        Kind::NotFound => Page::NotFound { home: Link::local("/") },
+        Kind::Forbidden => Page::Forbidden { reason, account: None, other_account: OtherAccount::Pointless },
+        Kind::SignIn | Kind::BadRequest | Kind::Internal => Page::Error { reason, provider_error: None, next: next() },
         Kind::Unavailable | Kind::ProviderDown => Page::TryAgain {
             reason,
             retry_after_seconds: RETRY_AFTER_SECONDS,
@@ -99,11 +78,7 @@ fn try_again(asked: &Asked<'_>, reason: Reason) -> Page {
     Page::TryAgain {
         reason,
         retry_after_seconds: RETRY_AFTER_SECONDS,
-        reload: if is_navigation(asked) {
-            Reload::ByItself
-        } else {
-            Reload::ByHand
-        },
+        reload: if is_navigation(asked) { Reload::ByItself } else { Reload::ByHand },
         again: Link::local(asked.facts.target),
     }
 }
@@ -112,9 +87,7 @@ fn try_again(asked: &Asked<'_>, reason: Reason) -> Page {
 pub fn sign_in_url(site: &Site, prefix: &Prefix, facts: &Facts<'_>) -> url::Url {
     let mut url = site.page(&prefix.path("/login"));
     let wanted = site.url_on(facts.host, facts.target);
-    let query: String = form_urlencoded::Serializer::new(String::new())
-        .append_pair("rd", &wanted)
-        .finish();
+    let query: String = form_urlencoded::Serializer::new(String::new()).append_pair("rd", &wanted).finish();
     url.set_query(Some(&query));
     url
 }
@@ -150,12 +123,7 @@ mod tests {
         .unwrap()
     }
 
-    fn ask(
-        method: Method,
-        caller: Caller,
-        host: &str,
-        answer: impl Fn(&Asked<'_>) -> Answer,
-    ) -> String {
+    fn ask(method: Method, caller: Caller, host: &str, answer: impl Fn(&Asked<'_>) -> Answer) -> String {
         let facts = Facts {
             exposure: Exposure::Internal,
             method,
@@ -166,33 +134,16 @@ mod tests {
         };
         let site = site();
         let prefix = Prefix::parse("/auth").unwrap();
-        answer(&Asked {
-            facts: &facts,
-            caller,
-            site: &site,
-            prefix: &prefix,
-        })
-        .summary()
+        answer(&Asked { facts: &facts, caller, site: &site, prefix: &prefix }).summary()
     }
 
     #[test]
     fn a_navigation_goes_to_sign_in_and_everything_else_gets_json() {
         let check = |method, caller, host: &str, expected: &str| {
-            assert_eq!(
-                ask(method, caller, host, |asked| challenge(
-                    asked,
-                    Reason::NoSession
-                )),
-                expected
-            );
+            assert_eq!(ask(method, caller, host, |asked| challenge(asked, Reason::NoSession)), expected);
         };
         let app = "app.example.com";
-        check(
-            Method::GET,
-            Caller::Navigation,
-            app,
-            "302 https://app.example.com/auth/login?rd=%2Fa%3Fb%3Dc%26d%3De",
-        );
+        check(Method::GET, Caller::Navigation, app, "302 https://app.example.com/auth/login?rd=%2Fa%3Fb%3Dc%26d%3De");
         check(
             Method::GET,
             Caller::Navigation,
@@ -207,35 +158,12 @@ mod tests {
     fn the_refused_stay_where_they_are() {
         let check = |caller, reason, expected: &str| {
             let answer = |asked: &Asked<'_>| deny(asked, reason, None, OtherAccount::Pointless);
-            assert_eq!(
-                ask(Method::GET, caller, "app.example.com", answer),
-                expected
-            );
+            assert_eq!(ask(Method::GET, caller, "app.example.com", answer), expected);
         };
-        check(
-            Caller::Navigation,
-            Reason::PolicyDenied,
-            "403 page policy_denied",
-        );
-        check(
-            Caller::Script,
-            Reason::PolicyDenied,
-            "403 json policy_denied",
-        );
-        check(
-            Caller::Navigation,
-            Reason::StoreUnavailable,
-            "503 page store_unavailable",
-        );
-        check(
-            Caller::Script,
-            Reason::StoreUnavailable,
-            "503 json store_unavailable",
-        );
-        check(
-            Caller::Navigation,
-            Reason::Internal,
-            "500 page internal_error",
-        );
+        check(Caller::Navigation, Reason::PolicyDenied, "403 page policy_denied");
+        check(Caller::Script, Reason::PolicyDenied, "403 json policy_denied");
+        check(Caller::Navigation, Reason::StoreUnavailable, "503 page store_unavailable");
+        check(Caller::Script, Reason::StoreUnavailable, "503 json store_unavailable");
+        check(Caller::Navigation, Reason::Internal, "500 page internal_error");
     }
 }

@@ -94,9 +94,7 @@ impl Clock {
 }
 
 fn system_now() -> Timestamp {
-    let since_epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(whole_millis(since_epoch))
 }
 

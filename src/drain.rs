@@ -29,8 +29,7 @@ impl Drain {
         F::Output: Send + 'static,
     {
         let stop = self.stop.clone();
-        self.tasks
-            .spawn(async move { stop.run_until_cancelled_owned(task).await.is_some() });
+        self.tasks.spawn(async move { stop.run_until_cancelled_owned(task).await.is_some() });
     }
 
     /// Whether the stop has begun.

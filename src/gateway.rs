@@ -13,16 +13,15 @@ use crate::{
     answer::{Answer, Frame},
     challenge::{self, Asked as Challenged},
     clock::Clock,
-    config::Config,
     drain::Drain,
     inbound::{Facts, Inbound, Listener, Peer, RequestId, Trust},
     oidc::{
-        provider::Provider,
-        sign_in::{Asked, SignIn},
+        provider::{self, Provider},
+        sign_in::{self, Asked, SignIn},
         sign_out::SignOut,
     },
     origin::Site,
-    outbound::Outbound,
+    outbound::{self, Outbound},
     pages::{Link, OtherAccount, SiteLook},
     random,
     reason::Reason,
@@ -30,16 +29,41 @@ use crate::{
     session::{
         Client, Presented,
         cookie::Handle,
-        keeper::{Found, Keeper},
+        keeper::{self, Found, Keeper},
         refresher::Refresher,
     },
-    store::Store,
+    store::{self, Store},
     telemetry::{Event, Telemetry},
     verify::{
         self, Allow, identity,
         policy::{self, Policies},
     },
 };
+
+/// What a gateway is told.
+#[derive(Debug)]
+pub struct Config {
+    /// The site.
+    pub site: Site,
+    /// Its provider.
+    pub provider: provider::Config,
+    /// The HTTP client that speaks to it.
+    pub outbound: outbound::Config,
+    /// Signing in, and who may have a session at all.
+    pub sign_in: sign_in::Config,
+    /// Cookie, lifetimes and keys of sessions.
+    pub session: keeper::Config,
+    /// Where sessions live.
+    pub store: store::Config,
+    /// Who may pass where.
+    pub policies: Policies,
+    /// What upstreams are told.
+    pub identity: identity::Config,
+    /// How our pages look.
+    pub look: SiteLook,
+    /// Whether browsers only report what breaks the content security policy.
+    pub csp_report_only: bool,
+}
 
 /// One gateway. Knows nothing of sockets.
 pub struct Gateway {
@@ -77,25 +101,12 @@ impl Gateway {
     ///
     /// # Errors
     /// [`StartError`] when a client cannot be set up from the settings, before anything is asked of the network.
-    pub fn new(
-        config: Config,
-        clock: &Clock,
-        telemetry: Telemetry,
-        drain: Drain,
-    ) -> Result<Self, StartError> {
-        let store = Arc::new(
-            Store::open(config.store, clock, observer(&telemetry)).map_err(StartError::Store)?,
-        );
+    pub fn new(config: Config, clock: &Clock, telemetry: Telemetry, drain: Drain) -> Result<Self, StartError> {
+        let store = Arc::new(Store::open(config.store, clock, observer(&telemetry)).map_err(StartError::Store)?);
         let outbound = Outbound::new(&config.outbound).map_err(StartError::Outbound)?;
-        let provider = Provider::new(config.provider, outbound, clock.clone())
-            .map_err(StartError::Provider)?;
+        let provider = Provider::new(config.provider, outbound, clock.clone()).map_err(StartError::Provider)?;
         let provider = Arc::new(provider);
-        let keeper = Arc::new(Keeper::new(
-            config.session,
-            Arc::clone(&store),
-            clock.clone(),
-            telemetry.clone(),
-        ));
+        let keeper = Arc::new(Keeper::new(config.session, Arc::clone(&store), clock.clone(), telemetry.clone()));
         let refresher = Refresher::new(
             Arc::clone(&keeper),
             Arc::clone(&provider),
@@ -124,7 +135,7 @@ impl Gateway {
             site: config.site,
             prefix,
             look: config.look,
-            report_only: config.report_only,
+            report_only: config.csp_report_only,
             policies: config.policies,
             identity: config.identity,
             keeper,
@@ -140,11 +151,9 @@ impl Gateway {
     /// Begins what runs beside the requests: discovery, and making endings good.
     pub fn begin(&self) {
         let provider = Arc::clone(&self.provider);
-        self.drain
-            .spawn_until_stop(async move { provider.keep_discovering().await });
+        self.drain.spawn_until_stop(async move { provider.keep_discovering().await });
         let keeper = Arc::clone(&self.keeper);
-        self.drain
-            .spawn_until_stop(async move { keeper.keep_settling().await });
+        self.drain.spawn_until_stop(async move { keeper.keep_settling().await });
     }
 
     /// Where events go.
@@ -162,29 +171,16 @@ impl Gateway {
         let began = Instant::now();
         let trusted = origin.trust.believes(origin.peer);
         let inbound = Inbound::new(origin.listener, trusted, request.into_parts().0);
-        let route = Route::of(
-            origin.listener,
-            &self.prefix,
-            inbound.method(),
-            inbound.path(),
-        );
+        let route = Route::of(origin.listener, &self.prefix, inbound.method(), inbound.path());
         let route = readable.and(route);
-        if let Ok(
-            route @ Route {
-                endpoint: Endpoint::Verify,
-                ..
-            },
-        ) = route
-        {
+        if let Ok(route @ Route { endpoint: Endpoint::Verify, .. }) = route {
             return self.verify(&inbound, route, began).await.for_nginx();
         }
         let Ok(drawn) = random::bytes::<32>() else {
             return Answer::refused(Reason::Internal).for_nginx();
         };
         let (nonce, id) = halves(drawn);
-        let request_id = inbound
-            .request_id()
-            .unwrap_or_else(|| RequestId::from_random(id));
+        let request_id = inbound.request_id().unwrap_or_else(|| RequestId::from_random(id));
         let answer = match self.answered(&inbound, route).await {
             Ok(answer) => answer,
             Err(reason) => self.refusal(&inbound, reason),
@@ -205,11 +201,7 @@ impl Gateway {
         })
     }
 
-    async fn answered(
-        &self,
-        inbound: &Inbound,
-        route: Result<Route, Reason>,
-    ) -> Result<Answer, Reason> {
+    async fn answered(&self, inbound: &Inbound, route: Result<Route, Reason>) -> Result<Answer, Reason> {
         let route = route?;
         if route.reach == Reach::Anyone {
             return self.for_anyone(route.endpoint).await;
@@ -234,11 +226,7 @@ impl Gateway {
                 if let Ok(count) = self.store.count().await {
                     self.telemetry.metrics().set_active_sessions(count);
                 }
-                self.telemetry
-                    .metrics()
-                    .text()
-                    .map(Answer::metrics)
-                    .map_err(|_| Reason::Internal)
+                self.telemetry.metrics().text().map(Answer::metrics).map_err(|_| Reason::Internal)
             }
             _ => Err(Reason::NotFound),
         }
@@ -248,26 +236,15 @@ impl Gateway {
         if !inbound.is_trusted() {
             return Err(Reason::UntrustedPeer);
         }
-        self.for_session(inbound, Client::Application, route.endpoint)
-            .await
+        self.for_session(inbound, Client::Application, route.endpoint).await
     }
 
-    async fn for_visitor(
-        &self,
-        inbound: &Inbound,
-        facts: &Facts<'_>,
-        endpoint: Endpoint,
-    ) -> Result<Answer, Reason> {
-        let asked = Asked {
-            inbound,
-            facts,
-            site: &self.site,
-        };
+    async fn for_visitor(&self, inbound: &Inbound, facts: &Facts<'_>, endpoint: Endpoint) -> Result<Answer, Reason> {
+        let asked = Asked { inbound, facts, site: &self.site };
         Ok(match endpoint {
-            Endpoint::Challenge => challenge::challenge(
-                &self.challenged(inbound, facts),
-                inbound.refusal().unwrap_or(Reason::NoSession),
-            ),
+            Endpoint::Challenge => {
+                challenge::challenge(&self.challenged(inbound, facts), inbound.refusal().unwrap_or(Reason::NoSession))
+            }
             Endpoint::Deny => self.deny(inbound, facts).await,
             Endpoint::Login => self.sign_in.begin(asked).await,
             Endpoint::Callback => self.sign_in.complete(asked).await,
@@ -275,19 +252,12 @@ impl Gateway {
             Endpoint::LogoutSubmitted => self.sign_out.submitted(asked).await,
             Endpoint::SignedOut => self.sign_out.done(asked),
             _ => {
-                return self
-                    .for_session(inbound, browser(inbound, facts), endpoint)
-                    .await;
+                return self.for_session(inbound, browser(inbound, facts), endpoint).await;
             }
         })
     }
 
-    async fn for_session(
-        &self,
-        inbound: &Inbound,
-        client: Client<'_>,
-        endpoint: Endpoint,
-    ) -> Result<Answer, Reason> {
+    async fn for_session(&self, inbound: &Inbound, client: Client<'_>, endpoint: Endpoint) -> Result<Answer, Reason> {
         let found = self.find(inbound, client).await?;
         match endpoint {
             Endpoint::Check => Ok(self.account.check(&found)),
@@ -306,42 +276,19 @@ impl Gateway {
         }
         let found = self.find(inbound, browser(inbound, facts)).await.ok();
         let account = found.map(|found| found.session.facts().user.shown_name());
-        challenge::deny(
-            &asked,
-            reason,
-            account,
-            OtherAccount::SignOut(self.sign_out.form(&self.site)),
-        )
+        challenge::deny(&asked, reason, account, OtherAccount::SignOut(self.sign_out.form(&self.site)))
     }
 
     async fn find(&self, inbound: &Inbound, client: Client<'_>) -> Result<Found, Reason> {
-        self.keeper
-            .find(
-                inbound,
-                &self.site,
-                &Presented {
-                    site: self.site.name(),
-                    client,
-                },
-            )
-            .await
+        self.keeper.find(inbound, &self.site, &Presented { site: self.site.name(), client }).await
     }
 
     fn challenged<'a>(&'a self, inbound: &Inbound, facts: &'a Facts<'a>) -> Challenged<'a> {
-        Challenged {
-            facts,
-            caller: inbound.caller(),
-            site: &self.site,
-            prefix: &self.prefix,
-        }
+        Challenged { facts, caller: inbound.caller(), site: &self.site, prefix: &self.prefix }
     }
 
     fn refusal(&self, inbound: &Inbound, reason: Reason) -> Answer {
-        challenge::refuse(
-            inbound.caller(),
-            reason,
-            &Link::local(&self.prefix.path("/login")),
-        )
+        challenge::refuse(inbound.caller(), reason, &Link::local(&self.prefix.path("/login")))
     }
 
     /// May this request pass? Asking changes nothing; what has to be written is written beside the answer.
@@ -358,22 +305,13 @@ impl Gateway {
                 let (policy, rule) = allow.rule();
                 let user = &allow.session().facts().user.id;
                 let took = began.elapsed();
-                self.telemetry.event(&Event::Allowed {
-                    request_id,
-                    policy,
-                    rule,
-                    user,
-                    took,
-                });
+                self.telemetry.event(&Event::Allowed { request_id, policy, rule, user, took });
                 Answer::allowed(&allow, identity)
             }
             Err(reason) => {
                 self.telemetry.event(&Event::Refused {
                     request_id,
-                    policy: policy
-                        .as_deref()
-                        .ok()
-                        .filter(|name| self.policies.named(name).is_ok()),
+                    policy: policy.as_deref().ok().filter(|name| self.policies.named(name).is_ok()),
                     reason,
                     client: facts.as_ref().ok().map(|facts| facts.client),
                     host: facts.as_ref().map_or("", |facts| facts.host),
@@ -394,11 +332,8 @@ impl Gateway {
         route.admit(facts, &self.site, inbound.provenance())?;
         let policy = policy.map_err(|reason| *reason)?;
         let Found { session, handle } = self.find(inbound, browser(inbound, facts)).await?;
-        let access_token = if self.identity.access_token {
-            Some(self.keeper.read_whole(&handle).await?.2.access)
-        } else {
-            None
-        };
+        let access_token =
+            if self.identity.access_token { Some(self.keeper.read_whole(&handle).await?.2.access) } else { None };
         let allow = verify::decide(session, &self.policies, policy, self.clock.now())?;
         let identity = identity::headers(&self.identity, &allow, access_token.as_ref());
         self.keep_up(&allow, handle);
@@ -418,10 +353,7 @@ impl Gateway {
 
 impl fmt::Debug for Gateway {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Gateway")
-            .field("site", &self.site.name())
-            .finish_non_exhaustive()
+        formatter.debug_struct("Gateway").field("site", &self.site.name()).finish_non_exhaustive()
     }
 }
 
@@ -430,25 +362,22 @@ impl fmt::Debug for Gateway {
 pub enum StartError {
     /// The store's client.
     #[error("store: {0}")]
-    Store(#[source] crate::store::redis::SetupError),
+    Store(#[source] store::redis::SetupError),
     /// The HTTP client.
     #[error("outbound: {0}")]
-    Outbound(#[source] crate::outbound::OutboundError),
+    Outbound(#[source] outbound::OutboundError),
     /// The provider's client.
     #[error("provider: {0}")]
-    Provider(#[source] crate::oidc::provider::SetUpError),
+    Provider(#[source] provider::SetUpError),
 }
 
-fn observer(telemetry: &Telemetry) -> crate::store::Observer {
+fn observer(telemetry: &Telemetry) -> store::Observer {
     let telemetry = telemetry.clone();
     Box::new(move |operation, ok, took| telemetry.metrics().store_operation(operation, ok, took))
 }
 
 fn browser<'a>(inbound: &'a Inbound, facts: &Facts<'_>) -> Client<'a> {
-    Client::Browser {
-        address: facts.client,
-        user_agent: inbound.user_agent(),
-    }
+    Client::Browser { address: facts.client, user_agent: inbound.user_agent() }
 }
 
 fn halves(drawn: [u8; 32]) -> ([u8; 16], [u8; 16]) {

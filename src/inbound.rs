@@ -136,43 +136,27 @@ impl Inbound {
 
     /// The request id that nginx gave, if it is a believable one.
     pub fn request_id(&self) -> Option<RequestId> {
-        self.fact("x-portcullis-request-id")
-            .ok()
-            .and_then(RequestId::parse)
-            .filter(|_| self.trusted)
+        self.fact("x-portcullis-request-id").ok().and_then(RequestId::parse).filter(|_| self.trusted)
     }
 
     /// The request id that nginx gave, for log lines; empty without one.
     pub fn request_id_text(&self) -> &str {
-        self.fact("x-portcullis-request-id")
-            .ok()
-            .filter(|text| self.trusted && is_request_id(text))
-            .unwrap_or_default()
+        self.fact("x-portcullis-request-id").ok().filter(|text| self.trusted && is_request_id(text)).unwrap_or_default()
     }
 
     /// The reason that verify gave for the refusal which nginx now asks an answer for.
     pub fn refusal(&self) -> Option<Reason> {
-        self.fact("x-portcullis-reason")
-            .ok()
-            .and_then(Reason::from_code)
+        self.fact("x-portcullis-reason").ok().and_then(Reason::from_code)
     }
 
     /// Values of all cookies with that name, in order, at most [`COOKIES_LOOKED_AT`].
     pub fn cookies<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.all_cookies()
-            .filter(move |(found, _)| *found == name)
-            .map(|(_, value)| value)
-            .take(COOKIES_LOOKED_AT)
+        self.all_cookies().filter(move |(found, _)| *found == name).map(|(_, value)| value).take(COOKIES_LOOKED_AT)
     }
 
     /// Names and values of all cookies whose names start so, in order, at most [`COOKIES_LOOKED_AT`].
-    pub fn cookies_starting<'a>(
-        &'a self,
-        prefix: &'a str,
-    ) -> impl Iterator<Item = (&'a str, &'a str)> {
-        self.all_cookies()
-            .filter(move |(found, _)| found.starts_with(prefix))
-            .take(COOKIES_LOOKED_AT)
+    pub fn cookies_starting<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.all_cookies().filter(move |(found, _)| found.starts_with(prefix)).take(COOKIES_LOOKED_AT)
     }
 
     fn all_cookies(&self) -> impl Iterator<Item = (&str, &str)> {
@@ -186,28 +170,18 @@ impl Inbound {
 
     /// The `User-Agent`, as bytes; empty if there is none.
     pub fn user_agent(&self) -> &[u8] {
-        self.headers
-            .get(header::USER_AGENT)
-            .map_or(&[], |value| value.as_bytes())
+        self.headers.get(header::USER_AGENT).map_or(&[], |value| value.as_bytes())
     }
 
     /// What the caller would like to be answered.
     pub fn caller(&self) -> Caller {
         let says = |name: &str, value: &str| {
-            self.headers
-                .get(name)
-                .is_some_and(|found| found.as_bytes().eq_ignore_ascii_case(value.as_bytes()))
+            self.headers.get(name).is_some_and(|found| found.as_bytes().eq_ignore_ascii_case(value.as_bytes()))
         };
-        if says("x-requested-with", "xmlhttprequest")
-            || self.headers.contains_key(header::SEC_WEBSOCKET_KEY)
-        {
+        if says("x-requested-with", "xmlhttprequest") || self.headers.contains_key(header::SEC_WEBSOCKET_KEY) {
             return Caller::Script;
         }
-        match self
-            .headers
-            .get("sec-fetch-mode")
-            .map(header::HeaderValue::as_bytes)
-        {
+        match self.headers.get("sec-fetch-mode").map(header::HeaderValue::as_bytes) {
             Some(b"navigate") if !self.lands_in_a_frame() => Caller::Navigation,
             None if self.accepts_html() => Caller::Navigation,
             Some(_) | None => Caller::Script,
@@ -215,10 +189,7 @@ impl Inbound {
     }
 
     fn lands_in_a_frame(&self) -> bool {
-        let destination = self
-            .headers
-            .get("sec-fetch-dest")
-            .map(header::HeaderValue::as_bytes);
+        let destination = self.headers.get("sec-fetch-dest").map(header::HeaderValue::as_bytes);
         !matches!(destination, None | Some(b"document"))
     }
 
@@ -244,9 +215,7 @@ impl Inbound {
 
     fn origin_or<'a>(&'a self, otherwise: Provenance<'a>) -> Provenance<'a> {
         match self.headers.get(header::ORIGIN) {
-            Some(origin) => origin
-                .to_str()
-                .map_or(Provenance::Elsewhere, Provenance::Origin),
+            Some(origin) => origin.to_str().map_or(Provenance::Elsewhere, Provenance::Origin),
             None => otherwise,
         }
     }
@@ -365,9 +334,7 @@ impl<'a> Parameters<'a> {
             return Err(Reason::ParameterRepeated);
         }
         match first {
-            Some(value) if value.contains(char::REPLACEMENT_CHARACTER) => {
-                Err(Reason::ParameterMalformed)
-            }
+            Some(value) if value.contains(char::REPLACEMENT_CHARACTER) => Err(Reason::ParameterMalformed),
             value => Ok(value),
         }
     }
@@ -389,9 +356,7 @@ fn hex(bytes: [u8; 16]) -> String {
 
 fn is_request_id(text: &str) -> bool {
     let fits = (1..=REQUEST_ID_BYTES).contains(&text.len());
-    fits && text
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    fits && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 fn is_twin(name: &HeaderName) -> bool {

@@ -57,11 +57,7 @@ impl Site {
             landing: public_url.clone(),
             public_url,
             hosts,
-            return_origins: parts
-                .return_origins
-                .iter()
-                .map(|url| url.0.origin())
-                .collect(),
+            return_origins: parts.return_origins.iter().map(|url| url.0.origin()).collect(),
             cookie_domain: parts.cookie_domain,
             error_url: None,
         };
@@ -93,10 +89,7 @@ impl Site {
         if self.public_url.host_str() == Some(host) {
             return target.to_owned();
         }
-        let port = self
-            .public_url
-            .port()
-            .map_or_else(String::new, |port| format!(":{port}"));
+        let port = self.public_url.port().map_or_else(String::new, |port| format!(":{port}"));
         format!("{}://{host}{port}{target}", self.public_url.scheme())
     }
 
@@ -136,9 +129,7 @@ impl Site {
 
     /// The one return-target rule: where a browser that asked for `wanted` is sent.
     pub fn return_target(&self, wanted: Option<&str>) -> ReturnTarget {
-        wanted
-            .and_then(|text| self.allowed(text))
-            .map_or_else(|| self.landing(), ReturnTarget)
+        wanted.and_then(|text| self.allowed(text)).map_or_else(|| self.landing(), ReturnTarget)
     }
 
     fn allowed(&self, text: &str) -> Option<Url> {
@@ -302,9 +293,7 @@ fn percent_decoded(text: &str) -> String {
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
         match (first, tail) {
-            (b'%', [high, low, after @ ..])
-                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
-            {
+            (b'%', [high, low, after @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                 bytes.push(hex_value(*high) << 4 | hex_value(*low));
                 rest = after;
             }
@@ -355,24 +344,12 @@ mod tests {
             assert_eq!(target.url().as_str(), expected, "{wanted}");
         };
         check("/a/b?c=d&e=f#g", "https://app.example.com/a/b?c=d&e=f#g");
-        check(
-            "/?u=//x/../y#//z",
-            "https://app.example.com/?u=//x/../y#//z",
-        );
-        check(
-            "/proxy/https://x.example/",
-            "https://app.example.com/proxy/https://x.example/",
-        );
+        check("/?u=//x/../y#//z", "https://app.example.com/?u=//x/../y#//z");
+        check("/proxy/https://x.example/", "https://app.example.com/proxy/https://x.example/");
         check("/a/%2fb", "https://app.example.com/a/%2fb");
-        check(
-            "/?next=%2f%2fevil.example",
-            "https://app.example.com/?next=%2f%2fevil.example",
-        );
+        check("/?next=%2f%2fevil.example", "https://app.example.com/?next=%2f%2fevil.example");
         check("https://wiki.example.com/x", "https://wiki.example.com/x");
-        check(
-            "https://docs.example.net:8443/x",
-            "https://docs.example.net:8443/x",
-        );
+        check("https://docs.example.net:8443/x", "https://docs.example.net:8443/x");
         check("https://APP.example.com:443/x", "https://app.example.com/x");
     }
 
@@ -454,10 +431,7 @@ mod tests {
         };
         check("https://app.example.com", None);
         check("http://127.0.0.1:8080", None);
-        check(
-            "https://app.example.com/x",
-            Some(PublicUrlError::MoreThanAnOrigin),
-        );
+        check("https://app.example.com/x", Some(PublicUrlError::MoreThanAnOrigin));
         check("https://*.example.com", Some(PublicUrlError::Wildcard));
         check("ftp://app.example.com", Some(PublicUrlError::Scheme));
         check("app.example.com", Some(PublicUrlError::NotAUrl));

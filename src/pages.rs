@@ -214,11 +214,9 @@ impl Page {
     /// The form on it.
     pub(crate) const fn form(&self) -> Option<&SignOutForm> {
         match self {
-            Self::ConfirmSignOut { form, .. }
-            | Self::Forbidden {
-                other_account: OtherAccount::SignOut(form),
-                ..
-            } => Some(form),
+            Self::ConfirmSignOut { form, .. } | Self::Forbidden { other_account: OtherAccount::SignOut(form), .. } => {
+                Some(form)
+            }
             Self::SignedOut { .. }
             | Self::Error { .. }
             | Self::Forbidden { .. }
@@ -230,11 +228,7 @@ impl Page {
 
     const fn reload_after_seconds(&self) -> Option<u32> {
         match self {
-            Self::TryAgain {
-                reload: Reload::ByItself,
-                retry_after_seconds,
-                ..
-            } => Some(*retry_after_seconds),
+            Self::TryAgain { reload: Reload::ByItself, retry_after_seconds, .. } => Some(*retry_after_seconds),
             _ => None,
         }
     }

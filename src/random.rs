@@ -8,9 +8,7 @@ use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 /// [`NoRandomness`] when the system refuses to give any; nothing can be sealed or named then.
 pub fn bytes<const N: usize>() -> Result<[u8; N], NoRandomness> {
     let mut drawn = [0; N];
-    SystemRandom::new()
-        .fill(&mut drawn)
-        .map_err(|_| NoRandomness)?;
+    SystemRandom::new().fill(&mut drawn).map_err(|_| NoRandomness)?;
     Ok(drawn)
 }
 

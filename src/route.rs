@@ -106,28 +106,14 @@ impl Route {
     ///
     /// # Errors
     /// [`Reason::NotFound`], or [`Reason::MethodNotAllowed`] where another method would do.
-    pub fn of(
-        listener: Listener,
-        prefix: &Prefix,
-        method: &Method,
-        path: &str,
-    ) -> Result<Self, Reason> {
+    pub fn of(listener: Listener, prefix: &Prefix, method: &Method, path: &str) -> Result<Self, Reason> {
         let local = match listener {
             Listener::Ops => path,
-            Listener::Nginx | Listener::Application => {
-                prefix.strip(path).ok_or(Reason::NotFound)?
-            }
+            Listener::Nginx | Listener::Application => prefix.strip(path).ok_or(Reason::NotFound)?,
         };
-        let method = if method == Method::HEAD {
-            &Method::GET
-        } else {
-            method
-        };
+        let method = if method == Method::HEAD { &Method::GET } else { method };
         let mut reason = Reason::NotFound;
-        for row in ROUTES
-            .iter()
-            .filter(|row| row.path == local && row.listeners.contains(&listener))
-        {
+        for row in ROUTES.iter().filter(|row| row.path == local && row.listeners.contains(&listener)) {
             if row.method == *method {
                 return Ok(row.route);
             }
@@ -141,12 +127,7 @@ impl Route {
     /// # Errors
     /// [`Reason::NotFound`] for an internal route asked for from outside, [`Reason::HostUnknown`],
     /// [`Reason::CrossSite`].
-    pub fn admit(
-        &self,
-        facts: &Facts<'_>,
-        site: &Site,
-        provenance: Provenance<'_>,
-    ) -> Result<(), Reason> {
+    pub fn admit(&self, facts: &Facts<'_>, site: &Site, provenance: Provenance<'_>) -> Result<(), Reason> {
         if self.reach == Reach::Internal && facts.exposure != Exposure::Internal {
             return Err(Reason::NotFound);
         }
@@ -175,15 +156,10 @@ impl Prefix {
         let path = text.strip_suffix('/').unwrap_or(text);
         let segment = |segment: &str| {
             !segment.is_empty()
-                && segment
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+                && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
                 && !matches!(segment, "." | "..")
         };
-        let rooted = path.is_empty()
-            || path
-                .strip_prefix('/')
-                .is_some_and(|rest| rest.split('/').all(segment));
+        let rooted = path.is_empty() || path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(segment));
         (rooted && text.starts_with('/')).then(|| Self(path.to_owned()))
     }
 
@@ -212,16 +188,7 @@ const fn row(
     reach: Reach,
     proof: Proof,
 ) -> Row {
-    Row {
-        listeners,
-        method,
-        path,
-        route: Route {
-            endpoint,
-            reach,
-            proof,
-        },
-    }
+    Row { listeners, method, path, route: Route { endpoint, reach, proof } }
 }
 
 const NGINX: &[Listener] = &[Listener::Nginx];
@@ -229,134 +196,22 @@ const BOTH: &[Listener] = &[Listener::Nginx, Listener::Application];
 const OPS: &[Listener] = &[Listener::Ops];
 
 const ROUTES: &[Row] = &[
-    row(
-        NGINX,
-        Method::GET,
-        "/verify",
-        Endpoint::Verify,
-        Reach::Internal,
-        Proof::None,
-    ),
-    row(
-        NGINX,
-        Method::GET,
-        "/challenge",
-        Endpoint::Challenge,
-        Reach::Internal,
-        Proof::None,
-    ),
-    row(
-        NGINX,
-        Method::GET,
-        "/deny",
-        Endpoint::Deny,
-        Reach::Internal,
-        Proof::None,
-    ),
-    row(
-        NGINX,
-        Method::GET,
-        "/login",
-        Endpoint::Login,
-        Reach::Public,
-        Proof::None,
-    ),
-    row(
-        NGINX,
-        Method::GET,
-        "/callback",
-        Endpoint::Callback,
-        Reach::Public,
-        Proof::None,
-    ),
-    row(
-        NGINX,
-        Method::GET,
-        "/logout",
-        Endpoint::Logout,
-        Reach::Public,
-        Proof::None,
-    ),
-    row(
-        NGINX,
-        Method::POST,
-        "/logout",
-        Endpoint::LogoutSubmitted,
-        Reach::Public,
-        Proof::SameOrigin,
-    ),
-    row(
-        NGINX,
-        Method::GET,
-        "/signed-out",
-        Endpoint::SignedOut,
-        Reach::Public,
-        Proof::None,
-    ),
-    row(
-        BOTH,
-        Method::POST,
-        "/refresh",
-        Endpoint::Refresh,
-        Reach::Public,
-        Proof::SameOrigin,
-    ),
-    row(
-        BOTH,
-        Method::GET,
-        "/check",
-        Endpoint::Check,
-        Reach::Public,
-        Proof::None,
-    ),
-    row(
-        BOTH,
-        Method::POST,
-        "/check",
-        Endpoint::CheckActive,
-        Reach::Public,
-        Proof::SameOrigin,
-    ),
-    row(
-        BOTH,
-        Method::GET,
-        "/userinfo",
-        Endpoint::Userinfo,
-        Reach::Public,
-        Proof::None,
-    ),
-    row(
-        BOTH,
-        Method::GET,
-        "/health",
-        Endpoint::Health,
-        Reach::Anyone,
-        Proof::None,
-    ),
-    row(
-        OPS,
-        Method::GET,
-        "/livez",
-        Endpoint::Livez,
-        Reach::Anyone,
-        Proof::None,
-    ),
-    row(
-        OPS,
-        Method::GET,
-        "/readyz",
-        Endpoint::Readyz,
-        Reach::Anyone,
-        Proof::None,
-    ),
-    row(
-        OPS,
-        Method::GET,
-        "/metrics",
-        Endpoint::Metrics,
-        Reach::Anyone,
-        Proof::None,
-    ),
+    row(NGINX, Method::GET, "/verify", Endpoint::Verify, Reach::Internal, Proof::None),
+    row(NGINX, Method::GET, "/challenge", Endpoint::Challenge, Reach::Internal, Proof::None),
+    row(NGINX, Method::GET, "/deny", Endpoint::Deny, Reach::Internal, Proof::None),
+    row(NGINX, Method::GET, "/login", Endpoint::Login, Reach::Public, Proof::None),
+    row(NGINX, Method::GET, "/callback", Endpoint::Callback, Reach::Public, Proof::None),
+    row(NGINX, Method::GET, "/logout", Endpoint::Logout, Reach::Public, Proof::None),
+    row(NGINX, Method::POST, "/logout", Endpoint::LogoutSubmitted, Reach::Public, Proof::SameOrigin),
+    row(NGINX, Method::GET, "/signed-out", Endpoint::SignedOut, Reach::Public, Proof::None),
+    row(BOTH, Method::POST, "/refresh", Endpoint::Refresh, Reach::Public, Proof::SameOrigin),
+    row(BOTH, Method::GET, "/check", Endpoint::Check, Reach::Public, Proof::None),
+    row(BOTH, Method::POST, "/check", Endpoint::CheckActive, Reach::Public, Proof::SameOrigin),
+    row(BOTH, Method::GET, "/userinfo", Endpoint::Userinfo, Reach::Public, Proof::None),
+    row(BOTH, Method::GET, "/health", Endpoint::Health, Reach::Anyone, Proof::None),
+    row(OPS, Method::GET, "/livez", Endpoint::Livez, Reach::Anyone, Proof::None),
+    row(OPS, Method::GET, "/readyz", Endpoint::Readyz, Reach::Anyone, Proof::None),
+    row(OPS, Method::GET, "/metrics", Endpoint::Metrics, Reach::Anyone, Proof::None),
 ];
 
 #[cfg(test)]
@@ -373,111 +228,29 @@ mod tests {
 
     #[test]
     fn each_listener_has_its_own_endpoints() {
-        let check = |listener, method, path: &str, expected| {
-            assert_eq!(find(listener, method, path), expected, "{path}")
-        };
-        check(
-            Listener::Nginx,
-            Method::GET,
-            "/auth/verify",
-            Ok(Endpoint::Verify),
-        );
-        check(
-            Listener::Nginx,
-            Method::HEAD,
-            "/auth/verify",
-            Ok(Endpoint::Verify),
-        );
-        check(
-            Listener::Nginx,
-            Method::POST,
-            "/auth/verify",
-            Err(Reason::MethodNotAllowed),
-        );
-        check(
-            Listener::Nginx,
-            Method::GET,
-            "/auth/logout",
-            Ok(Endpoint::Logout),
-        );
-        check(
-            Listener::Nginx,
-            Method::POST,
-            "/auth/logout",
-            Ok(Endpoint::LogoutSubmitted),
-        );
-        check(
-            Listener::Nginx,
-            Method::GET,
-            "/auth/verify/",
-            Err(Reason::NotFound),
-        );
-        check(
-            Listener::Nginx,
-            Method::GET,
-            "/authverify",
-            Err(Reason::NotFound),
-        );
-        check(
-            Listener::Nginx,
-            Method::GET,
-            "/verify",
-            Err(Reason::NotFound),
-        );
-        check(
-            Listener::Nginx,
-            Method::GET,
-            "/metrics",
-            Err(Reason::NotFound),
-        );
-        check(
-            Listener::Nginx,
-            Method::GET,
-            "/auth/metrics",
-            Err(Reason::NotFound),
-        );
-        check(
-            Listener::Application,
-            Method::GET,
-            "/auth/verify",
-            Err(Reason::NotFound),
-        );
-        check(
-            Listener::Application,
-            Method::GET,
-            "/auth/userinfo",
-            Ok(Endpoint::Userinfo),
-        );
-        check(
-            Listener::Application,
-            Method::GET,
-            "/auth/login",
-            Err(Reason::NotFound),
-        );
-        check(
-            Listener::Ops,
-            Method::GET,
-            "/metrics",
-            Ok(Endpoint::Metrics),
-        );
-        check(
-            Listener::Ops,
-            Method::GET,
-            "/auth/userinfo",
-            Err(Reason::NotFound),
-        );
+        let check =
+            |listener, method, path: &str, expected| assert_eq!(find(listener, method, path), expected, "{path}");
+        check(Listener::Nginx, Method::GET, "/auth/verify", Ok(Endpoint::Verify));
+        check(Listener::Nginx, Method::HEAD, "/auth/verify", Ok(Endpoint::Verify));
+        check(Listener::Nginx, Method::POST, "/auth/verify", Err(Reason::MethodNotAllowed));
+        check(Listener::Nginx, Method::GET, "/auth/logout", Ok(Endpoint::Logout));
+        check(Listener::Nginx, Method::POST, "/auth/logout", Ok(Endpoint::LogoutSubmitted));
+        check(Listener::Nginx, Method::GET, "/auth/verify/", Err(Reason::NotFound));
+        check(Listener::Nginx, Method::GET, "/authverify", Err(Reason::NotFound));
+        check(Listener::Nginx, Method::GET, "/verify", Err(Reason::NotFound));
+        check(Listener::Nginx, Method::GET, "/metrics", Err(Reason::NotFound));
+        check(Listener::Nginx, Method::GET, "/auth/metrics", Err(Reason::NotFound));
+        check(Listener::Application, Method::GET, "/auth/verify", Err(Reason::NotFound));
+        check(Listener::Application, Method::GET, "/auth/userinfo", Ok(Endpoint::Userinfo));
+        check(Listener::Application, Method::GET, "/auth/login", Err(Reason::NotFound));
+        check(Listener::Ops, Method::GET, "/metrics", Ok(Endpoint::Metrics));
+        check(Listener::Ops, Method::GET, "/auth/userinfo", Err(Reason::NotFound));
     }
 
     #[test]
     fn prefixes_are_plain_paths() {
         let check = |text: &str, expected: Option<&str>| {
-            assert_eq!(
-                Prefix::parse(text)
-                    .map(|prefix| prefix.path("/x"))
-                    .as_deref(),
-                expected,
-                "{text}"
-            );
+            assert_eq!(Prefix::parse(text).map(|prefix| prefix.path("/x")).as_deref(), expected, "{text}");
         };
         check("/auth", Some("/auth/x"));
         check("/auth/", Some("/auth/x"));
@@ -510,15 +283,7 @@ mod tests {
             target: "/auth/refresh",
             client: [192, 0, 2, 7].into(),
         };
-        let route = |method, path| {
-            Route::of(
-                Listener::Nginx,
-                &Prefix::parse("/auth").unwrap(),
-                &method,
-                path,
-            )
-            .unwrap()
-        };
+        let route = |method, path| Route::of(Listener::Nginx, &Prefix::parse("/auth").unwrap(), &method, path).unwrap();
         let check = |provenance, expected| {
             let result = route(Method::POST, "/auth/refresh").admit(
                 &facts(Exposure::Public, "app.example.com"),
@@ -529,37 +294,19 @@ mod tests {
         };
         check(Provenance::SameOrigin, Ok(()));
         check(Provenance::Origin("https://app.example.com"), Ok(()));
-        check(
-            Provenance::Origin("https://evil.example"),
-            Err(Reason::CrossSite),
-        );
+        check(Provenance::Origin("https://evil.example"), Err(Reason::CrossSite));
         check(Provenance::Elsewhere, Err(Reason::CrossSite));
         check(Provenance::UserTyped, Err(Reason::CrossSite));
         check(Provenance::Unknown, Err(Reason::CrossSite));
         let verify = route(Method::GET, "/auth/verify");
         assert_eq!(
-            verify.admit(
-                &facts(Exposure::Public, "app.example.com"),
-                &site,
-                Provenance::Unknown
-            ),
+            verify.admit(&facts(Exposure::Public, "app.example.com"), &site, Provenance::Unknown),
             Err(Reason::NotFound)
         );
         assert_eq!(
-            verify.admit(
-                &facts(Exposure::Internal, "evil.example"),
-                &site,
-                Provenance::Unknown
-            ),
+            verify.admit(&facts(Exposure::Internal, "evil.example"), &site, Provenance::Unknown),
             Err(Reason::HostUnknown)
         );
-        assert_eq!(
-            verify.admit(
-                &facts(Exposure::Internal, "app.example.com"),
-                &site,
-                Provenance::Elsewhere
-            ),
-            Ok(())
-        );
+        assert_eq!(verify.admit(&facts(Exposure::Internal, "app.example.com"), &site, Provenance::Elsewhere), Ok(()));
     }
 }

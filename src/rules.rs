@@ -47,17 +47,11 @@ impl Conditions {
     /// Whether a user meets all of them.
     pub fn met_by(&self, user: &User) -> bool {
         let email = verified_email(user);
-        let any =
-            |list: &[String], found: &[String]| list.iter().any(|wanted| found.contains(wanted));
+        let any = |list: &[String], found: &[String]| list.iter().any(|wanted| found.contains(wanted));
         let group = self.groups.is_empty() || any(&self.groups, &user.groups);
-        let address = self.emails.is_empty()
-            || email
-                .as_ref()
-                .is_some_and(|email| self.emails.contains(email));
+        let address = self.emails.is_empty() || email.as_ref().is_some_and(|email| self.emails.contains(email));
         let domain = self.email_domains.is_empty()
-            || email
-                .as_ref()
-                .is_some_and(|email| self.email_domains.iter().any(|domain| email.is_in(domain)));
+            || email.as_ref().is_some_and(|email| self.email_domains.iter().any(|domain| email.is_in(domain)));
         let verified = !self.email_verified || email.is_some();
         group && address && domain && verified && self.claims_met_by(user)
     }
@@ -69,18 +63,14 @@ impl Conditions {
         let Ok(claims) = serde_json::from_str::<Map<String, Value>>(&user.claims) else {
             return false;
         };
-        self.claims
-            .iter()
-            .all(|condition| condition.met_by(&claims))
+        self.claims.iter().all(|condition| condition.met_by(&claims))
     }
 }
 
 impl ClaimCondition {
     fn met_by(&self, claims: &Map<String, Value>) -> bool {
         claims::lookup(claims, &self.path).is_some_and(|value| {
-            claims::as_strings(value)
-                .iter()
-                .any(|found| self.values.iter().any(|wanted| wanted == found))
+            claims::as_strings(value).iter().any(|found| self.values.iter().any(|wanted| wanted == found))
         })
     }
 }
@@ -96,16 +86,11 @@ impl Email {
     /// Reads an address; none if it is not unmistakably one.
     pub fn parse(text: &str) -> Option<Self> {
         let (local, domain) = text.split_once('@')?;
-        let plain = |byte: u8| {
-            byte.is_ascii_graphic() && !matches!(byte, b'@' | b'"' | b',' | b';' | b'<' | b'>')
-        };
+        let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'@' | b'"' | b',' | b';' | b'<' | b'>');
         if local.is_empty() || local.len() > 64 || !local.bytes().all(plain) {
             return None;
         }
-        Some(Self {
-            local: local.to_ascii_lowercase(),
-            domain: EmailDomain::parse(domain)?,
-        })
+        Some(Self { local: local.to_ascii_lowercase(), domain: EmailDomain::parse(domain)? })
     }
 
     /// Whether it is of that very domain; subdomains are others.
@@ -123,9 +108,7 @@ impl EmailDomain {
     pub fn parse(text: &str) -> Option<Self> {
         let label = |label: &str| {
             (1..=63).contains(&label.len())
-                && label
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
                 && !label.starts_with('-')
                 && !label.ends_with('-')
         };
@@ -135,9 +118,7 @@ impl EmailDomain {
 }
 
 fn verified_email(user: &User) -> Option<Email> {
-    user.email_verified
-        .then(|| Email::parse(&user.email))
-        .flatten()
+    user.email_verified.then(|| Email::parse(&user.email)).flatten()
 }
 
 #[cfg(test)]
@@ -153,10 +134,7 @@ mod tests {
 
     fn domains(names: &[&str]) -> Conditions {
         Conditions {
-            email_domains: names
-                .iter()
-                .map(|name| EmailDomain::parse(name).unwrap())
-                .collect(),
+            email_domains: names.iter().map(|name| EmailDomain::parse(name).unwrap()).collect(),
             ..Conditions::default()
         }
     }
@@ -166,19 +144,10 @@ mod tests {
         let check = |conditions: Conditions, expected: bool| {
             assert_eq!(conditions.met_by(&user()), expected, "{conditions:?}");
         };
-        let groups = |name: &str| Conditions {
-            groups: vec![name.into()],
-            ..Conditions::default()
-        };
-        let email = |text: &str| Conditions {
-            emails: vec![Email::parse(text).unwrap()],
-            ..Conditions::default()
-        };
+        let groups = |name: &str| Conditions { groups: vec![name.into()], ..Conditions::default() };
+        let email = |text: &str| Conditions { emails: vec![Email::parse(text).unwrap()], ..Conditions::default() };
         let claim = |path: &str, value: &str| Conditions {
-            claims: vec![ClaimCondition {
-                path: ClaimPath::parse(path).unwrap(),
-                values: vec![value.into()],
-            }],
+            claims: vec![ClaimCondition { path: ClaimPath::parse(path).unwrap(), values: vec![value.into()] }],
             ..Conditions::default()
         };
         check(Conditions::default(), true);
@@ -193,26 +162,14 @@ mod tests {
         check(claim("realm_access.roles", "root"), false);
         check(claim("https://example.com/roles", "editor"), true);
         check(claim("https://example.com/other", "editor"), false);
-        check(
-            Conditions {
-                groups: vec!["staff".into()],
-                ..email("bob@example.com")
-            },
-            false,
-        );
+        check(Conditions { groups: vec!["staff".into()], ..email("bob@example.com") }, false);
     }
 
     #[test]
     fn an_address_nobody_vouches_for_opens_nothing() {
-        let user = User {
-            email_verified: false,
-            ..user()
-        };
+        let user = User { email_verified: false, ..user() };
         assert!(!domains(&["example.com"]).met_by(&user));
-        let verified = Conditions {
-            email_verified: true,
-            ..Conditions::default()
-        };
+        let verified = Conditions { email_verified: true, ..Conditions::default() };
         assert!(!verified.met_by(&user));
         assert!(verified.met_by(&facts().user));
     }
@@ -220,15 +177,8 @@ mod tests {
     #[test]
     fn domains_are_whole_labels_of_one_address() {
         let check = |email: &str, expected: bool| {
-            let user = User {
-                email: email.into(),
-                ..user()
-            };
-            assert_eq!(
-                domains(&["company.example"]).met_by(&user),
-                expected,
-                "{email}"
-            );
+            let user = User { email: email.into(), ..user() };
+            assert_eq!(domains(&["company.example"]).met_by(&user), expected, "{email}");
         };
         check("a@company.example", true);
         check("a@COMPANY.example", true);
@@ -246,20 +196,11 @@ mod tests {
     #[test]
     fn claims_that_are_not_an_object_meet_nothing() {
         let condition = Conditions {
-            claims: vec![ClaimCondition {
-                path: ClaimPath::parse("a").unwrap(),
-                values: vec!["b".into()],
-            }],
+            claims: vec![ClaimCondition { path: ClaimPath::parse("a").unwrap(), values: vec!["b".into()] }],
             ..Conditions::default()
         };
         for claims in ["", "[]", "null", "{", "{\"a\":\"c\"}"] {
-            assert!(
-                !condition.met_by(&User {
-                    claims: claims.into(),
-                    ..user()
-                }),
-                "{claims}"
-            );
+            assert!(!condition.met_by(&User { claims: claims.into(), ..user() }), "{claims}");
         }
     }
 }

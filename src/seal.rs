@@ -32,16 +32,9 @@ impl MasterKey {
     /// # Errors
     /// [`KeyError::NotBase64`] or [`KeyError::Length`]; neither shows what was given.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
-        let standard = text
-            .trim()
-            .trim_end_matches('=')
-            .replace('-', "+")
-            .replace('_', "/");
+        let standard = text.trim().trim_end_matches('=').replace('-', "+").replace('_', "/");
         let standard = Zeroizing::new(standard);
-        let bytes = STANDARD_NO_PAD
-            .decode(standard.as_bytes())
-            .map(Zeroizing::new)
-            .map_err(|_| KeyError::NotBase64)?;
+        let bytes = STANDARD_NO_PAD.decode(standard.as_bytes()).map(Zeroizing::new).map_err(|_| KeyError::NotBase64)?;
         let length = bytes.len();
         <[u8; MASTER_KEY_BYTES]>::try_from(bytes.as_slice())
             .map(|key| Self(Zeroizing::new(key)))
@@ -90,10 +83,7 @@ pub struct KeyRing {
 impl KeyRing {
     /// `sealing` makes new things; `accepted` are the next and the previous key, in any order.
     pub fn new(sealing: &MasterKey, accepted: &[MasterKey]) -> Self {
-        Self {
-            sealing: Key::derive(sealing),
-            accepted: accepted.iter().map(Key::derive).collect(),
-        }
+        Self { sealing: Key::derive(sealing), accepted: accepted.iter().map(Key::derive).collect() }
     }
 
     /// The key that new things are made under.
@@ -155,10 +145,7 @@ impl Key {
 
     /// The sealing key of one purpose that also needs `secret`: neither key nor secret alone opens it.
     pub fn purpose_with(&self, purpose: Purpose, secret: &[u8; 32]) -> SealingKey {
-        SealingKey::from_bytes(&keyed_hash(
-            &self.root,
-            &[b"seal with secret", purpose.label(), secret],
-        ))
+        SealingKey::from_bytes(&keyed_hash(&self.root, &[b"seal with secret", purpose.label(), secret]))
     }
 }
 
@@ -193,34 +180,20 @@ impl Purpose {
 pub struct SealingKey(LessSafeKey);
 
 impl SealingKey {
-    #[expect(
-        clippy::expect_used,
-        reason = "the array's type fixes the one length that AES-256 takes"
-    )]
+    #[expect(clippy::expect_used, reason = "the array's type fixes the one length that AES-256 takes")]
     fn from_bytes(bytes: &[u8; 32]) -> Self {
-        Self(LessSafeKey::new(
-            UnboundKey::new(&AES_256_GCM, bytes).expect("32 bytes are an AES-256 key"),
-        ))
+        Self(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, bytes).expect("32 bytes are an AES-256 key")))
     }
 
     /// Encrypts `plain`: nonce, ciphertext, tag. `nonce` must be freshly drawn for every call.
     ///
     /// # Errors
     /// [`Unsealable`] if `plain` is longer than AES-GCM takes.
-    pub fn seal(
-        &self,
-        nonce: [u8; NONCE_BYTES],
-        associated: &[u8],
-        plain: &[u8],
-    ) -> Result<Vec<u8>, Unsealable> {
+    pub fn seal(&self, nonce: [u8; NONCE_BYTES], associated: &[u8], plain: &[u8]) -> Result<Vec<u8>, Unsealable> {
         let mut text = Zeroizing::new(plain.to_vec());
         let tag = self
             .0
-            .seal_in_place_separate_tag(
-                Nonce::assume_unique_for_key(nonce),
-                Aad::from(associated),
-                text.as_mut_slice(),
-            )
+            .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(associated), text.as_mut_slice())
             .map_err(|_| Unsealable)?;
         Ok([nonce.as_slice(), &text, tag.as_ref()].concat())
     }
@@ -230,17 +203,11 @@ impl SealingKey {
     /// # Errors
     /// [`Unsealable`] for anything else, without saying what was wrong.
     pub fn open(&self, associated: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unsealable> {
-        let (nonce, rest) = sealed
-            .split_first_chunk::<NONCE_BYTES>()
-            .ok_or(Unsealable)?;
+        let (nonce, rest) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or(Unsealable)?;
         let mut text = Zeroizing::new(rest.to_vec());
         let length = self
             .0
-            .open_in_place(
-                Nonce::assume_unique_for_key(*nonce),
-                Aad::from(associated),
-                text.as_mut_slice(),
-            )
+            .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(associated), text.as_mut_slice())
             .map_err(|_| Unsealable)?
             .len();
         text.truncate(length);
@@ -282,20 +249,14 @@ mod tests {
     use super::*;
 
     fn ring() -> KeyRing {
-        KeyRing::new(
-            &MasterKey::from_bytes([1; 32]),
-            &[MasterKey::from_bytes([2; 32])],
-        )
+        KeyRing::new(&MasterKey::from_bytes([1; 32]), &[MasterKey::from_bytes([2; 32])])
     }
 
     #[test]
     fn a_text_opens_only_with_its_own_purpose_secret_and_associated_data() {
         let ring = ring();
         let key = ring.sealing();
-        let sealed = key
-            .purpose_with(Purpose::Session, &[7; 32])
-            .seal([0; 12], b"here", b"text")
-            .unwrap();
+        let sealed = key.purpose_with(Purpose::Session, &[7; 32]).seal([0; 12], b"here", b"text").unwrap();
         let open = |key: SealingKey, associated: &[u8]| key.open(associated, &sealed).ok();
         let right = open(key.purpose_with(Purpose::Session, &[7; 32]), b"here");
         assert_eq!(right.unwrap().as_slice(), b"text");
@@ -357,10 +318,7 @@ mod tests {
 
     #[test]
     fn keys_are_never_shown() {
-        assert_eq!(
-            format!("{:?}", MasterKey::from_bytes([1; 32])),
-            "[redacted]"
-        );
+        assert_eq!(format!("{:?}", MasterKey::from_bytes([1; 32])), "[redacted]");
         assert!(!format!("{:?}", ring()).contains('1'));
     }
 }

@@ -31,28 +31,15 @@ impl Server {
     pub fn bind(config: Config) -> Result<Self, BindError> {
         let bind = |listener: ListenerConfig| {
             let bound = listener::bind(&listener.address);
-            bound
-                .map(|bound| (listener.clone(), bound))
-                .map_err(|error| BindError(listener.name, error))
+            bound.map(|bound| (listener.clone(), bound)).map_err(|error| BindError(listener.name, error))
         };
-        let listeners = config
-            .listeners
-            .into_iter()
-            .map(bind)
-            .collect::<Result<_, _>>()?;
-        Ok(Self {
-            listeners,
-            limits: config.limits,
-            drain_timeout: config.drain_timeout,
-        })
+        let listeners = config.listeners.into_iter().map(bind).collect::<Result<_, _>>()?;
+        Ok(Self { listeners, limits: config.limits, drain_timeout: config.drain_timeout })
     }
 
     /// Where each listener listens, by name; a port that was 0 is the one it got.
     pub fn addresses(&self) -> Vec<(String, Address)> {
-        self.listeners
-            .iter()
-            .map(|(config, bound)| (config.name.clone(), bound.address()))
-            .collect()
+        self.listeners.iter().map(|(config, bound)| (config.name.clone(), bound.address())).collect()
     }
 
     /// Serves until the drain is told to stop, then lets requests in flight finish.

@@ -96,11 +96,7 @@ impl User {
     /// How the user is named to themselves: e-mail address, else user name, else full name, else id.
     pub fn shown_name(&self) -> String {
         let names = [&self.email, &self.preferred_username, &self.name];
-        names
-            .into_iter()
-            .find(|name| !name.is_empty())
-            .unwrap_or(&self.id)
-            .clone()
+        names.into_iter().find(|name| !name.is_empty()).unwrap_or(&self.id).clone()
     }
 }
 
@@ -143,9 +139,7 @@ impl TokenState {
         };
         let life = expires_at.since(self.issued_at);
         let due_at = expires_at.minus(REFRESH_AHEAD.min(life / 3));
-        let begun_lately = self
-            .attempt
-            .is_some_and(|begun| now.since(begun) < REFRESH_RETRY_AFTER);
+        let begun_lately = self.attempt.is_some_and(|begun| now.since(begun) < REFRESH_RETRY_AFTER);
         now >= due_at && !begun_lately
     }
 }
@@ -229,12 +223,7 @@ impl Facts {
             return Err(Reason::SessionIdle);
         }
         let drift = match presented.client {
-            Client::Browser {
-                address,
-                user_agent,
-            } => self
-                .binding
-                .compare(&lifetimes.binding, address, user_agent)?,
+            Client::Browser { address, user_agent } => self.binding.compare(&lifetimes.binding, address, user_agent)?,
             Client::Application => None,
         };
         Ok(Authenticated { facts: self, drift })
@@ -264,12 +253,7 @@ impl Facts {
     ///
     /// # Errors
     /// [`Unsealable`] for anything that was not sealed for exactly this.
-    pub fn open(
-        key: &SealingKey,
-        name: &Name,
-        version: Version,
-        sealed: &[u8],
-    ) -> Result<Self, Unsealable> {
+    pub fn open(key: &SealingKey, name: &Name, version: Version, sealed: &[u8]) -> Result<Self, Unsealable> {
         let plain = key.open(&associated(FACTS_PART, name, version.0), sealed)?;
         postcard::from_bytes(&plain).map_err(|_| Unsealable)
     }
@@ -295,26 +279,15 @@ impl Tokens {
     ///
     /// # Errors
     /// [`Unsealable`] for anything that was not sealed for exactly this.
-    pub fn open(
-        key: &SealingKey,
-        name: &Name,
-        revision: u64,
-        sealed: &[u8],
-    ) -> Result<Self, Unsealable> {
+    pub fn open(key: &SealingKey, name: &Name, revision: u64, sealed: &[u8]) -> Result<Self, Unsealable> {
         let plain = key.open(&associated(TOKENS_PART, name, revision), sealed)?;
         postcard::from_bytes(&plain).map_err(|_| Unsealable)
     }
 }
 
 fn encoded<T: Serialize>(value: &T, limit: usize) -> Result<Zeroizing<Vec<u8>>, Unsealable> {
-    let plain = postcard::to_stdvec(value)
-        .map(Zeroizing::new)
-        .map_err(|_| Unsealable)?;
-    if plain.len() > limit {
-        Err(Unsealable)
-    } else {
-        Ok(plain)
-    }
+    let plain = postcard::to_stdvec(value).map(Zeroizing::new).map_err(|_| Unsealable)?;
+    if plain.len() > limit { Err(Unsealable) } else { Ok(plain) }
 }
 
 fn associated(part: u8, name: &Name, number: u64) -> [u8; 41] {
@@ -355,11 +328,7 @@ pub(crate) mod tests {
         Lifetimes {
             absolute: 4 * HOUR,
             idle: 30 * MINUTE,
-            binding: BindingRules {
-                address: Strictness::Log,
-                exact_address: false,
-                user_agent: Strictness::Strict,
-            },
+            binding: BindingRules { address: Strictness::Log, exact_address: false, user_agent: Strictness::Strict },
         }
     }
 
@@ -375,9 +344,7 @@ pub(crate) mod tests {
                 email: "alice@example.com".into(),
                 email_verified: true,
                 groups: vec!["staff".into()],
-                claims:
-                    r#"{"realm_access":{"roles":["ops"]},"https://example.com/roles":["editor"]}"#
-                        .into(),
+                claims: r#"{"realm_access":{"roles":["ops"]},"https://example.com/roles":["editor"]}"#.into(),
                 ..User::default()
             },
             method: Method::Oidc,
@@ -398,26 +365,18 @@ pub(crate) mod tests {
     pub(crate) fn browser() -> Presented<'static> {
         Presented {
             site: "main",
-            client: Client::Browser {
-                address: IpAddr::from([192, 0, 2, 7]),
-                user_agent: b"Browser/1",
-            },
+            client: Client::Browser { address: IpAddr::from([192, 0, 2, 7]), user_agent: b"Browser/1" },
         }
     }
 
     pub(crate) fn authenticated() -> Authenticated {
-        facts()
-            .authenticate(&browser(), &lifetimes(), START)
-            .unwrap()
+        facts().authenticate(&browser(), &lifetimes(), START).unwrap()
     }
 
     #[test]
     fn a_session_counts_only_within_both_lifetimes() {
         let check = |after: Duration, seen_after: Duration, expected: Option<Reason>| {
-            let facts = Facts {
-                last_seen: START.plus(seen_after),
-                ..facts()
-            };
+            let facts = Facts { last_seen: START.plus(seen_after), ..facts() };
             let result = facts.authenticate(&browser(), &lifetimes(), START.plus(after));
             assert_eq!(result.err(), expected, "{after:?} {seen_after:?}");
         };
@@ -431,59 +390,28 @@ pub(crate) mod tests {
 
     #[test]
     fn a_shorter_absolute_lifetime_in_the_settings_counts_at_once() {
-        let shorter = Lifetimes {
-            absolute: HOUR,
-            ..lifetimes()
-        };
-        let facts = Facts {
-            last_seen: START.plus(HOUR),
-            ..facts()
-        };
-        assert_eq!(
-            facts
-                .authenticate(&browser(), &shorter, START.plus(HOUR))
-                .err(),
-            Some(Reason::SessionExpired)
-        );
+        let shorter = Lifetimes { absolute: HOUR, ..lifetimes() };
+        let facts = Facts { last_seen: START.plus(HOUR), ..facts() };
+        assert_eq!(facts.authenticate(&browser(), &shorter, START.plus(HOUR)).err(), Some(Reason::SessionExpired));
     }
 
     #[test]
     fn a_session_is_of_one_site() {
-        let elsewhere = Presented {
-            site: "other",
-            ..browser()
-        };
-        assert_eq!(
-            facts().authenticate(&elsewhere, &lifetimes(), START).err(),
-            Some(Reason::SessionWrongSite)
-        );
+        let elsewhere = Presented { site: "other", ..browser() };
+        assert_eq!(facts().authenticate(&elsewhere, &lifetimes(), START).err(), Some(Reason::SessionWrongSite));
     }
 
     #[test]
     fn the_application_is_not_bound_to_a_browser() {
-        let application = Presented {
-            site: "main",
-            client: Client::Application,
-        };
-        assert!(
-            facts()
-                .authenticate(&application, &lifetimes(), START)
-                .is_ok()
-        );
+        let application = Presented { site: "main", client: Client::Application };
+        assert!(facts().authenticate(&application, &lifetimes(), START).is_ok());
     }
 
     #[test]
     fn tokens_are_due_a_minute_or_a_third_before_they_expire() {
         let check = |life: Duration, left: Duration, expected: bool| {
-            let state = TokenState {
-                access_expires_at: Some(START.plus(life)),
-                ..facts().tokens
-            };
-            assert_eq!(
-                state.refresh_due(START.plus(life).minus(left)),
-                expected,
-                "{life:?} {left:?}"
-            );
+            let state = TokenState { access_expires_at: Some(START.plus(life)), ..facts().tokens };
+            assert_eq!(state.refresh_due(START.plus(life).minus(left)), expected, "{life:?} {left:?}");
         };
         check(10 * MINUTE, Duration::from_secs(61), false);
         check(10 * MINUTE, Duration::from_secs(60), true);
@@ -494,34 +422,10 @@ pub(crate) mod tests {
     #[test]
     fn tokens_that_cannot_be_refreshed_are_never_due() {
         let late = START.plus(HOUR);
-        assert!(
-            !TokenState {
-                refreshable: false,
-                ..facts().tokens
-            }
-            .refresh_due(late)
-        );
-        assert!(
-            !TokenState {
-                access_expires_at: None,
-                ..facts().tokens
-            }
-            .refresh_due(late)
-        );
-        assert!(
-            !TokenState {
-                attempt: Some(late),
-                ..facts().tokens
-            }
-            .refresh_due(late)
-        );
-        assert!(
-            TokenState {
-                attempt: Some(START),
-                ..facts().tokens
-            }
-            .refresh_due(late)
-        );
+        assert!(!TokenState { refreshable: false, ..facts().tokens }.refresh_due(late));
+        assert!(!TokenState { access_expires_at: None, ..facts().tokens }.refresh_due(late));
+        assert!(!TokenState { attempt: Some(late), ..facts().tokens }.refresh_due(late));
+        assert!(TokenState { attempt: Some(START), ..facts().tokens }.refresh_due(late));
     }
 
     #[test]
@@ -530,10 +434,7 @@ pub(crate) mod tests {
         let key = |secret| ring.sealing().purpose_with(Purpose::Session, &[secret; 32]);
         let (name, version) = (Name::new([5; 32]), Version(7));
         let sealed = facts().seal(&key(1), &name, version, [0; 12]).unwrap();
-        assert_eq!(
-            Facts::open(&key(1), &name, version, &sealed).unwrap(),
-            facts()
-        );
+        assert_eq!(Facts::open(&key(1), &name, version, &sealed).unwrap(), facts());
         assert!(Facts::open(&key(2), &name, version, &sealed).is_err());
         assert!(Facts::open(&key(1), &Name::new([6; 32]), version, &sealed).is_err());
         assert!(Facts::open(&key(1), &name, version.next(), &sealed).is_err());
@@ -546,10 +447,6 @@ pub(crate) mod tests {
         let key = ring.sealing().purpose_with(Purpose::Session, &[1; 32]);
         let mut large = facts();
         large.user.claims = "x".repeat(FACTS_BYTES);
-        assert!(
-            large
-                .seal(&key, &Name::new([5; 32]), Version::FIRST, [0; 12])
-                .is_err()
-        );
+        assert!(large.seal(&key, &Name::new([5; 32]), Version::FIRST, [0; 12]).is_err());
     }
 }

@@ -58,11 +58,7 @@ impl Store {
     ///
     /// # Errors
     /// [`redis::SetupError`] when its client cannot be made from the settings.
-    pub fn open(
-        config: Config,
-        clock: &Clock,
-        observer: Observer,
-    ) -> Result<Self, redis::SetupError> {
+    pub fn open(config: Config, clock: &Clock, observer: Observer) -> Result<Self, redis::SetupError> {
         let backend = match config {
             Config::Memory(config) => Backend::Memory(memory::Memory::new(config, clock.clone())),
             Config::Redis(config) => Backend::Redis(redis::Redis::new(config)?),
@@ -143,12 +139,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::create`].
-    pub async fn mark_once(
-        &self,
-        name: &Name,
-        by: &Token,
-        until: Timestamp,
-    ) -> Result<Mark, StoreError> {
+    pub async fn mark_once(&self, name: &Name, by: &Token, until: Timestamp) -> Result<Mark, StoreError> {
         each!(self, store => mark_once(name, by, until))
     }
 
@@ -156,12 +147,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::create`].
-    pub async fn lock(
-        &self,
-        name: &Name,
-        owner: &Token,
-        lease: Duration,
-    ) -> Result<bool, StoreError> {
+    pub async fn lock(&self, name: &Name, owner: &Token, lease: Duration) -> Result<bool, StoreError> {
         each!(self, store => lock(name, owner, lease))
     }
 
@@ -192,10 +178,7 @@ impl Store {
 
 impl fmt::Debug for Store {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Store")
-            .field("backend", &self.backend)
-            .finish_non_exhaustive()
+        formatter.debug_struct("Store").field("backend", &self.backend).finish_non_exhaustive()
     }
 }
 

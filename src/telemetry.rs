@@ -215,10 +215,7 @@ impl EndCause {
 impl Telemetry {
     /// Events are counted, and written to whatever log the process has set up.
     pub fn new(audit_allowed: bool) -> Self {
-        Self {
-            metrics: Arc::new(Metrics::new()),
-            audit_allowed,
-        }
+        Self { metrics: Arc::new(Metrics::new()), audit_allowed }
     }
 
     /// The metrics.
@@ -230,72 +227,26 @@ impl Telemetry {
     pub fn event(&self, event: &Event<'_>) {
         self.metrics.count(event);
         match event {
-            Event::Allowed {
-                request_id,
-                policy,
-                rule,
-                user,
-                took,
-            } => {
-                debug!(
-                    request_id,
-                    policy,
-                    rule,
-                    user,
-                    micros = micros(*took),
-                    "allowed"
-                );
+            Event::Allowed { request_id, policy, rule, user, took } => {
+                debug!(request_id, policy, rule, user, micros = micros(*took), "allowed");
                 if self.audit_allowed {
                     info!(target: AUDIT, event = "allowed", request_id, policy, rule, user);
                 }
             }
-            Event::Refused {
-                request_id,
-                policy,
-                reason,
-                client,
-                host,
-                took,
-            } => {
+            Event::Refused { request_id, policy, reason, client, host, took } => {
                 let (reason, policy) = (reason.code(), policy.unwrap_or("none"));
                 let client = client.map(tracing::field::display);
-                info!(
-                    request_id,
-                    policy,
-                    reason,
-                    client,
-                    host,
-                    micros = micros(*took),
-                    "refused"
-                );
+                info!(request_id, policy, reason, client, host, micros = micros(*took), "refused");
                 info!(target: AUDIT, event = "refused", request_id, policy, reason, client, host);
             }
-            Event::Answered {
-                request_id,
-                endpoint,
-                status,
-                reason,
-                took,
-            } => {
+            Event::Answered { request_id, endpoint, status, reason, took } => {
                 answered(request_id, endpoint, *status, *reason, *took);
             }
-            Event::SignedIn {
-                provider,
-                user,
-                client,
-                since_start,
-                ..
-            } => {
+            Event::SignedIn { provider, user, client, since_start, .. } => {
                 info!(provider, user, %client, millis = millis(*since_start), "signed in");
                 info!(target: AUDIT, event = "signed_in", provider, user, %client);
             }
-            Event::SignInFailed {
-                provider,
-                reason,
-                cause,
-                client,
-                ..
-            } => {
+            Event::SignInFailed { provider, reason, cause, client, .. } => {
                 let reason = reason.code();
                 warn!(provider, reason, cause, %client, "sign-in failed");
                 info!(target: AUDIT, event = "sign_in_failed", provider, reason, %client);
@@ -304,71 +255,41 @@ impl Telemetry {
                 info!(?session, user, "session created");
                 info!(target: AUDIT, event = "session_created", ?session, user);
             }
-            Event::SessionEnded {
-                session,
-                cause,
-                pending,
-            } => {
+            Event::SessionEnded { session, cause, pending } => {
                 info!(?session, cause = cause.label(), pending, "session ended");
                 info!(target: AUDIT, event = "session_ended", ?session, cause = cause.label(), pending);
             }
             Event::SessionUnreadable { session } => {
-                error!(
-                    ?session,
-                    "a stored session does not open: altered, truncated or swapped"
-                );
+                error!(?session, "a stored session does not open: altered, truncated or swapped");
                 info!(target: AUDIT, event = "session_unreadable", ?session);
             }
-            Event::BindingViolated {
-                reason,
-                refused,
-                client,
-            } => {
+            Event::BindingViolated { reason, refused, client } => {
                 let reason = reason.code();
                 warn!(reason, refused, %client, "a session was shown by another client");
                 info!(target: AUDIT, event = "binding_violated", reason, refused, %client);
             }
             Event::Refreshed { session } => info!(?session, "tokens refreshed"),
-            Event::RefreshFailed {
-                session,
-                reason,
-                cause,
-            } => {
-                warn!(
-                    ?session,
-                    reason = reason.code(),
-                    cause,
-                    "tokens not refreshed"
-                );
+            Event::RefreshFailed { session, reason, cause } => {
+                warn!(?session, reason = reason.code(), cause, "tokens not refreshed");
             }
-            Event::ProviderFailed {
-                provider,
-                operation,
-                cause,
-            } => {
+            Event::ProviderFailed { provider, operation, cause } => {
                 warn!(provider, operation, cause, "the provider failed");
             }
             Event::StoreFailed { operation, error } => {
-                error!(operation, %error, "the store failed")
+                error!(operation, %error, "the store failed");
             }
         }
     }
 }
 
-fn answered(
-    request_id: &RequestId,
-    endpoint: &str,
-    status: u16,
-    reason: Option<Reason>,
-    took: Duration,
-) {
+fn answered(request_id: &RequestId, endpoint: &str, status: u16, reason: Option<Reason>, took: Duration) {
     let millis = millis(took);
     match reason {
         Some(reason) if reason.kind() == Kind::Internal => {
             error!(%request_id, endpoint, status, reason = reason.code(), millis, "answered");
         }
         Some(reason) => {
-            info!(%request_id, endpoint, status, reason = reason.code(), millis, "answered")
+            info!(%request_id, endpoint, status, reason = reason.code(), millis, "answered");
         }
         None => debug!(%request_id, endpoint, status, millis, "answered"),
     }

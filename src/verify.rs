@@ -60,12 +60,7 @@ impl Allow {
 ///
 /// # Errors
 /// The reason for the refusal.
-pub fn decide(
-    session: Authenticated,
-    policies: &Policies,
-    policy: &str,
-    now: Timestamp,
-) -> Result<Allow, Reason> {
+pub fn decide(session: Authenticated, policies: &Policies, policy: &str, now: Timestamp) -> Result<Allow, Reason> {
     policies.named(policy)?.permit(session, now).map(Allow::new)
 }
 
@@ -77,17 +72,8 @@ mod tests {
     #[test]
     fn only_a_rule_that_allows_lets_a_session_pass() {
         let check = |policy: &str, expected: Result<(&str, usize), Reason>| {
-            let decision = decide(
-                authenticated(),
-                &policies(),
-                policy,
-                Timestamp::from_seconds(1_000_000),
-            );
-            assert_eq!(
-                decision.as_ref().map(Allow::rule).map_err(|reason| *reason),
-                expected,
-                "{policy}"
-            );
+            let decision = decide(authenticated(), &policies(), policy, Timestamp::from_seconds(1_000_000));
+            assert_eq!(decision.as_ref().map(Allow::rule).map_err(|reason| *reason), expected, "{policy}");
         };
         check("staff", Ok(("staff", 0)));
         check("admins", Err(Reason::PolicyDenied));

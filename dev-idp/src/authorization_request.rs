@@ -46,22 +46,13 @@ pub(crate) enum Strictness {
 pub(crate) type Fault = (&'static str, &'static str);
 
 /// The client and the address for its answer, or the text for a page.
-pub(crate) fn return_address(
-    parameters: &Parameters,
-    client: Option<&Client>,
-) -> Result<ReturnAddress, &'static str> {
+pub(crate) fn return_address(parameters: &Parameters, client: Option<&Client>) -> Result<ReturnAddress, &'static str> {
     if parameters.repeated().is_some() {
         return Err("A parameter was sent twice.");
     }
     let client = client.ok_or("The client is not registered here.")?;
-    let redirect_uri = parameters
-        .value("redirect_uri")
-        .ok_or("There is no redirect URI.")?;
-    if !client
-        .redirect_uris
-        .iter()
-        .any(|registered| registered == redirect_uri)
-    {
+    let redirect_uri = parameters.value("redirect_uri").ok_or("There is no redirect URI.")?;
+    if !client.redirect_uris.iter().any(|registered| registered == redirect_uri) {
         return Err("The redirect URI is not registered for this client.");
     }
     let mode = match parameters.value("response_mode") {
@@ -70,20 +61,12 @@ pub(crate) fn return_address(
         Some(_) => return Err("The response mode is not supported."),
     };
     let state = parameters.value("state").map(str::to_owned);
-    Ok(ReturnAddress {
-        redirect_uri: redirect_uri.to_owned(),
-        state,
-        mode,
-    })
+    Ok(ReturnAddress { redirect_uri: redirect_uri.to_owned(), state, mode })
 }
 
 impl AuthorizationRequest {
     /// Reads the rest of the request, which may be refused to the client itself.
-    pub(crate) fn read(
-        parameters: &Parameters,
-        client: Client,
-        strictness: Strictness,
-    ) -> Result<Self, Fault> {
+    pub(crate) fn read(parameters: &Parameters, client: Client, strictness: Strictness) -> Result<Self, Fault> {
         if parameters.value("response_type") != Some("code") {
             return Err(("unsupported_response_type", "only the code flow is offered"));
         }
@@ -110,9 +93,7 @@ impl AuthorizationRequest {
 
     /// Whether a sign-on of this time is fresh enough.
     pub(crate) fn accepts_sign_on_of(&self, authenticated_at: u64, now: u64) -> bool {
-        let fresh = self
-            .max_age
-            .is_none_or(|seconds| seconds > 0 && now.saturating_sub(authenticated_at) <= seconds);
+        let fresh = self.max_age.is_none_or(|seconds| seconds > 0 && now.saturating_sub(authenticated_at) <= seconds);
         fresh && !self.prompts_for("login") && !self.prompts_for("select_account")
     }
 }
@@ -122,14 +103,9 @@ fn scopes(parameters: &Parameters, strictness: Strictness) -> Result<Vec<String>
     if !scopes.iter().any(|scope| scope == "openid") {
         return Err(("invalid_scope", "the scope openid is missing"));
     }
-    let with_claims = scopes
-        .iter()
-        .any(|scope| CLAIM_SCOPES.contains(&scope.as_str()));
+    let with_claims = scopes.iter().any(|scope| CLAIM_SCOPES.contains(&scope.as_str()));
     if strictness == Strictness::Strict && !with_claims {
-        return Err((
-            "invalid_scope",
-            "one scope of profile, email, phone and address is required",
-        ));
+        return Err(("invalid_scope", "one scope of profile, email, phone and address is required"));
     }
     Ok(scopes)
 }
@@ -146,15 +122,9 @@ fn challenge(parameters: &Parameters) -> Result<String, Fault> {
         return Err(("invalid_request", "PKCE with S256 is required"));
     }
     let challenge = parameters.value("code_challenge").unwrap_or_default();
-    let fits = challenge.len() == 43
-        && challenge
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-    if fits {
-        Ok(challenge.to_owned())
-    } else {
-        Err(("invalid_request", "the code_challenge is not one of S256"))
-    }
+    let fits =
+        challenge.len() == 43 && challenge.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    if fits { Ok(challenge.to_owned()) } else { Err(("invalid_request", "the code_challenge is not one of S256")) }
 }
 
 fn max_age(parameters: &Parameters) -> Result<Option<u64>, Fault> {
@@ -192,40 +162,26 @@ mod tests {
             pairs.retain(|(known, _)| known != name);
             pairs.extend(value.map(|value| (*name, value)));
         }
-        let encoded = url::form_urlencoded::Serializer::new(String::new())
-            .extend_pairs(pairs)
-            .finish();
+        let encoded = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
         Parameters::parse(encoded.as_bytes())
     }
 
     #[test]
     fn requests_are_read_strictly() {
         let check = |changes: &[(&str, Option<&str>)], expected: Option<&str>| {
-            let read = AuthorizationRequest::read(
-                &changed(changes),
-                Client::public("app", CALLBACK),
-                Strictness::Strict,
-            );
+            let read =
+                AuthorizationRequest::read(&changed(changes), Client::public("app", CALLBACK), Strictness::Strict);
             assert_eq!(read.err().map(|(error, _)| error), expected, "{changes:?}");
         };
         check(&[], None);
         check(&[("max_age", Some("60"))], None);
-        check(
-            &[("response_type", Some("token"))],
-            Some("unsupported_response_type"),
-        );
+        check(&[("response_type", Some("token"))], Some("unsupported_response_type"));
         check(&[("scope", Some("email"))], Some("invalid_scope"));
         check(&[("scope", Some("openid"))], Some("invalid_scope"));
         check(&[("nonce", None)], Some("invalid_request"));
         check(&[("code_challenge", None)], Some("invalid_request"));
-        check(
-            &[("code_challenge", Some("short"))],
-            Some("invalid_request"),
-        );
-        check(
-            &[("code_challenge_method", Some("plain"))],
-            Some("invalid_request"),
-        );
+        check(&[("code_challenge", Some("short"))], Some("invalid_request"));
+        check(&[("code_challenge_method", Some("plain"))], Some("invalid_request"));
         check(&[("max_age", Some("soon"))], Some("invalid_request"));
         check(&[("prompt", Some("none login"))], Some("invalid_request"));
     }
@@ -233,11 +189,7 @@ mod tests {
     #[test]
     fn lenient_requests_need_neither_nonce_nor_claim_scope() {
         let parameters = changed(&[("nonce", None), ("scope", Some("openid"))]);
-        let read = AuthorizationRequest::read(
-            &parameters,
-            Client::public("app", CALLBACK),
-            Strictness::Lenient,
-        );
+        let read = AuthorizationRequest::read(&parameters, Client::public("app", CALLBACK), Strictness::Lenient);
         assert!(read.is_ok());
     }
 
@@ -246,11 +198,7 @@ mod tests {
         let client = Client::public("app", CALLBACK);
         let check = |uri: Option<&str>, good| {
             let parameters = changed(&[("redirect_uri", uri)]);
-            assert_eq!(
-                return_address(&parameters, Some(&client)).is_ok(),
-                good,
-                "{uri:?}"
-            );
+            assert_eq!(return_address(&parameters, Some(&client)).is_ok(), good, "{uri:?}");
         };
         check(Some(CALLBACK), true);
         check(Some("https://app/callback/"), false);

@@ -11,11 +11,7 @@ pub(crate) struct Bounded<V> {
 
 impl<V> Bounded<V> {
     pub(crate) fn new(limit: usize) -> Self {
-        Self {
-            entries: HashMap::new(),
-            order: VecDeque::new(),
-            limit,
-        }
+        Self { entries: HashMap::new(), order: VecDeque::new(), limit }
     }
 
     /// Inserts, forgetting the oldest entry when the map is full.
@@ -69,9 +65,6 @@ mod tests {
         for (key, value) in [("a", 1), ("b", 2), ("a", 3), ("c", 4)] {
             map.insert(key.to_owned(), value);
         }
-        assert_eq!(
-            (map.entry("a"), map.entry("b"), map.entry("c")),
-            (None, Some(&2), Some(&4))
-        );
+        assert_eq!((map.entry("a"), map.entry("b"), map.entry("c")), (None, Some(&2), Some(&4)));
     }
 }

@@ -35,25 +35,17 @@ mod tests {
 
     #[test]
     fn each_scope_releases_its_own_claims_and_no_more() {
-        let person = Person::new("dora", "Dean")
-            .in_groups(&["staff"])
-            .with_claim("tid", json!("7"));
+        let person = Person::new("dora", "Dean").in_groups(&["staff"]).with_claim("tid", json!("7"));
         let check = |scopes: &[&str], expected: &[&str]| {
             let scopes: Vec<_> = scopes.iter().map(ToString::to_string).collect();
-            let names: Vec<_> = released(&person, &scopes)
-                .into_iter()
-                .map(|(name, _)| name)
-                .collect();
+            let names: Vec<_> = released(&person, &scopes).into_iter().map(|(name, _)| name).collect();
             let mut expected = expected.to_vec();
             expected.sort_unstable();
             assert_eq!(names, expected, "{scopes:?}");
         };
         check(&["openid"], &[]);
         check(&["openid", "email"], &["email", "email_verified"]);
-        check(
-            &["groups"],
-            &["groups", "https://example.com/roles", "realm_access"],
-        );
+        check(&["groups"], &["groups", "https://example.com/roles", "realm_access"]);
         check(
             &["profile"],
             &[

@@ -12,11 +12,7 @@ use crate::{
 };
 
 /// The client that proves itself with these headers and this form.
-pub(crate) fn authenticated(
-    headers: &HeaderMap,
-    form: &Parameters,
-    clients: &[Client],
-) -> Result<Client, Refusal> {
+pub(crate) fn authenticated(headers: &HeaderMap, form: &Parameters, clients: &[Client]) -> Result<Client, Refusal> {
     let (id, presented) = presented(headers, form)?;
     clients
         .iter()
@@ -30,32 +26,19 @@ fn presented(headers: &HeaderMap, form: &Parameters) -> Result<(String, Authenti
     if headers.contains_key(AUTHORIZATION) {
         let (user, password) = basic(headers)?;
         if secret.is_some() || id.is_some_and(|id| id != user) {
-            return Err(Refusal::client(
-                "invalid_request",
-                "two ways of client authentication at once",
-            ));
+            return Err(Refusal::client("invalid_request", "two ways of client authentication at once"));
         }
         return Ok((user, Authentication::SecretBasic(password)));
     }
-    let id = id
-        .ok_or_else(|| unknown("no client authentication"))?
-        .to_owned();
-    Ok((
-        id,
-        secret.map_or(Authentication::Public, |secret| {
-            Authentication::SecretPost(secret.to_owned())
-        }),
-    ))
+    let id = id.ok_or_else(|| unknown("no client authentication"))?.to_owned();
+    Ok((id, secret.map_or(Authentication::Public, |secret| Authentication::SecretPost(secret.to_owned()))))
 }
 
 /// Two parts around one colon, each form-urlencoded.
 fn basic(headers: &HeaderMap) -> Result<(String, String), Refusal> {
     let malformed = || unknown("malformed Basic credentials");
     let credentials = authorization(headers, "Basic ").ok_or_else(malformed)?;
-    let decoded = STANDARD
-        .decode(credentials)
-        .ok()
-        .and_then(|bytes| String::from_utf8(bytes).ok());
+    let decoded = STANDARD.decode(credentials).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let decoded = decoded.ok_or_else(malformed)?;
     let parts: Vec<_> = decoded.split(':').map(decoded_strictly).collect();
     match parts.as_slice() {
@@ -65,11 +48,7 @@ fn basic(headers: &HeaderMap) -> Result<(String, String), Refusal> {
 }
 
 const fn unknown(description: &'static str) -> Refusal {
-    Refusal::Client {
-        status: StatusCode::UNAUTHORIZED,
-        error: "invalid_client",
-        description,
-    }
+    Refusal::Client { status: StatusCode::UNAUTHORIZED, error: "invalid_client", description }
 }
 
 #[cfg(test)]
@@ -79,22 +58,15 @@ mod tests {
     use super::*;
 
     fn check(user_and_password: Option<&str>, form: &str, expected: Option<&str>) {
-        let clients = [
-            Client::public("app", ""),
-            Client::basic("conf", "a:b%c+d", ""),
-            Client::post("form", "fake", ""),
-        ];
+        let clients =
+            [Client::public("app", ""), Client::basic("conf", "a:b%c+d", ""), Client::post("form", "fake", "")];
         let mut headers = HeaderMap::new();
         if let Some(text) = user_and_password {
             let value = format!("Basic {}", STANDARD.encode(text));
             headers.insert(AUTHORIZATION, value.parse().unwrap());
         }
         let found = authenticated(&headers, &Parameters::parse(form.as_bytes()), &clients);
-        assert_eq!(
-            found.ok().map(|client| client.id).as_deref(),
-            expected,
-            "{user_and_password:?} {form}"
-        );
+        assert_eq!(found.ok().map(|client| client.id).as_deref(), expected, "{user_and_password:?} {form}");
     }
 
     #[test]

@@ -52,19 +52,14 @@ impl Endpoint {
 
     /// The endpoint at this path below the issuer.
     pub(crate) fn at(path: &str) -> Self {
-        KNOWN
-            .into_iter()
-            .find(|endpoint| endpoint.path() == path)
-            .unwrap_or(Self::Unknown)
+        KNOWN.into_iter().find(|endpoint| endpoint.path() == path).unwrap_or(Self::Unknown)
     }
 
     /// The endpoint of this name, as in `/dev/trouble/NAME`: the last segment of its path, `discovery` for discovery.
     pub(crate) fn named(name: &str) -> Option<Self> {
         match name {
             "discovery" => Some(Self::Discovery),
-            _ => KNOWN
-                .into_iter()
-                .find(|endpoint| endpoint.path().strip_prefix('/') == Some(name)),
+            _ => KNOWN.into_iter().find(|endpoint| endpoint.path().strip_prefix('/') == Some(name)),
         }
     }
 }

@@ -59,35 +59,15 @@ fn honest(facts: &Facts<'_>) -> Map<String, Value> {
 fn bend_identity(claims: &mut Map<String, Value>, facts: &Facts<'_>, switches: &Switches) {
     let stranger = format!("{}1", facts.client);
     let bends = [
-        (
-            Switch::IdTokenWrongIssuer,
-            "iss",
-            Some(json!(format!("{}1", facts.issuer))),
-        ),
+        (Switch::IdTokenWrongIssuer, "iss", Some(json!(format!("{}1", facts.issuer)))),
         (Switch::IdTokenMissingIssuer, "iss", None),
         (Switch::IdTokenMissingSubject, "sub", None),
         (Switch::IdTokenWrongAudience, "aud", Some(json!(stranger))),
         (Switch::IdTokenMissingAudience, "aud", None),
-        (
-            Switch::IdTokenStrangerInAudience,
-            "aud",
-            Some(json!([facts.client, stranger])),
-        ),
-        (
-            Switch::IdTokenAudienceArray,
-            "aud",
-            Some(json!([facts.client])),
-        ),
-        (
-            Switch::IdTokenWrongAuthorizedParty,
-            "azp",
-            Some(json!(stranger)),
-        ),
-        (
-            Switch::IdTokenWrongAccessTokenHash,
-            "at_hash",
-            Some(json!("AAAAAAAAAAAAAAAAAAAAAA")),
-        ),
+        (Switch::IdTokenStrangerInAudience, "aud", Some(json!([facts.client, stranger]))),
+        (Switch::IdTokenAudienceArray, "aud", Some(json!([facts.client]))),
+        (Switch::IdTokenWrongAuthorizedParty, "azp", Some(json!(stranger))),
+        (Switch::IdTokenWrongAccessTokenHash, "at_hash", Some(json!("AAAAAAAAAAAAAAAAAAAAAA"))),
     ];
     apply(claims, switches, bends);
 }
@@ -97,23 +77,9 @@ fn bend_times(claims: &mut Map<String, Value>, facts: &Facts<'_>, switches: &Swi
     let bends = [
         (Switch::IdTokenMissingIssuedAt, "iat", None),
         (Switch::IdTokenIssuedInFuture, "iat", Some(json!(later))),
-        (
-            Switch::IdTokenIssuedInFuture,
-            "exp",
-            Some(json!(later + facts.lifetime_seconds)),
-        ),
-        (
-            Switch::IdTokenExpired,
-            "exp",
-            Some(json!(facts.now.saturating_sub(HOUR))),
-        ),
-        (
-            Switch::IdTokenExpired,
-            "iat",
-            Some(json!(
-                facts.now.saturating_sub(HOUR + facts.lifetime_seconds)
-            )),
-        ),
+        (Switch::IdTokenIssuedInFuture, "exp", Some(json!(later + facts.lifetime_seconds))),
+        (Switch::IdTokenExpired, "exp", Some(json!(facts.now.saturating_sub(HOUR)))),
+        (Switch::IdTokenExpired, "iat", Some(json!(facts.now.saturating_sub(HOUR + facts.lifetime_seconds)))),
         (Switch::IdTokenMissingExpiry, "exp", None),
         (Switch::IdTokenNotYetValid, "nbf", Some(json!(later))),
         (Switch::IdTokenMissingAuthTime, "auth_time", None),
@@ -121,21 +87,14 @@ fn bend_times(claims: &mut Map<String, Value>, facts: &Facts<'_>, switches: &Swi
     apply(claims, switches, bends);
     if claims.contains_key("auth_time") {
         let yesterday = json!(facts.now.saturating_sub(24 * HOUR));
-        apply(
-            claims,
-            switches,
-            [(Switch::IdTokenOldAuthTime, "auth_time", Some(yesterday))],
-        );
+        apply(claims, switches, [(Switch::IdTokenOldAuthTime, "auth_time", Some(yesterday))]);
     }
 }
 
 fn bend_nonce(claims: &mut Map<String, Value>, facts: &Facts<'_>, switches: &Switches) {
     if facts.occasion == Occasion::SignIn {
         let wrong = json!(format!("{}1", facts.nonce.unwrap_or_default()));
-        let bends = [
-            (Switch::IdTokenWrongNonce, "nonce", Some(wrong)),
-            (Switch::IdTokenMissingNonce, "nonce", None),
-        ];
+        let bends = [(Switch::IdTokenWrongNonce, "nonce", Some(wrong)), (Switch::IdTokenMissingNonce, "nonce", None)];
         apply(claims, switches, bends);
     }
 }
@@ -144,22 +103,10 @@ fn bend_refresh(claims: &mut Map<String, Value>, facts: &Facts<'_>, switches: &S
     if facts.occasion == Occasion::Refresh {
         let nonce = facts.nonce.unwrap_or_default();
         let bends = [
-            (
-                Switch::RefreshIdTokenWrongIssuer,
-                "iss",
-                Some(json!(format!("{}1", facts.issuer))),
-            ),
-            (
-                Switch::RefreshIdTokenWrongSubject,
-                "sub",
-                Some(json!(format!("{}1", facts.subject))),
-            ),
+            (Switch::RefreshIdTokenWrongIssuer, "iss", Some(json!(format!("{}1", facts.issuer)))),
+            (Switch::RefreshIdTokenWrongSubject, "sub", Some(json!(format!("{}1", facts.subject)))),
             (Switch::RefreshIdTokenWithNonce, "nonce", Some(json!(nonce))),
-            (
-                Switch::RefreshIdTokenWrongNonce,
-                "nonce",
-                Some(json!(format!("{nonce}1"))),
-            ),
+            (Switch::RefreshIdTokenWrongNonce, "nonce", Some(json!(format!("{nonce}1")))),
         ];
         apply(claims, switches, bends);
     }
@@ -171,10 +118,7 @@ fn apply<const N: usize>(
     switches: &Switches,
     bends: [(Switch, &str, Option<Value>); N],
 ) {
-    for (_, claim, value) in bends
-        .into_iter()
-        .filter(|(switch, ..)| switches.on(*switch))
-    {
+    for (_, claim, value) in bends.into_iter().filter(|(switch, ..)| switches.on(*switch)) {
         match value {
             Some(value) => claims.insert(claim.to_owned(), value),
             None => claims.remove(claim),
@@ -212,114 +156,46 @@ mod tests {
         }
         let mut switches = Switches::default();
         switches.set(switch);
-        assert_eq!(
-            claims(&facts, &switches),
-            expected,
-            "{switch:?} at {occasion:?}"
-        );
+        assert_eq!(claims(&facts, &switches), expected, "{switch:?} at {occasion:?}");
     }
 
     #[test]
     fn each_switch_bends_its_claim_and_no_other() {
         for occasion in [Occasion::SignIn, Occasion::Refresh] {
-            check(
-                occasion,
-                Switch::IdTokenWrongIssuer,
-                &[("iss", Some(json!("http://op1")))],
-            );
+            check(occasion, Switch::IdTokenWrongIssuer, &[("iss", Some(json!("http://op1")))]);
             check(occasion, Switch::IdTokenMissingIssuer, &[("iss", None)]);
             check(occasion, Switch::IdTokenMissingSubject, &[("sub", None)]);
-            check(
-                occasion,
-                Switch::IdTokenWrongAudience,
-                &[("aud", Some(json!("app1")))],
-            );
+            check(occasion, Switch::IdTokenWrongAudience, &[("aud", Some(json!("app1")))]);
             check(occasion, Switch::IdTokenMissingAudience, &[("aud", None)]);
-            check(
-                occasion,
-                Switch::IdTokenStrangerInAudience,
-                &[("aud", Some(json!(["app", "app1"])))],
-            );
-            check(
-                occasion,
-                Switch::IdTokenAudienceArray,
-                &[("aud", Some(json!(["app"])))],
-            );
-            check(
-                occasion,
-                Switch::IdTokenWrongAuthorizedParty,
-                &[("azp", Some(json!("app1")))],
-            );
+            check(occasion, Switch::IdTokenStrangerInAudience, &[("aud", Some(json!(["app", "app1"])))]);
+            check(occasion, Switch::IdTokenAudienceArray, &[("aud", Some(json!(["app"])))]);
+            check(occasion, Switch::IdTokenWrongAuthorizedParty, &[("azp", Some(json!("app1")))]);
             check(occasion, Switch::IdTokenMissingIssuedAt, &[("iat", None)]);
             let future = [("iat", Some(json!(103_600))), ("exp", Some(json!(103_900)))];
             check(occasion, Switch::IdTokenIssuedInFuture, &future);
-            check(
-                occasion,
-                Switch::IdTokenExpired,
-                &[("exp", Some(json!(96_400))), ("iat", Some(json!(96_100)))],
-            );
+            check(occasion, Switch::IdTokenExpired, &[("exp", Some(json!(96_400))), ("iat", Some(json!(96_100)))]);
             check(occasion, Switch::IdTokenMissingExpiry, &[("exp", None)]);
-            check(
-                occasion,
-                Switch::IdTokenNotYetValid,
-                &[("nbf", Some(json!(103_600)))],
-            );
-            check(
-                occasion,
-                Switch::IdTokenMissingAuthTime,
-                &[("auth_time", None)],
-            );
-            check(
-                occasion,
-                Switch::IdTokenOldAuthTime,
-                &[("auth_time", Some(json!(13_600)))],
-            );
+            check(occasion, Switch::IdTokenNotYetValid, &[("nbf", Some(json!(103_600)))]);
+            check(occasion, Switch::IdTokenMissingAuthTime, &[("auth_time", None)]);
+            check(occasion, Switch::IdTokenOldAuthTime, &[("auth_time", Some(json!(13_600)))]);
             let other = json!("AAAAAAAAAAAAAAAAAAAAAA");
-            check(
-                occasion,
-                Switch::IdTokenWrongAccessTokenHash,
-                &[("at_hash", Some(other))],
-            );
+            check(occasion, Switch::IdTokenWrongAccessTokenHash, &[("at_hash", Some(other))]);
         }
     }
 
     #[test]
     fn the_nonce_belongs_to_the_sign_in() {
-        check(
-            Occasion::SignIn,
-            Switch::IdTokenWrongNonce,
-            &[("nonce", Some(json!("n1")))],
-        );
-        check(
-            Occasion::SignIn,
-            Switch::IdTokenMissingNonce,
-            &[("nonce", None)],
-        );
+        check(Occasion::SignIn, Switch::IdTokenWrongNonce, &[("nonce", Some(json!("n1")))]);
+        check(Occasion::SignIn, Switch::IdTokenMissingNonce, &[("nonce", None)]);
         check(Occasion::Refresh, Switch::IdTokenWrongNonce, &[]);
-        check(
-            Occasion::Refresh,
-            Switch::RefreshIdTokenWithNonce,
-            &[("nonce", Some(json!("n")))],
-        );
-        check(
-            Occasion::Refresh,
-            Switch::RefreshIdTokenWrongNonce,
-            &[("nonce", Some(json!("n1")))],
-        );
+        check(Occasion::Refresh, Switch::RefreshIdTokenWithNonce, &[("nonce", Some(json!("n")))]);
+        check(Occasion::Refresh, Switch::RefreshIdTokenWrongNonce, &[("nonce", Some(json!("n1")))]);
     }
 
     #[test]
     fn refresh_switches_leave_the_sign_in_alone() {
-        check(
-            Occasion::Refresh,
-            Switch::RefreshIdTokenWrongIssuer,
-            &[("iss", Some(json!("http://op1")))],
-        );
-        check(
-            Occasion::Refresh,
-            Switch::RefreshIdTokenWrongSubject,
-            &[("sub", Some(json!("s1")))],
-        );
+        check(Occasion::Refresh, Switch::RefreshIdTokenWrongIssuer, &[("iss", Some(json!("http://op1")))]);
+        check(Occasion::Refresh, Switch::RefreshIdTokenWrongSubject, &[("sub", Some(json!("s1")))]);
         check(Occasion::SignIn, Switch::RefreshIdTokenWrongIssuer, &[]);
         check(Occasion::SignIn, Switch::RefreshIdTokenWrongSubject, &[]);
     }

@@ -22,20 +22,9 @@ pub(crate) struct Signer<'a> {
 
 impl<'a> Signer<'a> {
     /// Chooses the algorithm: the client's own one, unless a switch demands another.
-    pub(crate) fn new(
-        keys: &'a KeySet,
-        registered: Algorithm,
-        switches: &'a Switches,
-        shared_secret: &'a str,
-    ) -> Self {
+    pub(crate) fn new(keys: &'a KeySet, registered: Algorithm, switches: &'a Switches, shared_secret: &'a str) -> Self {
         let algorithm = algorithm(registered, switches);
-        Self {
-            keys,
-            listing: listing(switches),
-            algorithm,
-            switches,
-            shared_secret,
-        }
+        Self { keys, listing: listing(switches), algorithm, switches, shared_secret }
     }
 
     /// # Errors
@@ -43,10 +32,7 @@ impl<'a> Signer<'a> {
     /// When the library refuses to sign.
     pub(crate) fn sign(&self, claims: &Map<String, Value>) -> Result<String, Unspecified> {
         let payload = URL_SAFE_NO_PAD.encode(Value::Object(claims.clone()).to_string());
-        let input = format!(
-            "{}.{payload}",
-            URL_SAFE_NO_PAD.encode(self.header().to_string())
-        );
+        let input = format!("{}.{payload}", URL_SAFE_NO_PAD.encode(self.header().to_string()));
         let signature = URL_SAFE_NO_PAD.encode(self.signature(input.as_bytes())?);
         Ok(format!("{input}.{signature}"))
     }
@@ -82,12 +68,8 @@ impl<'a> Signer<'a> {
             let key = hmac::Key::new(hmac::HMAC_SHA256, self.shared_secret.as_bytes());
             return Ok(hmac::sign(&key, input).as_ref().to_vec());
         }
-        let mut signature = self
-            .keys
-            .sign(self.algorithm, self.listing.signer(), input)?;
-        if self.switches.on(Switch::SignatureBrokenRs256)
-            || self.switches.on(Switch::SignatureBrokenEs256)
-        {
+        let mut signature = self.keys.sign(self.algorithm, self.listing.signer(), input)?;
+        if self.switches.on(Switch::SignatureBrokenRs256) || self.switches.on(Switch::SignatureBrokenEs256) {
             for byte in &mut signature {
                 *byte ^= 0x5a;
             }

@@ -8,9 +8,8 @@ use aws_lc_rs::{
     rand::SystemRandom,
     rsa,
     signature::{
-        ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P256K1_SHA256_FIXED_SIGNING,
-        ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256,
-        RSA_PSS_SHA256, RsaEncoding,
+        ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P256K1_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING,
+        EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding,
     },
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -72,11 +71,7 @@ impl KeySet {
             Ok::<_, Unspecified>([joined(first)?, joined(second)?, third])
         })?;
         Ok(Self {
-            label: random::token()?
-                .chars()
-                .filter(char::is_ascii_alphanumeric)
-                .take(8)
-                .collect(),
+            label: random::token()?.chars().filter(char::is_ascii_alphanumeric).take(8).collect(),
             rsa,
             p256: three(|| EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING))?,
             secp256k1: three(|| EcdsaKeyPair::generate(&ECDSA_P256K1_SHA256_FIXED_SIGNING))?,
@@ -105,24 +100,13 @@ impl KeySet {
     /// # Errors
     ///
     /// When there is no such position, or the library refuses.
-    pub(crate) fn sign(
-        &self,
-        algorithm: Algorithm,
-        position: usize,
-        message: &[u8],
-    ) -> Result<Vec<u8>, Unspecified> {
+    pub(crate) fn sign(&self, algorithm: Algorithm, position: usize, message: &[u8]) -> Result<Vec<u8>, Unspecified> {
         match algorithm {
             Algorithm::Rs256 => rsa_signature(self.rsa.get(position), &RSA_PKCS1_SHA256, message),
             Algorithm::Ps256 => rsa_signature(self.rsa.get(position), &RSA_PSS_SHA256, message),
             Algorithm::Es256 => ec_signature(self.p256.get(position), message),
             Algorithm::Es384 => ec_signature(Some(&self.p384), message),
-            Algorithm::EdDsa => Ok(self
-                .ed25519
-                .get(position)
-                .ok_or(Unspecified)?
-                .sign(message)
-                .as_ref()
-                .to_vec()),
+            Algorithm::EdDsa => Ok(self.ed25519.get(position).ok_or(Unspecified)?.sign(message).as_ref().to_vec()),
         }
     }
 
@@ -161,8 +145,7 @@ impl KeySet {
             P384 => ec_members("P-384", &self.p384),
             SECP256K1 => ec_members("secp256k1", self.secp256k1.get(position)?),
             _ => {
-                let point =
-                    URL_SAFE_NO_PAD.encode(self.ed25519.get(position)?.public_key().as_ref());
+                let point = URL_SAFE_NO_PAD.encode(self.ed25519.get(position)?.public_key().as_ref());
                 json!({"kty": "OKP", "crv": "Ed25519", "x": point})
             }
         };
@@ -218,11 +201,7 @@ fn rsa_signature(
 }
 
 fn ec_signature(key: Option<&EcdsaKeyPair>, message: &[u8]) -> Result<Vec<u8>, Unspecified> {
-    Ok(key
-        .ok_or(Unspecified)?
-        .sign(&SystemRandom::new(), message)?
-        .as_ref()
-        .to_vec())
+    Ok(key.ok_or(Unspecified)?.sign(&SystemRandom::new(), message)?.as_ref().to_vec())
 }
 
 /// The two halves of an uncompressed point.
@@ -252,9 +231,8 @@ fn der_value(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
         return rest.split_at_checked(usize::from(length));
     }
     let (digits, rest) = rest.split_at_checked(usize::from(length & 0x7f))?;
-    let length = digits.iter().try_fold(0_usize, |sum, digit| {
-        sum.checked_mul(256)?.checked_add(usize::from(*digit))
-    })?;
+    let length =
+        digits.iter().try_fold(0_usize, |sum, digit| sum.checked_mul(256)?.checked_add(usize::from(*digit)))?;
     rest.split_at_checked(length)
 }
 

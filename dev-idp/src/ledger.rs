@@ -110,9 +110,7 @@ impl Ledger {
     }
 
     pub(crate) fn signed_on(&self, cookie: &str, now: u64) -> Option<&SignOn> {
-        self.sign_ons
-            .entry(cookie)
-            .filter(|sign_on| now < sign_on.expires_at)
+        self.sign_ons.entry(cookie).filter(|sign_on| now < sign_on.expires_at)
     }
 
     pub(crate) fn sign_off(&mut self, cookie: &str) {
@@ -135,18 +133,9 @@ impl Ledger {
     }
 
     /// Uses a code. Whoever brings one twice ends its grant; a code brought by a stranger is not used up.
-    pub(crate) fn redeem(
-        &mut self,
-        code: &str,
-        client: &str,
-        now: u64,
-    ) -> Result<(Code, Grant), Unusable> {
+    pub(crate) fn redeem(&mut self, code: &str, client: &str, now: u64) -> Result<(Code, Grant), Unusable> {
         let found = self.codes.entry(code).cloned().ok_or(Unusable::Unknown)?;
-        let grant = self
-            .grants
-            .entry(&found.grant)
-            .cloned()
-            .ok_or(Unusable::Unknown)?;
+        let grant = self.grants.entry(&found.grant).cloned().ok_or(Unusable::Unknown)?;
         if grant.client != client {
             return Err(Unusable::OtherClient);
         }
@@ -162,22 +151,9 @@ impl Ledger {
     }
 
     /// Looks at a refresh token without using it up. One that was used before ends its grant.
-    pub(crate) fn refreshable(
-        &mut self,
-        token: &str,
-        client: &str,
-        now: u64,
-    ) -> Result<(String, Grant), Unusable> {
-        let found = self
-            .refreshes
-            .entry(token)
-            .cloned()
-            .ok_or(Unusable::Unknown)?;
-        let grant = self
-            .grants
-            .entry(&found.grant)
-            .cloned()
-            .ok_or(Unusable::Unknown)?;
+    pub(crate) fn refreshable(&mut self, token: &str, client: &str, now: u64) -> Result<(String, Grant), Unusable> {
+        let found = self.refreshes.entry(token).cloned().ok_or(Unusable::Unknown)?;
+        let grant = self.grants.entry(&found.grant).cloned().ok_or(Unusable::Unknown)?;
         if grant.client != client {
             return Err(Unusable::OtherClient);
         }
@@ -197,31 +173,11 @@ impl Ledger {
     }
 
     pub(crate) fn issue_refresh(&mut self, token: String, grant: &str, expires_at: u64) {
-        self.refreshes.insert(
-            token,
-            Refresh {
-                grant: grant.to_owned(),
-                expires_at,
-                uses: 0,
-            },
-        );
+        self.refreshes.insert(token, Refresh { grant: grant.to_owned(), expires_at, uses: 0 });
     }
 
-    pub(crate) fn issue_access(
-        &mut self,
-        token: String,
-        grant: &str,
-        scopes: Vec<String>,
-        expires_at: u64,
-    ) {
-        self.accesses.insert(
-            token,
-            Access {
-                grant: grant.to_owned(),
-                scopes,
-                expires_at,
-            },
-        );
+    pub(crate) fn issue_access(&mut self, token: String, grant: &str, scopes: Vec<String>, expires_at: u64) {
+        self.accesses.insert(token, Access { grant: grant.to_owned(), scopes, expires_at });
     }
 
     pub(crate) fn issue_id_token(&mut self, token: String, issued: IssuedIdToken) {
@@ -242,18 +198,12 @@ impl Ledger {
 
     /// Revokes a token of this client: a refresh token with its whole grant, an access token alone (RFC 7009).
     pub(crate) fn revoke(&mut self, token: &str, client: &str) {
-        let owner = |grants: &Bounded<Grant>, id: &str| {
-            grants.entry(id).is_some_and(|grant| grant.client == client)
-        };
+        let owner = |grants: &Bounded<Grant>, id: &str| grants.entry(id).is_some_and(|grant| grant.client == client);
         if let Some(refresh) = self.refreshes.entry(token).cloned() {
             if owner(&self.grants, &refresh.grant) {
                 self.revoke_grant(&refresh.grant);
             }
-        } else if self
-            .accesses
-            .entry(token)
-            .is_some_and(|access| owner(&self.grants, &access.grant))
-        {
+        } else if self.accesses.entry(token).is_some_and(|access| owner(&self.grants, &access.grant)) {
             self.accesses.remove(token);
         }
     }
@@ -265,9 +215,7 @@ impl Ledger {
     }
 
     pub(crate) fn revoke_all(&mut self) {
-        self.grants
-            .values_mut()
-            .for_each(|grant| grant.state = GrantState::Revoked);
+        self.grants.values_mut().for_each(|grant| grant.state = GrantState::Revoked);
     }
 }
 
@@ -320,11 +268,7 @@ mod tests {
     #[test]
     fn a_code_works_once_for_its_client_in_its_time() {
         let check = |code: &str, client: &str, now, expected| {
-            assert_eq!(
-                ledger().redeem(code, client, now).map(|_| ()),
-                expected,
-                "{code} {client} {now}"
-            );
+            assert_eq!(ledger().redeem(code, client, now).map(|_| ()), expected, "{code} {client} {now}");
         };
         check("code", "app", NOW, Ok(()));
         check("code", "app", NOW + 60, Err(Unusable::Expired));
@@ -336,10 +280,7 @@ mod tests {
     fn a_code_brought_twice_ends_its_grant() {
         let mut ledger = ledger();
         ledger.redeem("code", "app", NOW).unwrap();
-        assert_eq!(
-            ledger.redeem("code", "app", NOW).err(),
-            Some(Unusable::Reused)
-        );
+        assert_eq!(ledger.redeem("code", "app", NOW).err(), Some(Unusable::Reused));
         assert_eq!(ledger.opened("access", NOW).err(), Some(Unusable::Revoked));
     }
 
@@ -349,14 +290,8 @@ mod tests {
         ledger.refreshable("first", "app", NOW).unwrap();
         ledger.spend("first");
         ledger.issue_refresh("second".to_owned(), "g", NOW + 1000);
-        assert_eq!(
-            ledger.refreshable("first", "app", NOW).err(),
-            Some(Unusable::Reused)
-        );
-        assert_eq!(
-            ledger.refreshable("second", "app", NOW).err(),
-            Some(Unusable::Revoked)
-        );
+        assert_eq!(ledger.refreshable("first", "app", NOW).err(), Some(Unusable::Reused));
+        assert_eq!(ledger.refreshable("second", "app", NOW).err(), Some(Unusable::Revoked));
         assert_eq!(ledger.opened("access", NOW).err(), Some(Unusable::Revoked));
     }
 
@@ -365,17 +300,10 @@ mod tests {
         let check = |token: &str, client: &str, expected| {
             let mut ledger = ledger();
             ledger.revoke(token, client);
-            let left = (
-                ledger.opened("access", NOW).err(),
-                ledger.refreshable("first", "app", NOW).err(),
-            );
+            let left = (ledger.opened("access", NOW).err(), ledger.refreshable("first", "app", NOW).err());
             assert_eq!(left, expected, "{token} {client}");
         };
-        check(
-            "first",
-            "app",
-            (Some(Unusable::Revoked), Some(Unusable::Revoked)),
-        );
+        check("first", "app", (Some(Unusable::Revoked), Some(Unusable::Revoked)));
         check("access", "app", (Some(Unusable::Unknown), None));
         check("first", "other", (None, None));
         check("access", "other", (None, None));

@@ -51,9 +51,7 @@ mod random;
 
 pub use endpoint::Endpoint;
 pub use log::{Presented, Record};
-pub use settings::{
-    Algorithm, Authentication, Client, IdTokenClaims, Issuer, Person, Settings, Tls,
-};
+pub use settings::{Algorithm, Authentication, Client, IdTokenClaims, Issuer, Person, Settings, Tls};
 pub use start::{DevIdp, StartError, start};
 pub use switch::Switch;
 pub use trouble::Trouble;

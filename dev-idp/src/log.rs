@@ -33,10 +33,7 @@ pub struct Record {
 impl Record {
     /// The first value of this parameter.
     pub fn parameter(&self, name: &str) -> Option<&str> {
-        self.parameters
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        self.parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }
 
@@ -116,10 +113,7 @@ pub(crate) fn record(
         Presented::Nothing
     };
     let named = parameters.value("client_id").map(str::to_owned);
-    let shown = parameters
-        .pairs()
-        .iter()
-        .filter(|(name, _)| name != "client_secret");
+    let shown = parameters.pairs().iter().filter(|(name, _)| name != "client_secret");
     Record {
         endpoint,
         method: method.to_owned(),

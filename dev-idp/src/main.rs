@@ -27,10 +27,7 @@ struct Arguments {
     #[arg(long)]
     client_secret: Option<String>,
     /// Where codes may go. May be given several times.
-    #[arg(
-        long = "redirect-uri",
-        default_value = "https://localhost:8443/auth/callback"
-    )]
+    #[arg(long = "redirect-uri", default_value = "https://localhost:8443/auth/callback")]
     redirect_uris: Vec<String>,
     /// Where browsers may go after sign-out. May be given several times.
     #[arg(long = "post-logout-redirect-uri")]
@@ -51,13 +48,8 @@ async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let settings = settings(&arguments)?;
     let people = settings.people.clone();
-    let (mut terminate, mut interrupt) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
-    let idp = dev_idp::start(settings)
-        .await
-        .context("the provider does not start")?;
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let idp = dev_idp::start(settings).await.context("the provider does not start")?;
     for switch in &arguments.switches {
         idp.set(*switch);
     }
@@ -73,20 +65,14 @@ async fn main() -> Result<()> {
 fn settings(arguments: &Arguments) -> Result<Settings> {
     let client = Client {
         id: arguments.client_id.clone(),
-        authentication: arguments
-            .client_secret
-            .clone()
-            .map_or(Authentication::Public, Authentication::SecretBasic),
+        authentication: arguments.client_secret.clone().map_or(Authentication::Public, Authentication::SecretBasic),
         redirect_uris: arguments.redirect_uris.clone(),
         post_logout_redirect_uris: arguments.post_logout_redirect_uris.clone(),
         algorithm: None,
     };
     Ok(Settings {
         listen: arguments.listen,
-        issuer: arguments
-            .issuer
-            .clone()
-            .map_or(Issuer::Address, Issuer::Url),
+        issuer: arguments.issuer.clone().map_or(Issuer::Address, Issuer::Url),
         tls: tls(arguments)?,
         clients: vec![client],
         ..Settings::default()
@@ -97,34 +83,19 @@ fn tls(arguments: &Arguments) -> Result<Option<Tls>> {
     let (Some(certificate), Some(key)) = (&arguments.tls_certificate, &arguments.tls_key) else {
         return Ok(None);
     };
-    let read = |path: &PathBuf| {
-        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
-    };
-    Ok(Some(Tls {
-        certificates_pem: read(certificate)?,
-        key_pem: read(key)?,
-    }))
+    let read =
+        |path: &PathBuf| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
+    Ok(Some(Tls { certificates_pem: read(certificate)?, key_pem: read(key)? }))
 }
 
 fn switch(name: &str) -> Result<Switch, String> {
-    let names = || {
-        Switch::ALL
-            .iter()
-            .map(|switch| switch.name())
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
+    let names = || Switch::ALL.iter().map(|switch| switch.name()).collect::<Vec<_>>().join(", ");
     Switch::named(name).ok_or_else(|| format!("there is no such switch; these are: {}", names()))
 }
 
 fn announce(issuer: &str, people: &[Person]) {
     println!("issuer {issuer}");
     for person in people {
-        println!(
-            "person {} <{}> groups: {}",
-            person.login,
-            person.email,
-            person.groups.join(", ")
-        );
+        println!("person {} <{}> groups: {}", person.login, person.email, person.groups.join(", "));
     }
 }

@@ -33,27 +33,16 @@ impl Page {
 
     /// A headline and a sentence.
     pub(crate) fn message(title: &str, text: &str) -> Self {
-        let body = format!(
-            "<h1>{}</h1><p class=\"lead\" id=\"message\">{}</p>",
-            escaped(title),
-            escaped(text)
-        );
+        let body = format!("<h1>{}</h1><p class=\"lead\" id=\"message\">{}</p>", escaped(title), escaped(text));
         Self::new(title, &body, None)
     }
 
     /// Sends parameters to the client by a form (OAuth 2.0 Form Post Response Mode).
     pub(crate) fn form_post(action: &str, parameters: &[(String, String)], nonce: &str) -> Self {
-        let mut body = format!(
-            "<h1>One moment</h1><form id=\"answer\" method=\"post\" action=\"{}\">",
-            escaped(action)
-        );
+        let mut body =
+            format!("<h1>One moment</h1><form id=\"answer\" method=\"post\" action=\"{}\">", escaped(action));
         for (name, value) in parameters {
-            let _ = write!(
-                body,
-                "<input type=\"hidden\" name=\"{}\" value=\"{}\">",
-                escaped(name),
-                escaped(value)
-            );
+            let _ = write!(body, "<input type=\"hidden\" name=\"{}\" value=\"{}\">", escaped(name), escaped(value));
         }
         let _ = write!(
             body,
@@ -72,30 +61,16 @@ impl Page {
              <footer>dev-idp, a provider for tests: nobody here is real.</footer></body></html>\n",
             escaped(title)
         );
-        let scripts = script_nonce
-            .map(|nonce| format!("; script-src 'nonce-{nonce}'"))
-            .unwrap_or_default();
-        let security_policy = format!(
-            "default-src 'none'; style-src 'unsafe-inline'{scripts}; base-uri 'none'; frame-ancestors 'none'"
-        );
-        Self {
-            html,
-            security_policy,
-        }
+        let scripts = script_nonce.map(|nonce| format!("; script-src 'nonce-{nonce}'")).unwrap_or_default();
+        let security_policy =
+            format!("default-src 'none'; style-src 'unsafe-inline'{scripts}; base-uri 'none'; frame-ancestors 'none'");
+        Self { html, security_policy }
     }
 }
 
 fn person_button(person: &Person) -> String {
-    let about = if person.groups.is_empty() {
-        "no group".to_owned()
-    } else {
-        person.groups.join(", ")
-    };
-    let unverified = if person.email_verified {
-        ""
-    } else {
-        " (not verified)"
-    };
+    let about = if person.groups.is_empty() { "no group".to_owned() } else { person.groups.join(", ") };
+    let unverified = if person.email_verified { "" } else { " (not verified)" };
     let login = escaped(&person.login);
     format!(
         "<li><button type=\"submit\" id=\"login-{login}\" name=\"login\" value=\"{login}\">\
@@ -165,10 +140,6 @@ mod tests {
     #[test]
     fn nothing_is_fetched_from_elsewhere() {
         let page = Page::login(&[Person::new("alice", "Adams")], "app", "/login");
-        assert!(
-            !page.html.contains("http:")
-                && !page.html.contains("https:")
-                && !page.html.contains("<script")
-        );
+        assert!(!page.html.contains("http:") && !page.html.contains("https:") && !page.html.contains("<script"));
     }
 }

@@ -9,35 +9,20 @@ pub(crate) struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
     pub(crate) fn parse(encoded: &[u8]) -> Self {
-        Self(
-            form_urlencoded::parse(encoded)
-                .into_owned()
-                .take(LIMIT)
-                .collect(),
-        )
+        Self(form_urlencoded::parse(encoded).into_owned().take(LIMIT).collect())
     }
 
     pub(crate) fn value(&self, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     pub(crate) fn repeated(&self) -> Option<&str> {
         let mut seen = HashSet::new();
-        self.0
-            .iter()
-            .map(|(key, _)| key.as_str())
-            .find(|key| !seen.insert(*key))
+        self.0.iter().map(|(key, _)| key.as_str()).find(|key| !seen.insert(*key))
     }
 
     pub(crate) fn words(&self, name: &str) -> Vec<String> {
-        self.value(name)
-            .unwrap_or_default()
-            .split_ascii_whitespace()
-            .map(str::to_owned)
-            .collect()
+        self.value(name).unwrap_or_default().split_ascii_whitespace().map(str::to_owned).collect()
     }
 
     pub(crate) fn joined(mut self, other: Self) -> Self {
@@ -50,9 +35,7 @@ impl Parameters {
     }
 
     pub(crate) fn encoded(&self) -> String {
-        form_urlencoded::Serializer::new(String::new())
-            .extend_pairs(&self.0)
-            .finish()
+        form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.0).finish()
     }
 }
 
@@ -72,9 +55,7 @@ pub(crate) fn decoded_strictly(text: &str) -> Option<String> {
 }
 
 fn hex_value(digit: u8) -> Option<u8> {
-    char::from(digit)
-        .to_digit(16)
-        .and_then(|value| u8::try_from(value).ok())
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
 /// More parameters than this are not read.
@@ -103,11 +84,7 @@ mod tests {
     #[test]
     fn a_repeated_name_is_found() {
         let check = |input: &str, expected| {
-            assert_eq!(
-                Parameters::parse(input.as_bytes()).repeated(),
-                expected,
-                "{input}"
-            );
+            assert_eq!(Parameters::parse(input.as_bytes()).repeated(), expected, "{input}");
         };
         check("a=1&b=2", None);
         check("a=1&b=2&a=1", Some("a"));

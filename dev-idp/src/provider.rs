@@ -91,8 +91,7 @@ impl Provider {
     }
 
     pub(crate) fn endpoint_at(&self, path: &str) -> Endpoint {
-        path.strip_prefix(self.base.as_str())
-            .map_or(Endpoint::Unknown, Endpoint::at)
+        path.strip_prefix(self.base.as_str()).map_or(Endpoint::Unknown, Endpoint::at)
     }
 
     /// The URL of an endpoint.
@@ -121,10 +120,7 @@ impl Provider {
     }
 
     pub(crate) fn person(&self, login: &str) -> Option<Person> {
-        locked(&self.people)
-            .iter()
-            .find(|person| person.login == login)
-            .cloned()
+        locked(&self.people).iter().find(|person| person.login == login).cloned()
     }
 
     pub(crate) fn clients(&self) -> Vec<Client> {
@@ -132,10 +128,7 @@ impl Provider {
     }
 
     pub(crate) fn client(&self, id: &str) -> Option<Client> {
-        locked(&self.clients)
-            .iter()
-            .find(|client| client.id == id)
-            .cloned()
+        locked(&self.clients).iter().find(|client| client.id == id).cloned()
     }
 
     /// Adds a client, in the place of one with the same id. Beyond the limit nothing is added.
@@ -164,9 +157,7 @@ impl Provider {
     /// Whether any client's ID tokens are signed with this algorithm.
     pub(crate) fn uses(&self, algorithm: Algorithm) -> bool {
         self.settings.algorithm == algorithm
-            || locked(&self.clients)
-                .iter()
-                .any(|client| client.algorithm == Some(algorithm))
+            || locked(&self.clients).iter().any(|client| client.algorithm == Some(algorithm))
     }
 
     pub(crate) fn keys(&self) -> Result<Arc<KeySet>, Unspecified> {

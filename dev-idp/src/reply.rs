@@ -5,8 +5,7 @@ use bytes::Bytes;
 use http::{
     HeaderValue, Response, StatusCode,
     header::{
-        CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, LOCATION,
-        REFERRER_POLICY, WWW_AUTHENTICATE,
+        CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, LOCATION, REFERRER_POLICY, WWW_AUTHENTICATE,
     },
 };
 use http_body_util::Full;
@@ -44,12 +43,8 @@ impl Reply {
     pub(crate) fn text(status: StatusCode, content_type: &'static str, body: String) -> Self {
         let mut response = Response::new(Full::new(Bytes::from(body)));
         *response.status_mut() = status;
-        response
-            .headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        response
-            .headers_mut()
-            .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         Self::Answer(response)
     }
 
@@ -68,16 +63,9 @@ pub(crate) enum Refusal {
     /// For a person whom we cannot send back: a page.
     Page(&'static str),
     /// For a client: an OAuth error (RFC 6749 section 5.2).
-    Client {
-        status: StatusCode,
-        error: &'static str,
-        description: &'static str,
-    },
+    Client { status: StatusCode, error: &'static str, description: &'static str },
     /// For the bearer of a token (RFC 6750 section 3).
-    Bearer {
-        status: StatusCode,
-        error: &'static str,
-    },
+    Bearer { status: StatusCode, error: &'static str },
     /// A finished reply, such as an error on its way to the redirect URI.
     Ready(Box<Reply>),
     /// The cryptography library refused.
@@ -92,28 +80,14 @@ impl From<Unspecified> for Refusal {
 
 impl Refusal {
     pub(crate) const fn client(error: &'static str, description: &'static str) -> Self {
-        Self::Client {
-            status: StatusCode::BAD_REQUEST,
-            error,
-            description,
-        }
+        Self::Client { status: StatusCode::BAD_REQUEST, error, description }
     }
 
     pub(crate) fn reply(self) -> Reply {
         match self {
-            Self::Page(text) => Reply::page(
-                StatusCode::BAD_REQUEST,
-                Page::message("This request cannot go on", text),
-            ),
-            Self::Client {
-                status,
-                error,
-                description,
-            } => {
-                let reply = Reply::json(
-                    status,
-                    &json!({"error": error, "error_description": description}),
-                );
+            Self::Page(text) => Reply::page(StatusCode::BAD_REQUEST, Page::message("This request cannot go on", text)),
+            Self::Client { status, error, description } => {
+                let reply = Reply::json(status, &json!({"error": error, "error_description": description}));
                 if status == StatusCode::UNAUTHORIZED {
                     return reply.with_header(WWW_AUTHENTICATE, "Basic realm=\"dev-idp\"");
                 }
@@ -122,10 +96,7 @@ impl Refusal {
             Self::Bearer { status, error } => Reply::json(status, &json!({"error": error}))
                 .with_header(WWW_AUTHENTICATE, &format!("Bearer error=\"{error}\"")),
             Self::Ready(reply) => *reply,
-            Self::Internal => Reply::json(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                &json!({"error": "server_error"}),
-            ),
+            Self::Internal => Reply::json(StatusCode::INTERNAL_SERVER_ERROR, &json!({"error": "server_error"})),
         }
     }
 }

@@ -34,16 +34,9 @@ pub(crate) struct Server {
 
 impl Server {
     /// Begins to serve.
-    pub(crate) fn start(
-        listener: TcpListener,
-        acceptor: Option<TlsAcceptor>,
-        provider: Arc<Provider>,
-    ) -> Self {
+    pub(crate) fn start(listener: TcpListener, acceptor: Option<TlsAcceptor>, provider: Arc<Provider>) -> Self {
         let (stop, stopped) = oneshot::channel();
-        Self {
-            stop,
-            task: tokio::spawn(accept(listener, acceptor, provider, stopped)),
-        }
+        Self { stop, task: tokio::spawn(accept(listener, acceptor, provider, stopped)) }
     }
 
     /// Closes the port and every connection, and returns when they are closed.
@@ -88,10 +81,7 @@ async fn connection(stream: TcpStream, acceptor: Option<TlsAcceptor>, provider: 
     served.unwrap_or_default();
 }
 
-async fn serve(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
-    provider: Arc<Provider>,
-) -> hyper::Result<()> {
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, provider: Arc<Provider>) -> hyper::Result<()> {
     let service = service_fn(move |request| answer(Arc::clone(&provider), request));
     http1::Builder::new()
         .timer(TokioTimer::new())
@@ -101,10 +91,7 @@ async fn serve(
 }
 
 /// An error here makes hyper drop the connection without an answer.
-async fn answer(
-    provider: Arc<Provider>,
-    request: Request<Body>,
-) -> io::Result<Response<Full<Bytes>>> {
+async fn answer(provider: Arc<Provider>, request: Request<Body>) -> io::Result<Response<Full<Bytes>>> {
     let Ok(Some(incoming)) = timeout(BODY_TIME, read(&provider, request)).await else {
         return sent(Reply::empty(StatusCode::PAYLOAD_TOO_LARGE));
     };
@@ -133,20 +120,9 @@ async fn troubled(provider: &Provider, incoming: &Incoming) -> Reply {
 
 async fn read(provider: &Provider, request: Request<Body>) -> Option<Incoming> {
     let (parts, body) = request.into_parts();
-    let body = Limited::new(body, MOST_BODY_BYTES)
-        .collect()
-        .await
-        .ok()?
-        .to_bytes();
-    let is_form = parts
-        .headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(FORM));
-    let form = if is_form {
-        Parameters::parse(&body)
-    } else {
-        Parameters::default()
-    };
+    let body = Limited::new(body, MOST_BODY_BYTES).collect().await.ok()?.to_bytes();
+    let is_form = parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(FORM));
+    let form = if is_form { Parameters::parse(&body) } else { Parameters::default() };
     Some(Incoming {
         endpoint: provider.endpoint_at(parts.uri.path()),
         method: parts.method,
@@ -159,13 +135,7 @@ async fn read(provider: &Provider, request: Request<Body>) -> Option<Incoming> {
 
 fn noted(incoming: &Incoming) -> log::Record {
     let parameters = incoming.query.clone().joined(incoming.form.clone());
-    log::record(
-        incoming.endpoint,
-        incoming.method.as_str(),
-        &incoming.path,
-        &incoming.headers,
-        &parameters,
-    )
+    log::record(incoming.endpoint, incoming.method.as_str(), &incoming.path, &incoming.headers, &parameters)
 }
 
 fn sent(reply: Reply) -> io::Result<Response<Full<Bytes>>> {

@@ -41,10 +41,7 @@ impl Default for Settings {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             issuer: Issuer::Address,
             tls: None,
-            clients: vec![Client::public(
-                "portcullis-demo",
-                "https://localhost:8443/auth/callback",
-            )],
+            clients: vec![Client::public("portcullis-demo", "https://localhost:8443/auth/callback")],
             people: demo_people(),
             access_token_lifetime: Duration::from_secs(300),
             id_token_lifetime: Duration::from_secs(300),
@@ -106,27 +103,18 @@ impl Client {
 
     /// A client that sends its secret by HTTP Basic.
     pub fn basic(id: &str, secret: &str, redirect_uri: &str) -> Self {
-        Self::new(
-            id,
-            redirect_uri,
-            Authentication::SecretBasic(secret.to_owned()),
-        )
+        Self::new(id, redirect_uri, Authentication::SecretBasic(secret.to_owned()))
     }
 
     /// A client that sends its secret in the form.
     pub fn post(id: &str, secret: &str, redirect_uri: &str) -> Self {
-        Self::new(
-            id,
-            redirect_uri,
-            Authentication::SecretPost(secret.to_owned()),
-        )
+        Self::new(id, redirect_uri, Authentication::SecretPost(secret.to_owned()))
     }
 
     /// The same client, allowed to return here after sign-out.
     #[must_use]
     pub fn returning_to(mut self, post_logout_redirect_uri: &str) -> Self {
-        self.post_logout_redirect_uris
-            .push(post_logout_redirect_uri.to_owned());
+        self.post_logout_redirect_uris.push(post_logout_redirect_uri.to_owned());
         self
     }
 
@@ -286,19 +274,13 @@ fn demo_people() -> Vec<Person> {
     let mut carol = Person::new("carol", "Clark");
     carol.email_verified = false;
     vec![
-        Person::new("alice", "Adams")
-            .in_groups(&["staff", "admins"])
-            .with_roles(&["admin", "editor"]),
-        Person::new("bob", "Brown")
-            .in_groups(&["staff"])
-            .with_roles(&["reader"]),
+        Person::new("alice", "Adams").in_groups(&["staff", "admins"]).with_roles(&["admin", "editor"]),
+        Person::new("bob", "Brown").in_groups(&["staff"]).with_roles(&["reader"]),
         carol,
     ]
 }
 
 fn capitalised(word: &str) -> String {
     let mut letters = word.chars();
-    letters.next().map_or_else(String::new, |first| {
-        first.to_uppercase().chain(letters).collect()
-    })
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

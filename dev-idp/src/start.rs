@@ -34,10 +34,7 @@ pub struct DevIdp {
 
 impl std::fmt::Debug for DevIdp {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("DevIdp")
-            .field("issuer", &self.provider.issuer)
-            .finish_non_exhaustive()
+        formatter.debug_struct("DevIdp").field("issuer", &self.provider.issuer).finish_non_exhaustive()
     }
 }
 
@@ -50,20 +47,12 @@ pub async fn start(settings: Settings) -> Result<DevIdp, StartError> {
     let acceptor = settings.tls.as_ref().map(acceptor).transpose()?;
     let listener = listener(settings.listen).await?;
     let listen = settings.listen;
-    let address = listener.local_addr().map_err(|source| StartError::Listen {
-        address: listen,
-        source,
-    })?;
+    let address = listener.local_addr().map_err(|source| StartError::Listen { address: listen, source })?;
     let (issuer, base) = issuer(&settings, address)?;
     made_keys().await?;
     let provider = Arc::new(Provider::new(settings, issuer, base, address.port()));
     let server = Server::start(listener, acceptor.clone(), Arc::clone(&provider));
-    Ok(DevIdp {
-        provider,
-        address,
-        acceptor,
-        server: Mutex::new(Some(server)),
-    })
+    Ok(DevIdp { provider, address, acceptor, server: Mutex::new(Some(server)) })
 }
 
 impl DevIdp {
@@ -114,10 +103,7 @@ impl DevIdp {
 
     /// The requests to one endpoint so far.
     pub fn requests_to(&self, endpoint: Endpoint) -> Vec<Record> {
-        self.log()
-            .into_iter()
-            .filter(|record| record.endpoint == endpoint)
-            .collect()
+        self.log().into_iter().filter(|record| record.endpoint == endpoint).collect()
     }
 
     /// Forgets the requests so far.
@@ -162,11 +148,7 @@ impl DevIdp {
 
     /// Closes the port and every connection; what the provider knows stays. Does nothing when it is stopped.
     pub async fn stop(&self) {
-        let server = self
-            .server
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let server = self.server.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(server) = server {
             server.stop().await;
         }
@@ -188,10 +170,7 @@ impl DevIdp {
     }
 
     fn is_serving(&self) -> bool {
-        self.server
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_some()
+        self.server.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 }
 
@@ -228,9 +207,7 @@ async fn listener(address: SocketAddr) -> Result<TcpListener, StartError> {
     if !address.ip().is_loopback() {
         return Err(StartError::NotLoopback(address));
     }
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| StartError::Listen { address, source })
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
 }
 
 /// Makes the first keys of the process away from the runtime's own threads; later starts find them made.
@@ -241,32 +218,24 @@ async fn made_keys() -> Result<(), StartError> {
 
 /// The issuer, and its path without a slash at the end.
 fn issuer(settings: &Settings, address: SocketAddr) -> Result<(String, String), StartError> {
-    let scheme = if settings.tls.is_some() {
-        "https"
-    } else {
-        "http"
-    };
+    let scheme = if settings.tls.is_some() { "https" } else { "http" };
     let issuer = match &settings.issuer {
         Issuer::Address => format!("{scheme}://{address}"),
         Issuer::Url(url) => url.clone(),
         Issuer::Host(name) => {
-            let (host, path) = name
-                .find('/')
-                .map_or((name.as_str(), ""), |slash| name.split_at(slash));
+            let (host, path) = name.find('/').map_or((name.as_str(), ""), |slash| name.split_at(slash));
             format!("{scheme}://{host}:{}{path}", address.port())
         }
     };
-    let url = Url::parse(&issuer)
-        .ok()
-        .filter(|url| matches!(url.scheme(), "http" | "https"));
+    let url = Url::parse(&issuer).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
     let url = url.ok_or_else(|| StartError::Issuer(issuer.clone()))?;
     let base = url.path().trim_end_matches('/').to_owned();
     Ok((issuer, base))
 }
 
 fn acceptor(tls: &Tls) -> Result<TlsAcceptor, StartError> {
-    let certificates = CertificateDer::pem_slice_iter(tls.certificates_pem.as_bytes())
-        .collect::<Result<Vec<_>, _>>()?;
+    let certificates =
+        CertificateDer::pem_slice_iter(tls.certificates_pem.as_bytes()).collect::<Result<Vec<_>, _>>()?;
     let key = PrivateKeyDer::from_pem_slice(tls.key_pem.as_bytes())?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()?
@@ -283,27 +252,15 @@ mod tests {
     #[test]
     fn the_issuer_follows_the_settings() {
         let check = |setting: Issuer, expected: Option<(&str, &str)>| {
-            let settings = Settings {
-                issuer: setting,
-                ..Settings::default()
-            };
+            let settings = Settings { issuer: setting, ..Settings::default() };
             let found = issuer(&settings, SocketAddr::from(([127, 0, 0, 1], 99))).ok();
             let expected = expected.map(|(issuer, base)| (issuer.to_owned(), base.to_owned()));
             assert_eq!(found, expected);
         };
         check(Issuer::Address, Some(("http://127.0.0.1:99", "")));
-        check(
-            Issuer::Host("op.test".to_owned()),
-            Some(("http://op.test:99", "")),
-        );
-        check(
-            Issuer::Host("op.test/a/".to_owned()),
-            Some(("http://op.test:99/a/", "/a")),
-        );
-        check(
-            Issuer::Url("https://op.test/".to_owned()),
-            Some(("https://op.test/", "")),
-        );
+        check(Issuer::Host("op.test".to_owned()), Some(("http://op.test:99", "")));
+        check(Issuer::Host("op.test/a/".to_owned()), Some(("http://op.test:99/a/", "/a")));
+        check(Issuer::Url("https://op.test/".to_owned()), Some(("https://op.test/", "")));
         check(Issuer::Url("ftp://op.test".to_owned()), None);
         check(Issuer::Url("op.test".to_owned()), None);
     }

@@ -154,10 +154,7 @@ switches! {
 impl Switch {
     /// The switch of this name.
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|switch| switch.name() == name)
+        Self::ALL.iter().copied().find(|switch| switch.name() == name)
     }
 }
 

@@ -21,12 +21,7 @@ impl Trouble {
         match name {
             "unavailable" => Some(Self::Unavailable),
             "hang" => Some(Self::Hang),
-            _ => name
-                .strip_prefix("slow-")?
-                .parse()
-                .ok()
-                .map(Duration::from_millis)
-                .map(Self::Slow),
+            _ => name.strip_prefix("slow-")?.parse().ok().map(Duration::from_millis).map(Self::Slow),
         }
     }
 }

@@ -27,33 +27,14 @@ pub(crate) struct Screen {
     scheme: &'static str,
 }
 
-pub(crate) const SCREENS: &[Screen] = &[
-    phone("light"),
-    phone("dark"),
-    desktop("light"),
-    desktop("dark"),
-];
+pub(crate) const SCREENS: &[Screen] = &[phone("light"), phone("dark"), desktop("light"), desktop("dark")];
 
 const fn phone(scheme: &'static str) -> Screen {
-    Screen {
-        device: "phone",
-        width: 390,
-        height: 844,
-        pixels_per_point: 2,
-        mobile: true,
-        scheme,
-    }
+    Screen { device: "phone", width: 390, height: 844, pixels_per_point: 2, mobile: true, scheme }
 }
 
 const fn desktop(scheme: &'static str) -> Screen {
-    Screen {
-        device: "desktop",
-        width: 1280,
-        height: 800,
-        pixels_per_point: 1,
-        mobile: false,
-        scheme,
-    }
+    Screen { device: "desktop", width: 1280, height: 800, pixels_per_point: 1, mobile: false, scheme }
 }
 
 impl fmt::Display for Screen {
@@ -77,11 +58,7 @@ impl Browser {
             .await
             .context("Chromium does not start")?;
         driver.set_page_load_timeout(DEADLINE).await?;
-        Ok(Self {
-            driver,
-            _chromedriver: chromedriver,
-            _profile: profile,
-        })
+        Ok(Self { driver, _chromedriver: chromedriver, _profile: profile })
     }
 
     pub(crate) async fn quit(self) -> anyhow::Result<()> {
@@ -95,10 +72,8 @@ impl Browser {
             "deviceScaleFactor": screen.pixels_per_point,
             "mobile": screen.mobile,
         });
-        self.devtools("Emulation.setDeviceMetricsOverride", metrics)
-            .await?;
-        let scheme =
-            json!({ "features": [{ "name": "prefers-color-scheme", "value": screen.scheme }] });
+        self.devtools("Emulation.setDeviceMetricsOverride", metrics).await?;
+        let scheme = json!({ "features": [{ "name": "prefers-color-scheme", "value": screen.scheme }] });
         self.devtools("Emulation.setEmulatedMedia", scheme).await?;
         Ok(())
     }
@@ -107,10 +82,7 @@ impl Browser {
     pub(crate) async fn look_at(&self, page: &Url, screen: &Screen) -> anyhow::Result<Vec<String>> {
         self.read_logs(page).await?;
         self.driver.goto(page.as_str()).await?;
-        let found = self
-            .driver
-            .execute(INSPECT, vec![screen.width.into()])
-            .await?;
+        let found = self.driver.execute(INSPECT, vec![screen.width.into()]).await?;
         let mut problems: Vec<String> = found.convert()?;
         problems.extend(self.read_logs(page).await?);
         Ok(problems)
@@ -118,27 +90,19 @@ impl Browser {
 
     /// The page as it stands, its whole height, as PNG.
     pub(crate) async fn picture(&self, screen: &Screen) -> anyhow::Result<Vec<u8>> {
-        let height = self
-            .driver
-            .execute("return document.documentElement.scrollHeight", vec![])
-            .await?;
+        let height = self.driver.execute("return document.documentElement.scrollHeight", vec![]).await?;
         let height = height.convert::<u32>()?.max(screen.height);
         let clip = json!({ "x": 0, "y": 0, "width": screen.width, "height": height, "scale": 1 });
         let asked = json!({ "format": "png", "captureBeyondViewport": true, "clip": clip });
         let answer = self.devtools("Page.captureScreenshot", asked).await?;
-        let data = answer["data"]
-            .as_str()
-            .context("Chromium sent no picture")?;
+        let data = answer["data"].as_str().context("Chromium sent no picture")?;
         Ok(STANDARD.decode(data)?)
     }
 
     /// Console and CSP errors, and requests to anybody but the page's own origin, since the last reading.
     async fn read_logs(&self, page: &Url) -> anyhow::Result<Vec<String>> {
         let console = self.driver.get_log("browser").await?;
-        let mut problems: Vec<_> = console
-            .into_iter()
-            .map(|entry| format!("console: {}", entry.message))
-            .collect();
+        let mut problems: Vec<_> = console.into_iter().map(|entry| format!("console: {}", entry.message)).collect();
         for entry in self.driver.get_log("performance").await? {
             let event: Value = serde_json::from_str(&entry.message)?;
             problems.extend(outside_request(&event["message"], page));

@@ -7,36 +7,12 @@ use crate::server::{Exhibit, Server};
 
 /// A wrong page, and a part of the sentence that must be said about it.
 const FAULTS: &[(&str, &str, &str)] = &[
-    (
-        "fault-wide",
-        "<p>wide</p><div><pre>WIDE</pre></div>",
-        "pixels wide",
-    ),
-    (
-        "fault-contrast",
-        "<p class=\"pale\">pale</p>",
-        "contrast is",
-    ),
-    (
-        "fault-focus",
-        "<a class=\"blind\" href=\"/\">link</a>",
-        "focus cannot be seen",
-    ),
-    (
-        "fault-outside",
-        "<p>image</p><img alt=\"\" src=\"PROVIDERpixel.png\">",
-        "asks for",
-    ),
-    (
-        "fault-script",
-        "<p>script</p><script>alert(1)</script>",
-        "Content Security Policy",
-    ),
-    (
-        "fault-style",
-        "<p style=\"margin:0\">style</p>",
-        "Content Security Policy",
-    ),
+    ("fault-wide", "<p>wide</p><div><pre>WIDE</pre></div>", "pixels wide"),
+    ("fault-contrast", "<p class=\"pale\">pale</p>", "contrast is"),
+    ("fault-focus", "<a class=\"blind\" href=\"/\">link</a>", "focus cannot be seen"),
+    ("fault-outside", "<p>image</p><img alt=\"\" src=\"PROVIDERpixel.png\">", "asks for"),
+    ("fault-script", "<p>script</p><script>alert(1)</script>", "Content Security Policy"),
+    ("fault-style", "<p style=\"margin:0\">style</p>", "Content Security Policy"),
     ("fault-title", "<p>words</p>", "no language"),
 ];
 
@@ -52,8 +28,7 @@ pub(crate) fn exhibits(provider: &Url) -> Vec<Exhibit> {
 }
 
 fn document(body: &str) -> String {
-    let style =
-        "pre { width: 3000px } .pale { color: #999; background: #fff } .blind { outline: none }";
+    let style = "pre { width: 3000px } .pale { color: #999; background: #fff } .blind { outline: none }";
     format!(
         "<!doctype html><meta name=\"viewport\" content=\"width=device-width\"><link rel=\"icon\" href=\"data:,\">\
          <style nonce=\"x\">{style}</style>{body}"

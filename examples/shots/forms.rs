@@ -16,19 +16,14 @@ use crate::server::{Exhibit, Server};
 pub(crate) fn provider_page() -> Exhibit {
     Exhibit {
         name: "signed-out-there",
-        html: "<!doctype html><html lang=\"en\"><title>Signed out</title><h1>Signed out</h1>"
-            .to_owned(),
+        html: "<!doctype html><html lang=\"en\"><title>Signed out</title><h1>Signed out</h1>".to_owned(),
         policy: None,
     }
 }
 
 /// What is wrong with the forms. The one whose policy does not name the provider must be stopped: else the other proves
 /// nothing.
-pub(crate) async fn problems(
-    browser: &Browser,
-    site: &Server,
-    provider: &Server,
-) -> anyhow::Result<Vec<String>> {
+pub(crate) async fn problems(browser: &Browser, site: &Server, provider: &Server) -> anyhow::Result<Vec<String>> {
     let mut problems = Vec::new();
     for (name, expected) in [(CONFIRM, End::Arrived), (CONFIRM_UNNAMED, End::Stopped)] {
         browser.driver.goto(site.page(name)?.as_str()).await?;
@@ -37,9 +32,7 @@ pub(crate) async fn problems(
         button.click().await?;
         let end = end_of(browser, provider).await?;
         if end != expected {
-            problems.push(format!(
-                "{name}: the form was to be {expected:?}, and is {end:?}"
-            ));
+            problems.push(format!("{name}: the form was to be {expected:?}, and is {end:?}"));
         }
         for headers in site.take_posts() {
             problems.extend(proof_problems(name, &headers, site));
@@ -66,10 +59,7 @@ async fn end_of(browser: &Browser, provider: &Server) -> anyhow::Result<End> {
             return Ok(End::Arrived);
         }
         let console = browser.driver.get_log("browser").await?;
-        if console
-            .iter()
-            .any(|entry| entry.message.contains("form-action"))
-        {
+        if console.iter().any(|entry| entry.message.contains("form-action")) {
             return Ok(End::Stopped);
         }
     }

@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::Context;
 use portcullis::pages::policy::Nonce;
 use portcullis::pages::{
-    Ending, FormTarget, Link, Next, OtherAccount, Page, ProviderError, ProviderSession, Reload,
-    SignOutForm, SiteLook, View, render,
+    Ending, FormTarget, Link, Next, OtherAccount, Page, ProviderError, ProviderSession, Reload, SignOutForm, SiteLook,
+    View, render,
 };
 use portcullis::reason::Reason;
 use url::Url;
@@ -15,15 +15,11 @@ use crate::server::Exhibit;
 
 /// Every page of ours, and nginx's own.
 pub(crate) fn exhibits(nginx_pages: &Path, provider: &Url) -> anyhow::Result<Vec<Exhibit>> {
-    let mut exhibits: Vec<_> = pages(provider)
-        .into_iter()
-        .map(|(name, page)| exhibit(name, &page))
-        .collect();
+    let mut exhibits: Vec<_> = pages(provider).into_iter().map(|(name, page)| exhibit(name, &page)).collect();
     let file = nginx_pages.join("try-again.html");
     exhibits.push(Exhibit {
         name: "nginx-try-again",
-        html: std::fs::read_to_string(&file)
-            .with_context(|| format!("cannot read {}", file.display()))?,
+        html: std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?,
         policy: None,
     });
     Ok(exhibits)
@@ -31,21 +27,10 @@ pub(crate) fn exhibits(nginx_pages: &Path, provider: &Url) -> anyhow::Result<Vec
 
 fn exhibit(name: &'static str, page: &Page) -> Exhibit {
     let nonce = Nonce::new(*b"sixteen bytes...");
-    let site = SiteLook {
-        product: "Harbour Operations".to_owned(),
-        support: Some(Link::local("/help")),
-    };
-    let view = View {
-        nonce: &nonce,
-        site: &site,
-        request_id: "7f3a9c51e0b84d2f9a6c3e17d5b0428e",
-    };
+    let site = SiteLook { product: "Harbour Operations".to_owned(), support: Some(Link::local("/help")) };
+    let view = View { nonce: &nonce, site: &site, request_id: "7f3a9c51e0b84d2f9a6c3e17d5b0428e" };
     let rendered = render(page, &view);
-    Exhibit {
-        name,
-        html: rendered.html,
-        policy: Some(rendered.content_security_policy),
-    }
+    Exhibit { name, html: rendered.html, policy: Some(rendered.content_security_policy) }
 }
 
 fn pages(provider: &Url) -> Vec<(&'static str, Page)> {
@@ -57,62 +42,29 @@ fn pages(provider: &Url) -> Vec<(&'static str, Page)> {
 }
 
 fn signing_out(provider: &Url) -> Vec<(&'static str, Page)> {
-    let signed_out = |ending, provider_session| Page::SignedOut {
-        ending,
-        provider_session,
-        sign_in: login(),
-    };
+    let signed_out = |ending, provider_session| Page::SignedOut { ending, provider_session, sign_in: login() };
     let named = || "Harbour Identity".to_owned();
     vec![
-        (
-            "signed-out",
-            signed_out(Ending::Done, ProviderSession::NoneKnown),
-        ),
-        (
-            "signed-out-everywhere",
-            signed_out(Ending::Done, ProviderSession::Ended { provider: named() }),
-        ),
-        (
-            "signed-out-here",
-            signed_out(
-                Ending::Done,
-                ProviderSession::MayContinue { provider: named() },
-            ),
-        ),
-        (
-            "signed-out-pending",
-            signed_out(
-                Ending::Pending,
-                ProviderSession::MayContinue { provider: named() },
-            ),
-        ),
+        ("signed-out", signed_out(Ending::Done, ProviderSession::NoneKnown)),
+        ("signed-out-everywhere", signed_out(Ending::Done, ProviderSession::Ended { provider: named() })),
+        ("signed-out-here", signed_out(Ending::Done, ProviderSession::MayContinue { provider: named() })),
+        ("signed-out-pending", signed_out(Ending::Pending, ProviderSession::MayContinue { provider: named() })),
         (CONFIRM, confirm(form(provider))),
     ]
 }
 
 fn confirm(form: SignOutForm) -> Page {
-    Page::ConfirmSignOut {
-        account: Some("Ada Lovelace".to_owned()),
-        form,
-        stay: Link::local("/"),
-    }
+    Page::ConfirmSignOut { account: Some("Ada Lovelace".to_owned()), form, stay: Link::local("/") }
 }
 
 /// The sign-out form with a policy that does not name the provider; not worth a picture.
 pub(crate) fn unnamed(provider: &Url) -> Exhibit {
-    let form = SignOutForm {
-        redirect_targets: Vec::new(),
-        ..form(provider)
-    };
+    let form = SignOutForm { redirect_targets: Vec::new(), ..form(provider) };
     exhibit(CONFIRM_UNNAMED, &confirm(form))
 }
 
 fn errors() -> Vec<(&'static str, Page)> {
-    let error = |reason, provider_error| Page::Error {
-        reason,
-        provider_error,
-        next: Next::SignIn(login()),
-    };
+    let error = |reason, provider_error| Page::Error { reason, provider_error, next: Next::SignIn(login()) };
     let short = ProviderError {
         error: "access_denied".to_owned(),
         description: Some("The user cancelled the sign-in.".to_owned()),
@@ -121,36 +73,18 @@ fn errors() -> Vec<(&'static str, Page)> {
     let long = ProviderError {
         error: "interaction_required".repeat(6),
         description: Some("AADSTS50105: The signed in user is not assigned to a role. ".repeat(6)),
-        uri: Some(format!(
-            "https://login.example/error?code=50105&trace={}",
-            "0123456789".repeat(12)
-        )),
+        uri: Some(format!("https://login.example/error?code=50105&trace={}", "0123456789".repeat(12))),
     };
     vec![
         ("error-expired", error(Reason::TransactionExpired, None)),
         ("error-provider", error(Reason::ProviderError, Some(short))),
-        (
-            "error-provider-long",
-            error(Reason::ProviderError, Some(long)),
-        ),
-        (
-            "error-unconfirmed",
-            error(Reason::IdTokenAccessTokenHash, None),
-        ),
+        ("error-provider-long", error(Reason::ProviderError, Some(long))),
+        ("error-unconfirmed", error(Reason::IdTokenAccessTokenHash, None)),
         (
             "error-internal",
-            Page::Error {
-                reason: Reason::Internal,
-                provider_error: None,
-                next: Next::Home(Link::local("/")),
-            },
+            Page::Error { reason: Reason::Internal, provider_error: None, next: Next::Home(Link::local("/")) },
         ),
-        (
-            "not-found",
-            Page::NotFound {
-                home: Link::local("/"),
-            },
-        ),
+        ("not-found", Page::NotFound { home: Link::local("/") }),
     ]
 }
 
@@ -163,34 +97,11 @@ fn refusals(provider: &Url) -> Vec<(&'static str, Page)> {
     let long = "a.person.with.a.very.long.name.that.nobody.can.break@department.subsidiary.example-corporation.test";
     let sign_out = || OtherAccount::SignOut(form(provider));
     vec![
-        (
-            "forbidden",
-            forbidden(
-                Reason::PolicyDenied,
-                Some("ada@harbour.example"),
-                sign_out(),
-            ),
-        ),
-        (
-            "forbidden-long",
-            forbidden(Reason::PolicyDenied, Some(long), sign_out()),
-        ),
-        (
-            "forbidden-sign-in",
-            forbidden(
-                Reason::AccessDenied,
-                Some("Ada Lovelace"),
-                OtherAccount::SignIn(login()),
-            ),
-        ),
-        (
-            "forbidden-setup",
-            forbidden(Reason::PolicyMissing, None, OtherAccount::Pointless),
-        ),
-        (
-            "forbidden-cross-site",
-            forbidden(Reason::CrossSite, None, OtherAccount::Pointless),
-        ),
+        ("forbidden", forbidden(Reason::PolicyDenied, Some("ada@harbour.example"), sign_out())),
+        ("forbidden-long", forbidden(Reason::PolicyDenied, Some(long), sign_out())),
+        ("forbidden-sign-in", forbidden(Reason::AccessDenied, Some("Ada Lovelace"), OtherAccount::SignIn(login()))),
+        ("forbidden-setup", forbidden(Reason::PolicyMissing, None, OtherAccount::Pointless)),
+        ("forbidden-cross-site", forbidden(Reason::CrossSite, None, OtherAccount::Pointless)),
     ]
 }
 

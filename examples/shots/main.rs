@@ -1,9 +1,6 @@
 //! Looks at every page in a real Chromium: writes its picture and says what is wrong with it. Run by `scripts/shots`.
 
-#![expect(
-    clippy::print_stdout,
-    reason = "a command's findings go to the terminal"
-)]
+#![expect(clippy::print_stdout, reason = "a command's findings go to the terminal")]
 
 mod browser;
 mod faults;
@@ -37,11 +34,7 @@ async fn main() -> anyhow::Result<()> {
         println!("  {problem}");
     }
     ensure!(problems.is_empty(), "{} problems", problems.len());
-    println!(
-        "shots: {} pages on {} screens, nothing wrong",
-        picked.len(),
-        SCREENS.len()
-    );
+    println!("shots: {} pages on {} screens, nothing wrong", picked.len(), SCREENS.len());
     Ok(())
 }
 
@@ -49,11 +42,7 @@ async fn main() -> anyhow::Result<()> {
 fn pick(exhibits: &[Exhibit], wanted: &[String]) -> anyhow::Result<Vec<&'static str>> {
     let names: Vec<_> = exhibits.iter().map(|exhibit| exhibit.name).collect();
     for name in wanted {
-        ensure!(
-            names.contains(&name.as_str()),
-            "no page {name}; there are {}",
-            names.join(", ")
-        );
+        ensure!(names.contains(&name.as_str()), "no page {name}; there are {}", names.join(", "));
     }
     let asked_for = |name: &&str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     Ok(names.into_iter().filter(asked_for).collect())
@@ -72,11 +61,7 @@ async fn look(
         browser.become_screen(screen).await?;
         for name in names {
             let found = browser.look_at(&site.page(name)?, screen).await?;
-            problems.extend(
-                found
-                    .iter()
-                    .map(|problem| format!("{name}, {screen}: {problem}")),
-            );
+            problems.extend(found.iter().map(|problem| format!("{name}, {screen}: {problem}")));
             let file = picture(folder, name, screen);
             std::fs::write(&file, browser.picture(screen).await?)
                 .with_context(|| format!("cannot write {}", file.display()))?;

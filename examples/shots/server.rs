@@ -40,18 +40,11 @@ struct Shop {
 
 impl Server {
     /// Serves; every `POST` is answered with a redirect to `after_post`.
-    pub(crate) async fn start(
-        exhibits: Vec<Exhibit>,
-        after_post: Option<Url>,
-    ) -> anyhow::Result<Self> {
+    pub(crate) async fn start(exhibits: Vec<Exhibit>, after_post: Option<Url>) -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let url = Url::parse(&format!("http://{}/", listener.local_addr()?))?;
         let posts = Arc::default();
-        let shop = Arc::new(Shop {
-            exhibits,
-            after_post,
-            posts: Arc::clone(&posts),
-        });
+        let shop = Arc::new(Shop { exhibits, after_post, posts: Arc::clone(&posts) });
         tokio::spawn(accept(listener, shop));
         Ok(Self { url, posts })
     }
@@ -82,9 +75,7 @@ async fn serve(stream: TcpStream, shop: Arc<Shop>) {
         async { Ok::<_, Infallible>(response) }
     });
     // The browser hangs up when it likes; a page it could not read shows as a failed look.
-    let _ = hyper::server::conn::http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
 fn answer(request: &Request<Incoming>, shop: &Shop) -> Response<Full<Bytes>> {
@@ -92,10 +83,7 @@ fn answer(request: &Request<Incoming>, shop: &Shop) -> Response<Full<Bytes>> {
         (&Method::POST, Some(target)) => {
             let mut posts = shop.posts.lock().unwrap_or_else(PoisonError::into_inner);
             posts.push(request.headers().clone());
-            Response::builder()
-                .status(StatusCode::SEE_OTHER)
-                .header(LOCATION, target.as_str())
-                .body(Full::default())
+            Response::builder().status(StatusCode::SEE_OTHER).header(LOCATION, target.as_str()).body(Full::default())
         }
         _ => page(request.uri().path(), &shop.exhibits),
     };
@@ -103,17 +91,11 @@ fn answer(request: &Request<Incoming>, shop: &Shop) -> Response<Full<Bytes>> {
 }
 
 fn page(path: &str, exhibits: &[Exhibit]) -> http::Result<Response<Full<Bytes>>> {
-    let Some(exhibit) = exhibits
-        .iter()
-        .find(|exhibit| path.strip_prefix('/') == Some(exhibit.name))
-    else {
-        return Response::builder()
-            .status(StatusCode::NOT_FOUND)
-            .body(Full::default());
+    let Some(exhibit) = exhibits.iter().find(|exhibit| path.strip_prefix('/') == Some(exhibit.name)) else {
+        return Response::builder().status(StatusCode::NOT_FOUND).body(Full::default());
     };
-    let mut response = Response::builder()
-        .header(CONTENT_TYPE, "text/html; charset=utf-8")
-        .header(REFERRER_POLICY, "no-referrer");
+    let mut response =
+        Response::builder().header(CONTENT_TYPE, "text/html; charset=utf-8").header(REFERRER_POLICY, "no-referrer");
     if let Some(policy) = &exhibit.policy {
         response = response.header(CONTENT_SECURITY_POLICY, policy);
     }

@@ -24,10 +24,7 @@ impl FromStr for Address {
         match text.strip_prefix("unix:") {
             Some("") => Err(AddressError(text.to_owned())),
             Some(path) => Ok(Self::Unix(path.into())),
-            None => text
-                .parse()
-                .map(Self::Tcp)
-                .map_err(|_| AddressError(text.to_owned())),
+            None => text.parse().map(Self::Tcp).map_err(|_| AddressError(text.to_owned())),
         }
     }
 }
@@ -53,21 +50,14 @@ mod tests {
     #[test]
     fn an_address_is_read_and_written_the_same() {
         for text in ["127.0.0.1:9000", "[::1]:0", "unix:/run/app.sock"] {
-            assert_eq!(
-                text.parse::<Address>().map(|address| address.to_string()),
-                Ok(text.to_owned())
-            );
+            assert_eq!(text.parse::<Address>().map(|address| address.to_string()), Ok(text.to_owned()));
         }
     }
 
     #[test]
     fn other_text_is_refused() {
         for text in ["", "unix:", "localhost:9000", "127.0.0.1"] {
-            assert_eq!(
-                text.parse::<Address>(),
-                Err(AddressError(text.to_owned())),
-                "{text}"
-            );
+            assert_eq!(text.parse::<Address>(), Err(AddressError(text.to_owned())), "{text}");
         }
     }
 }

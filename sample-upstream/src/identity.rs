@@ -34,15 +34,7 @@ mod tests {
         headers.append("x-auth-request-user", HeaderValue::from_static("mallory"));
         headers.append("x-auth-request-groups", HeaderValue::from_static("staff"));
         headers.append("cookie", HeaderValue::from_static("a=b"));
-        let expected = [
-            ("x-auth-request-groups", "staff"),
-            ("x-auth-request-user", "alice, mallory"),
-        ];
-        assert_eq!(
-            identity(&headers),
-            expected
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .into()
-        );
+        let expected = [("x-auth-request-groups", "staff"), ("x-auth-request-user", "alice, mallory")];
+        assert_eq!(identity(&headers), expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
     }
 }

@@ -39,11 +39,7 @@ pub async fn start(address: impl Into<Address>) -> io::Result<Upstream> {
     let address = bound.address()?;
     let record = Arc::new(Record::default());
     let server = Server::start(bound, Arc::clone(&record));
-    Ok(Upstream {
-        address,
-        record,
-        server,
-    })
+    Ok(Upstream { address, record, server })
 }
 
 impl Upstream {

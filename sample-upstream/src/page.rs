@@ -6,9 +6,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 /// The page for one path and identity.
 pub(crate) fn html(path: &str, identity: &BTreeMap<String, String>) -> String {
-    TEMPLATE
-        .replace("{{path}}", &escaped(path))
-        .replace("{{identity}}", &rows(identity))
+    TEMPLATE.replace("{{path}}", &escaped(path)).replace("{{identity}}", &rows(identity))
 }
 
 /// The page's script, served from a path of its own so that the policy can forbid inline ones.
@@ -24,17 +22,12 @@ fn rows(identity: &BTreeMap<String, String>) -> String {
     if identity.is_empty() {
         return "<tr><td colspan=\"2\">The gate says nothing about you.</td></tr>".to_owned();
     }
-    identity
-        .iter()
-        .fold(String::new(), |mut rows, (name, value)| {
-            let (name, value) = (escaped(name), escaped(value));
-            // Writing to a String does not fail.
-            let _ = writeln!(
-                rows,
-                "<tr><th scope=\"row\">{name}</th><td>{value}</td></tr>"
-            );
-            rows
-        })
+    identity.iter().fold(String::new(), |mut rows, (name, value)| {
+        let (name, value) = (escaped(name), escaped(value));
+        // Writing to a String does not fail.
+        let _ = writeln!(rows, "<tr><th scope=\"row\">{name}</th><td>{value}</td></tr>");
+        rows
+    })
 }
 
 fn escaped(text: &str) -> String {
@@ -59,23 +52,14 @@ mod tests {
     use super::*;
 
     fn page(path: &str, user: &str) -> String {
-        html(
-            path,
-            &[("x-auth-request-user".to_owned(), user.to_owned())].into(),
-        )
+        html(path, &[("x-auth-request-user".to_owned(), user.to_owned())].into())
     }
 
     #[test]
     fn what_came_in_is_shown_escaped() {
-        let page = page(
-            "/<script>\"{{identity}}",
-            "<img src=x onerror='alert(1)'>&amp;",
-        );
+        let page = page("/<script>\"{{identity}}", "<img src=x onerror='alert(1)'>&amp;");
         assert!(page.contains("/&lt;script&gt;&quot;&#123;&#123;identity}}"));
-        assert!(
-            page.contains("<td>&lt;img src=x onerror=&#39;alert(1)&#39;&gt;&amp;amp;</td>"),
-            "{page}"
-        );
+        assert!(page.contains("<td>&lt;img src=x onerror=&#39;alert(1)&#39;&gt;&amp;amp;</td>"), "{page}");
         assert!(!page.contains("<img"));
     }
 

@@ -17,11 +17,7 @@ pub(crate) fn to(request: &Parts) -> Reply {
         "/api/whoami" => whoami(request),
         "/login-required-of-its-own" => own_refusal(),
         "/ws" => websocket::handshake(request).unwrap_or_else(upgrade_required),
-        page::SCRIPT_PATH => reply(
-            StatusCode::OK,
-            "text/javascript; charset=utf-8",
-            page::SCRIPT,
-        ),
+        page::SCRIPT_PATH => reply(StatusCode::OK, "text/javascript; charset=utf-8", page::SCRIPT),
         _ => page(request),
     }
 }
@@ -34,10 +30,7 @@ pub(crate) fn is_slow(request: &Parts) -> bool {
 fn page(request: &Parts) -> Reply {
     let html = page::html(request.uri.path(), &identity(&request.headers));
     let mut page = reply(StatusCode::OK, "text/html; charset=utf-8", html);
-    page.headers_mut().insert(
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static(page::POLICY),
-    );
+    page.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(page::POLICY));
     page
 }
 
@@ -48,27 +41,16 @@ fn whoami(request: &Parts) -> Reply {
 
 /// A scheme of its own, for which no browser opens a dialogue.
 fn own_refusal() -> Reply {
-    let mut refusal = reply(
-        StatusCode::UNAUTHORIZED,
-        "text/plain; charset=utf-8",
-        "The application's own 401.\n",
-    );
-    refusal.headers_mut().insert(
-        header::WWW_AUTHENTICATE,
-        HeaderValue::from_static("Sample realm=\"the application's own\""),
-    );
+    let mut refusal = reply(StatusCode::UNAUTHORIZED, "text/plain; charset=utf-8", "The application's own 401.\n");
+    refusal
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Sample realm=\"the application's own\""));
     refusal
 }
 
 fn upgrade_required() -> Reply {
-    let mut refusal = reply(
-        StatusCode::UPGRADE_REQUIRED,
-        "text/plain; charset=utf-8",
-        "This is a WebSocket.\n",
-    );
-    refusal
-        .headers_mut()
-        .insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    let mut refusal = reply(StatusCode::UPGRADE_REQUIRED, "text/plain; charset=utf-8", "This is a WebSocket.\n");
+    refusal.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     refusal
 }
 
@@ -78,10 +60,7 @@ fn reply(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Repl
     let headers = reply.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     reply
 }
 
@@ -107,14 +86,8 @@ mod tests {
         check("/deep/link?a=b", (200, "text/html; charset=utf-8"));
         check("/slow", (200, "text/html; charset=utf-8"));
         check("/api/whoami", (200, "application/json"));
-        check(
-            "/sample-upstream.js",
-            (200, "text/javascript; charset=utf-8"),
-        );
-        check(
-            "/login-required-of-its-own",
-            (401, "text/plain; charset=utf-8"),
-        );
+        check("/sample-upstream.js", (200, "text/javascript; charset=utf-8"));
+        check("/login-required-of-its-own", (401, "text/plain; charset=utf-8"));
         check("/ws", (426, "text/plain; charset=utf-8"));
     }
 }

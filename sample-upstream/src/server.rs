@@ -48,9 +48,7 @@ impl Bound {
     pub(crate) async fn to(address: &Address) -> io::Result<Self> {
         match address {
             Address::Tcp(tcp) => TcpListener::bind(tcp).await.map(Self::Tcp),
-            Address::Unix(path) => {
-                UnixListener::bind(path).map(|socket| Self::Unix(socket, address.clone()))
-            }
+            Address::Unix(path) => UnixListener::bind(path).map(|socket| Self::Unix(socket, address.clone())),
         }
     }
 
@@ -121,9 +119,7 @@ async fn connection(stream: Box<dyn Stream>, record: Arc<Record>) {
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades()
         .await;
-    let upgraded = upgraded
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner);
+    let upgraded = upgraded.into_inner().unwrap_or_else(PoisonError::into_inner);
     if let (Ok(()), Some(upgraded)) = (served, upgraded)
         && let Ok(socket) = upgraded.await
     {

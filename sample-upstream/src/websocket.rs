@@ -16,24 +16,14 @@ use tokio_tungstenite::{
 /// The 101 for a request that asks for a WebSocket; nothing for any other.
 pub(crate) fn handshake(request: &Parts) -> Option<Response<Full<Bytes>>> {
     let says = |name, wanted: &str| {
-        let value = request
-            .headers
-            .get(name)
-            .and_then(|value| value.to_str().ok());
-        value.is_some_and(|value| {
-            value
-                .split(',')
-                .any(|token| token.trim().eq_ignore_ascii_case(wanted))
-        })
+        let value = request.headers.get(name).and_then(|value| value.to_str().ok());
+        value.is_some_and(|value| value.split(',').any(|token| token.trim().eq_ignore_ascii_case(wanted)))
     };
     let asked = request.method == Method::GET
         && says(header::CONNECTION, "upgrade")
         && says(header::UPGRADE, "websocket")
         && says(header::SEC_WEBSOCKET_VERSION, "13");
-    let key = request
-        .headers
-        .get(header::SEC_WEBSOCKET_KEY)
-        .filter(|_| asked)?;
+    let key = request.headers.get(header::SEC_WEBSOCKET_KEY).filter(|_| asked)?;
     let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes())).ok()?;
     let mut reply = Response::new(Full::default());
     *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -46,9 +36,7 @@ pub(crate) fn handshake(request: &Parts) -> Option<Response<Full<Bytes>>> {
 
 /// Sends every message back, until the connection ends or a message is larger than [`MESSAGE_BYTES`].
 pub(crate) async fn echo<S: AsyncRead + AsyncWrite + Unpin>(stream: S) {
-    let limits = WebSocketConfig::default()
-        .max_message_size(Some(MESSAGE_BYTES))
-        .max_frame_size(Some(MESSAGE_BYTES));
+    let limits = WebSocketConfig::default().max_message_size(Some(MESSAGE_BYTES)).max_frame_size(Some(MESSAGE_BYTES));
     let mut socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(limits)).await;
     while let Some(Ok(message)) = socket.next().await {
         let is_data = message.is_text() || message.is_binary();
@@ -75,12 +63,7 @@ mod tests {
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
         let reply = handshake(&parts)?;
-        Some(
-            reply.headers()[header::SEC_WEBSOCKET_ACCEPT]
-                .to_str()
-                .unwrap()
-                .to_owned(),
-        )
+        Some(reply.headers()[header::SEC_WEBSOCKET_ACCEPT].to_str().unwrap().to_owned())
     }
 
     /// The example of RFC 6455 section 1.3.
@@ -93,10 +76,7 @@ mod tests {
 
     #[test]
     fn the_handshake_of_the_standard_is_accepted() {
-        assert_eq!(
-            answer(&ASKED).as_deref(),
-            Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
-        );
+        assert_eq!(answer(&ASKED).as_deref(), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
     }
 
     #[test]

@@ -55,22 +55,13 @@ impl Failed {
 
     /// The provider answered with an error of its own.
     pub fn provider_error(error: ProviderError) -> Self {
-        Self {
-            cause: error.error.clone(),
-            provider_error: Some(error),
-            ..Self::from(Reason::ProviderError)
-        }
+        Self { cause: error.error.clone(), provider_error: Some(error), ..Self::from(Reason::ProviderError) }
     }
 
     /// The user is known and may have no session.
     pub fn access_denied(user: &User) -> Self {
-        let account = [&user.email, &user.preferred_username, &user.name]
-            .into_iter()
-            .find(|text| !text.is_empty());
-        Self {
-            account: account.cloned(),
-            ..Self::from(Reason::AccessDenied)
-        }
+        let account = [&user.email, &user.preferred_username, &user.name].into_iter().find(|text| !text.is_empty());
+        Self { account: account.cloned(), ..Self::from(Reason::AccessDenied) }
     }
 
     /// It used this transaction up.
@@ -98,11 +89,9 @@ impl Failed {
         }
         let again = self.sign_in_link(sign_in);
         Answer::page(match self.reason.kind() {
-            Kind::ProviderDown => Page::ProviderDown {
-                reason: self.reason,
-                provider: provider.to_owned(),
-                try_anyway: again,
-            },
+            Kind::ProviderDown => {
+                Page::ProviderDown { reason: self.reason, provider: provider.to_owned(), try_anyway: again }
+            }
             Kind::Unavailable => Page::TryAgain {
                 reason: self.reason,
                 retry_after_seconds: RETRY_AFTER_SECONDS,
@@ -112,9 +101,7 @@ impl Failed {
             Kind::Forbidden => Page::Forbidden {
                 reason: self.reason,
                 account: self.account,
-                other_account: OtherAccount::SignIn(Link::local(&format!(
-                    "{sign_in}?account=other"
-                ))),
+                other_account: OtherAccount::SignIn(Link::local(&format!("{sign_in}?account=other"))),
             },
             Kind::SignIn | Kind::BadRequest | Kind::NotFound | Kind::Internal => Page::Error {
                 reason: self.reason,
@@ -125,19 +112,13 @@ impl Failed {
     }
 
     fn sign_in_link(&self, sign_in: &str) -> Link {
-        let query: String = form_urlencoded::Serializer::new(String::new())
-            .append_pair("rd", &self.return_to)
-            .finish();
+        let query: String = form_urlencoded::Serializer::new(String::new()).append_pair("rd", &self.return_to).finish();
         Link::local(&format!("{sign_in}?{query}"))
     }
 }
 
 fn shown(error: ProviderError) -> pages::ProviderError {
-    pages::ProviderError {
-        error: error.error,
-        description: error.description,
-        uri: error.uri,
-    }
+    pages::ProviderError { error: error.error, description: error.description, uri: error.uri }
 }
 
 fn with_reason(mut url: url::Url, reason: Reason) -> url::Url {

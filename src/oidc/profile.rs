@@ -19,19 +19,9 @@ pub struct Profile {
 impl Profile {
     /// The user that a set of claims describes.
     pub fn user(&self, subject: &str, claims: &Map<String, Value>) -> User {
-        let text = |name: &str| {
-            claims
-                .get(name)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned()
-        };
-        let id = claims::lookup(claims, &self.user)
-            .and_then(Value::as_str)
-            .unwrap_or(subject);
-        let groups = claims::lookup(claims, &self.groups)
-            .map(claims::as_strings)
-            .unwrap_or_default();
+        let text = |name: &str| claims.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let id = claims::lookup(claims, &self.user).and_then(Value::as_str).unwrap_or(subject);
+        let groups = claims::lookup(claims, &self.groups).map(claims::as_strings).unwrap_or_default();
         User {
             id: id.to_owned(),
             email: text("email"),
@@ -53,17 +43,13 @@ mod tests {
     use super::*;
 
     fn user(claims: &Value) -> User {
-        let profile = Profile {
-            user: ClaimPath::parse("sub").unwrap(),
-            groups: ClaimPath::parse("groups").unwrap(),
-        };
+        let profile = Profile { user: ClaimPath::parse("sub").unwrap(), groups: ClaimPath::parse("groups").unwrap() };
         profile.user("subject", claims.as_object().unwrap())
     }
 
     #[test]
     fn claims_of_the_wrong_kind_say_nothing() {
-        let user =
-            user(&json!({"email": 7, "email_verified": "yes", "groups": {"a": 1}, "name": ["x"]}));
+        let user = user(&json!({"email": 7, "email_verified": "yes", "groups": {"a": 1}, "name": ["x"]}));
         assert_eq!(user.email, "");
         assert!(!user.email_verified);
         assert!(user.groups.is_empty());

@@ -70,13 +70,7 @@ impl SignIn {
         clock: Clock,
         telemetry: Telemetry,
     ) -> Self {
-        Self {
-            keeper,
-            provider,
-            config,
-            clock,
-            telemetry,
-        }
+        Self { keeper, provider, config, clock, telemetry }
     }
 
     /// `GET /login`: sends the browser to the provider, with a transaction cookie.
@@ -99,19 +93,12 @@ impl SignIn {
     async fn begun(&self, asked: Asked<'_>) -> Result<Answer, Failed> {
         let query = asked.inbound.query();
         let wanted = query.once("rd")?;
-        if query
-            .once("provider")?
-            .is_some_and(|name| name != self.provider.name())
-        {
+        if query.once("provider")?.is_some_and(|name| name != self.provider.name()) {
             return Err(Reason::ProviderUnknown.into());
         }
         let target = asked.site.return_target(wanted.as_deref());
         let return_to = Transaction::kept(&target, asked.site);
-        let account = if query.once("account")?.is_some() {
-            Account::Ask
-        } else {
-            Account::Any
-        };
+        let account = if query.once("account")?.is_some() { Account::Ask } else { Account::Any };
         let request = self
             .provider
             .authorization_request(&self.redirect_uri(asked.site), account)
@@ -130,36 +117,20 @@ impl SignIn {
         let bytes = cookie.name().len() + cookie.value().len();
         let crowded = cookies.to_drop(asked.inbound.cookies_starting(cookies.prefix()), bytes);
         let dropped = crowded.into_iter().map(|name| cookies.clear(name));
-        Ok(Answer::redirect(request.url)
-            .with_cookies(dropped)
-            .with_cookie(cookie))
+        Ok(Answer::redirect(request.url).with_cookies(dropped).with_cookie(cookie))
     }
 
     async fn completed(&self, asked: Asked<'_>, began: Instant) -> Result<Answer, Failed> {
         let answer = ProviderAnswer::read(&asked.inbound.query())?;
         let (transaction, cookie_name) = self.transaction(asked, &answer.state)?;
         let consumed = |failed: Failed| failed.of(&transaction, &cookie_name);
-        self.provider
-            .check_issuer(answer.issuer.as_deref())
-            .map_err(|reason| consumed(reason.into()))?;
-        self.use_up(&answer.state, &transaction)
-            .await
-            .map_err(|reason| Failed::from(reason).to_retry(&transaction))?;
-        let signed_in = self
-            .exchanged(asked, answer, &transaction)
-            .await
-            .map_err(consumed)?;
-        let cookie = self
-            .session(asked, &signed_in)
-            .await
-            .map_err(|reason| consumed(reason.into()))?;
-        let target = asked
-            .site
-            .return_target(Some(transaction.return_to.as_str()));
-        let user = self
-            .config
-            .profile
-            .user(&signed_in.subject, &signed_in.claims);
+        let wrong_issuer = |failure| consumed(Failed::at_provider(failure, ""));
+        self.provider.check_issuer(answer.issuer.as_deref()).await.map_err(wrong_issuer)?;
+        self.use_up(&answer.state, &transaction).await.map_err(|reason| Failed::from(reason).to_retry(&transaction))?;
+        let signed_in = self.exchanged(asked, answer, &transaction).await.map_err(consumed)?;
+        let cookie = self.session(asked, &signed_in).await.map_err(|reason| consumed(reason.into()))?;
+        let target = asked.site.return_target(Some(transaction.return_to.as_str()));
+        let user = self.config.profile.user(&signed_in.subject, &signed_in.claims);
         self.telemetry.event(&Event::SignedIn {
             provider: &transaction.provider,
             user: &user.id,
@@ -171,38 +142,24 @@ impl SignIn {
         Ok(answer.with_cookie(self.cookies().clear(cookie_name)))
     }
 
-    fn transaction(
-        &self,
-        asked: Asked<'_>,
-        state: &Secret,
-    ) -> Result<(Transaction, String), Reason> {
+    fn transaction(&self, asked: Asked<'_>, state: &Secret) -> Result<(Transaction, String), Reason> {
         let cookies = self.cookies();
         let shown = asked.inbound.cookies_starting(cookies.prefix());
         let (transaction, name) = cookies.open(shown, state, self.clock.now())?;
-        let ours =
-            transaction.site == asked.site.name() && transaction.provider == self.provider.name();
-        if ours {
-            Ok((transaction, name))
-        } else {
-            Err(Reason::TransactionMissing)
-        }
+        let ours = transaction.site == asked.site.name() && transaction.provider == self.provider.name();
+        if ours { Ok((transaction, name)) } else { Err(Reason::TransactionMissing) }
     }
 
     /// From here on the transaction is used, whatever comes of it.
     async fn use_up(&self, state: &Secret, transaction: &Transaction) -> Result<(), Reason> {
-        let until = transaction
-            .started_at
-            .plus(self.config.transaction.lifetime);
+        let until = transaction.started_at.plus(self.config.transaction.lifetime);
         let name = transaction::mark(self.keeper.ring(), state);
         let by = Token(drawn()?);
         match self.keeper.store().mark_once(&name, &by, until).await {
             Ok(Mark::First) => Ok(()),
             Ok(Mark::Again) => Err(Reason::TransactionUsed),
             Err(error) => {
-                self.telemetry.event(&Event::StoreFailed {
-                    operation: "mark_once",
-                    error: &error,
-                });
+                self.telemetry.event(&Event::StoreFailed { operation: "mark_once", error: &error });
                 Err(Reason::StoreUnavailable)
             }
         }
@@ -221,30 +178,14 @@ impl SignIn {
         let redirect_uri = self.redirect_uri(asked.site);
         let signed_in = self
             .provider
-            .exchange(
-                code,
-                &redirect_uri,
-                &transaction.nonce,
-                &transaction.verifier,
-            )
+            .exchange(&code, &redirect_uri, &transaction.nonce, &transaction.verifier)
             .await
             .map_err(|failure| Failed::at_provider(failure, &transaction.return_to))?;
-        let user = self
-            .config
-            .profile
-            .user(&signed_in.subject, &signed_in.claims);
-        if self.config.access.met_by(&user) {
-            Ok(signed_in)
-        } else {
-            Err(Failed::access_denied(&user))
-        }
+        let user = self.config.profile.user(&signed_in.subject, &signed_in.claims);
+        if self.config.access.met_by(&user) { Ok(signed_in) } else { Err(Failed::access_denied(&user)) }
     }
 
-    async fn session(
-        &self,
-        asked: Asked<'_>,
-        signed_in: &SignedIn,
-    ) -> Result<cookie::Cookie<'static>, Reason> {
+    async fn session(&self, asked: Asked<'_>, signed_in: &SignedIn) -> Result<cookie::Cookie<'static>, Reason> {
         let now = self.clock.now();
         let facts = self.facts(asked, signed_in, now);
         let tokens = Tokens {
@@ -253,10 +194,7 @@ impl SignIn {
             id: signed_in.tokens.id.clone(),
         };
         let entry = Entry::of(&facts, asked.facts.client, asked.inbound.user_agent());
-        let cookie = self
-            .keeper
-            .create(asked.site, &facts, &tokens, &entry)
-            .await?;
+        let cookie = self.keeper.create(asked.site, &facts, &tokens, &entry).await?;
         for older in self.keeper.shown(asked.inbound, asked.site) {
             self.keeper.end_shown(&older, EndCause::Replaced).await;
         }
@@ -270,10 +208,7 @@ impl SignIn {
             issuer: signed_in.issuer.clone(),
             subject: signed_in.subject.clone(),
             sid: signed_in.sid.clone(),
-            user: self
-                .config
-                .profile
-                .user(&signed_in.subject, &signed_in.claims),
+            user: self.config.profile.user(&signed_in.subject, &signed_in.claims),
             method: Method::Oidc,
             signed_in_at: now,
             expires_at: now.plus(self.keeper.lifetimes().absolute),
@@ -297,19 +232,9 @@ impl SignIn {
             client: asked.facts.client,
             callback: began.map(|began| began.elapsed()),
         });
-        let used = failed
-            .used_cookie
-            .clone()
-            .map(|name| self.cookies().clear(name));
+        let used = failed.used_cookie.clone().map(|name| self.cookies().clear(name));
         let sign_in = self.config.prefix.path("/login");
-        failed
-            .answer(
-                asked.inbound.caller(),
-                asked.site,
-                self.provider.name(),
-                &sign_in,
-            )
-            .with_cookies(used)
+        failed.answer(asked.inbound.caller(), asked.site, self.provider.name(), &sign_in).with_cookies(used)
     }
 
     fn redirect_uri(&self, site: &Site) -> url::Url {
@@ -317,10 +242,7 @@ impl SignIn {
     }
 
     fn cookies(&self) -> Cookies<'_> {
-        Cookies {
-            config: &self.config.transaction,
-            ring: self.keeper.ring(),
-        }
+        Cookies { config: &self.config.transaction, ring: self.keeper.ring() }
     }
 }
 
@@ -334,14 +256,8 @@ struct ProviderAnswer {
 
 impl ProviderAnswer {
     fn read(query: &Parameters<'_>) -> Result<Self, Reason> {
-        let filled = |name| {
-            query
-                .once(name)
-                .map(|value| value.filter(|text: &String| !text.is_empty()))
-        };
-        let state = filled("state")?
-            .map(Secret::new)
-            .ok_or(Reason::ParameterMissing)?;
+        let filled = |name| query.once(name).map(|value| value.filter(|text: &String| !text.is_empty()));
+        let state = filled("state")?.map(Secret::new).ok_or(Reason::ParameterMissing)?;
         let issuer = query.once("iss")?;
         let code = filled("code")?.map(Secret::new);
         let error = match filled("error")? {
@@ -355,12 +271,7 @@ impl ProviderAnswer {
         if code.is_none() && error.is_none() {
             return Err(Reason::ParameterMissing);
         }
-        Ok(Self {
-            state,
-            code,
-            issuer,
-            error,
-        })
+        Ok(Self { state, code, issuer, error })
     }
 }
 

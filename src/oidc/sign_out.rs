@@ -13,7 +13,10 @@ use crate::{
     answer::Answer,
     drain::Drain,
     inbound::{Caller, Inbound, Provenance},
-    oidc::{provider::Provider, sign_in::Asked},
+    oidc::{
+        provider::{Provider, Revocable},
+        sign_in::Asked,
+    },
     origin::Site,
     pages::{Ending, FormTarget, Link, Page, ProviderSession, SignOutForm},
     reason::Reason,
@@ -48,13 +51,7 @@ impl SignOut {
         telemetry: Telemetry,
         drain: Drain,
     ) -> Self {
-        Self {
-            keeper,
-            provider,
-            prefix,
-            telemetry,
-            drain,
-        }
+        Self { keeper, provider, prefix, telemetry, drain }
     }
 
     /// `GET /logout`.
@@ -69,11 +66,7 @@ impl SignOut {
         } else if asked.inbound.caller() == Caller::Script {
             Answer::json_error(Reason::CrossSite)
         } else {
-            Answer::page(Page::ConfirmSignOut {
-                account: None,
-                form: self.form(asked.site),
-                stay: Link::local("/"),
-            })
+            Answer::page(Page::ConfirmSignOut { account: None, form: self.form(asked.site), stay: Link::local("/") })
         }
     }
 
@@ -86,18 +79,8 @@ impl SignOut {
     pub fn done(&self, asked: Asked<'_>) -> Answer {
         let by_provider = asked.inbound.query().once("by").ok().flatten().is_some();
         let provider = self.provider.name().to_owned();
-        let ended = ProviderSession::Ended {
-            provider: provider.clone(),
-        };
-        self.page(
-            asked.site,
-            Ending::Done,
-            if by_provider {
-                ended
-            } else {
-                ProviderSession::MayContinue { provider }
-            },
-        )
+        let ended = ProviderSession::Ended { provider: provider.clone() };
+        self.page(asked.site, Ending::Done, if by_provider { ended } else { ProviderSession::MayContinue { provider } })
     }
 
     /// The form that signs out, and where its answer may lead.
@@ -106,11 +89,7 @@ impl SignOut {
         SignOutForm {
             action: Link::local(&self.prefix.path("/logout")),
             return_to: None,
-            redirect_targets: provider_logout
-                .as_ref()
-                .and_then(FormTarget::of)
-                .into_iter()
-                .collect(),
+            redirect_targets: provider_logout.as_ref().and_then(FormTarget::of).into_iter().collect(),
         }
     }
 
@@ -123,13 +102,9 @@ impl SignOut {
     fn farewell(&self, asked: Asked<'_>, ended: &Ended, cleared: Cookie<'static>) -> Answer {
         let pending = ended.outcome == Outcome::Pending;
         if asked.inbound.caller() == Caller::Script {
-            return Answer::json(json!({"status": "signed_out", "pending": pending}))
-                .with_cookie(cleared);
+            return Answer::json(json!({"status": "signed_out", "pending": pending})).with_cookie(cleared);
         }
-        let onward = ended
-            .had_session
-            .then(|| self.onward(asked.site, ended))
-            .flatten();
+        let onward = ended.had_session.then(|| self.onward(asked.site, ended)).flatten();
         match onward {
             Some(url) if !pending => Answer::redirect(url),
             _ => {
@@ -139,26 +114,14 @@ impl SignOut {
                 } else {
                     ProviderSession::NoneKnown
                 };
-                self.page(
-                    asked.site,
-                    if pending {
-                        Ending::Pending
-                    } else {
-                        Ending::Done
-                    },
-                    session,
-                )
+                self.page(asked.site, if pending { Ending::Pending } else { Ending::Done }, session)
             }
         }
         .with_cookie(cleared)
     }
 
     async fn end_all(&self, inbound: &Inbound, site: &Site) -> Ended {
-        let mut ended = Ended {
-            outcome: Outcome::Done,
-            id_token: None,
-            had_session: false,
-        };
+        let mut ended = Ended { outcome: Outcome::Done, id_token: None, had_session: false };
         for handle in self.keeper.shown(inbound, site) {
             ended.had_session = true;
             let tokens = self.tokens_of(&handle).await;
@@ -174,31 +137,25 @@ impl SignOut {
     }
 
     async fn tokens_of(&self, handle: &Handle) -> Option<Tokens> {
-        self.keeper
-            .read_whole(handle)
-            .await
-            .ok()
-            .map(|(_, _, tokens)| tokens)
+        self.keeper.read_whole(handle).await.ok().map(|(_, _, tokens)| tokens)
     }
 
     fn revoke(&self, tokens: Tokens) {
         let provider = Arc::clone(&self.provider);
         let telemetry = self.telemetry.clone();
         self.drain.spawn(async move {
-            if let Err(failure) = provider.revoke(&tokens).await {
-                let event = Event::ProviderFailed {
-                    provider: provider.name(),
-                    operation: "revoke",
-                    cause: &failure.cause,
-                };
+            let access = Some(&tokens.access).filter(|access| !access.is_empty());
+            let revocable = Revocable { refresh: tokens.refresh.as_ref(), access };
+            if let Err(failure) = provider.revoke(revocable).await {
+                let event =
+                    Event::ProviderFailed { provider: provider.name(), operation: "revoke", cause: &failure.cause };
                 telemetry.event(&event);
             }
         });
     }
 
     fn onward(&self, site: &Site, ended: &Ended) -> Option<Url> {
-        self.provider
-            .logout_url(ended.id_token.as_ref(), &self.return_url(site))
+        self.provider.logout_url(ended.id_token.as_ref(), &self.return_url(site))
     }
 
     fn return_url(&self, site: &Site) -> Url {
@@ -206,10 +163,6 @@ impl SignOut {
     }
 
     fn page(&self, _site: &Site, ending: Ending, provider_session: ProviderSession) -> Answer {
-        Answer::page(Page::SignedOut {
-            ending,
-            provider_session,
-            sign_in: Link::local(&self.prefix.path("/login")),
-        })
+        Answer::page(Page::SignedOut { ending, provider_session, sign_in: Link::local(&self.prefix.path("/login")) })
     }
 }

@@ -58,27 +58,15 @@ impl Transaction {
     /// What is kept of a return target: nothing if it is too long for a cookie that must stay small.
     pub fn kept(target: &ReturnTarget, site: &Site) -> String {
         let own = site.landing().url().origin() == target.url().origin();
-        let text = if own {
-            target.path_and_rest()
-        } else {
-            target.url().as_str()
-        };
-        if text.len() > RETURN_TO_BYTES {
-            String::new()
-        } else {
-            text.to_owned()
-        }
+        let text = if own { target.path_and_rest() } else { target.url().as_str() };
+        if text.len() > RETURN_TO_BYTES { String::new() } else { text.to_owned() }
     }
 }
 
 impl Cookies<'_> {
     /// What all names of transaction cookies start with.
     pub fn prefix(&self) -> &'static str {
-        if self.config.plain {
-            "portcullis-sign-in-"
-        } else {
-            "__Host-portcullis-sign-in-"
-        }
+        if self.config.plain { "portcullis-sign-in-" } else { "__Host-portcullis-sign-in-" }
     }
 
     /// The cookie of a new transaction.
@@ -99,11 +87,7 @@ impl Cookies<'_> {
             .map_err(|_| Reason::Internal)?;
         let value = URL_SAFE_NO_PAD.encode([key.id().0.as_slice(), &sealed].concat());
         let seconds = i64::try_from(self.config.lifetime.as_secs()).unwrap_or(i64::MAX);
-        Ok(self.cookie(
-            self.name(key.id(), state),
-            value,
-            time::Duration::seconds(seconds),
-        ))
+        Ok(self.cookie(self.name(key.id(), state), value, time::Duration::seconds(seconds)))
     }
 
     /// Finds and opens the transaction that a callback's `state` belongs to, and says what its cookie is called.
@@ -116,18 +100,12 @@ impl Cookies<'_> {
         state: &Secret,
         now: Timestamp,
     ) -> Result<(Transaction, String), Reason> {
-        let names: Vec<_> = self
-            .ring
-            .all()
-            .map(|key| self.name(key.id(), state))
-            .collect();
+        let names: Vec<_> = self.ring.all().map(|key| self.name(key.id(), state)).collect();
         let mut refusal = Reason::TransactionMissing;
         for (name, value) in shown.filter(|(name, _)| names.iter().any(|own| own == name)) {
             match self.unseal(value, state) {
                 Some(transaction) => {
-                    return self
-                        .in_time(transaction, now)
-                        .map(|found| (found, name.to_owned()));
+                    return self.in_time(transaction, now).map(|found| (found, name.to_owned()));
                 }
                 None => refusal = Reason::TransactionUnreadable,
             }
@@ -137,14 +115,8 @@ impl Cookies<'_> {
 
     /// Which of a browser's transaction cookies must go so that a new one of `bytes` fits beside the rest: at most
     /// [`LIVING`] and at most [`TOGETHER_BYTES`] in all, the latest kept.
-    pub fn to_drop<'c>(
-        &self,
-        shown: impl Iterator<Item = (&'c str, &'c str)>,
-        bytes: usize,
-    ) -> Vec<String> {
-        let mut cookies: Vec<_> = shown
-            .map(|(name, value)| (name.to_owned(), name.len() + value.len()))
-            .collect();
+    pub fn to_drop<'c>(&self, shown: impl Iterator<Item = (&'c str, &'c str)>, bytes: usize) -> Vec<String> {
+        let mut cookies: Vec<_> = shown.map(|(name, value)| (name.to_owned(), name.len() + value.len())).collect();
         let mut room = TOGETHER_BYTES.saturating_sub(bytes);
         let mut kept = 1;
         cookies.reverse();
@@ -166,29 +138,19 @@ impl Cookies<'_> {
 
     fn in_time(&self, transaction: Transaction, now: Timestamp) -> Result<Transaction, Reason> {
         let ends_at = transaction.started_at.plus(self.config.lifetime);
-        if now >= ends_at {
-            Err(Reason::TransactionExpired)
-        } else {
-            Ok(transaction)
-        }
+        if now >= ends_at { Err(Reason::TransactionExpired) } else { Ok(transaction) }
     }
 
     fn unseal(&self, value: &str, state: &Secret) -> Option<Transaction> {
         let bytes = URL_SAFE_NO_PAD.decode(value).ok()?;
         let (id, sealed) = bytes.split_first_chunk::<KEY_ID_BYTES>()?;
         let key = self.ring.by_id(KeyId(*id))?;
-        let plain = key
-            .purpose(Purpose::Transaction)
-            .open(state.reveal().as_bytes(), sealed)
-            .ok()?;
+        let plain = key.purpose(Purpose::Transaction).open(state.reveal().as_bytes(), sealed).ok()?;
         postcard::from_bytes(&plain).ok()
     }
 
     fn name(&self, id: KeyId, state: &Secret) -> String {
-        let hash = self
-            .ring
-            .by_id(id)
-            .map(|key| key.name(&[b"transaction", state.reveal().as_bytes()]));
+        let hash = self.ring.by_id(id).map(|key| key.name(&[b"transaction", state.reveal().as_bytes()]));
         let short = URL_SAFE_NO_PAD.encode(&hash.unwrap_or_default()[..NAME_BYTES]);
         format!("{}{short}", self.prefix())
     }
@@ -206,10 +168,7 @@ impl Cookies<'_> {
 
 /// The name under which the store remembers that a transaction was completed.
 pub fn mark(ring: &KeyRing, state: &Secret) -> Name {
-    Name::new(
-        ring.sealing()
-            .name(&[b"transaction used", state.reveal().as_bytes()]),
-    )
+    Name::new(ring.sealing().name(&[b"transaction used", state.reveal().as_bytes()]))
 }
 
 /// Most transactions of one browser at once.
@@ -233,10 +192,7 @@ mod tests {
     const START: Timestamp = Timestamp::from_seconds(1_000_000);
 
     fn config() -> Config {
-        Config {
-            lifetime: Duration::from_secs(600),
-            plain: false,
-        }
+        Config { lifetime: Duration::from_secs(600), plain: false }
     }
 
     fn ring() -> KeyRing {
@@ -256,31 +212,17 @@ mod tests {
 
     fn issued(return_to: &str, state: &str) -> (String, String) {
         let (config, ring) = (config(), ring());
-        let cookies = Cookies {
-            config: &config,
-            ring: &ring,
-        };
-        let cookie = cookies
-            .issue(&transaction(return_to), &Secret::new(state), [3; 12])
-            .unwrap();
+        let cookies = Cookies { config: &config, ring: &ring };
+        let cookie = cookies.issue(&transaction(return_to), &Secret::new(state), [3; 12]).unwrap();
         (cookie.name().to_owned(), cookie.value().to_owned())
     }
 
     fn open(shown: &[(String, String)], state: &str, after: u64) -> Result<Transaction, Reason> {
         let (config, ring) = (config(), ring());
-        let shown = shown
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()));
-        Cookies {
-            config: &config,
-            ring: &ring,
-        }
-        .open(
-            shown,
-            &Secret::new(state),
-            START.plus(Duration::from_secs(after)),
-        )
-        .map(|(transaction, _)| transaction)
+        let shown = shown.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        Cookies { config: &config, ring: &ring }
+            .open(shown, &Secret::new(state), START.plus(Duration::from_secs(after)))
+            .map(|(transaction, _)| transaction)
     }
 
     #[test]
@@ -292,10 +234,7 @@ mod tests {
         assert_eq!(open(&shown, "state-c", 0), Err(Reason::TransactionMissing));
         assert_eq!(open(&[], "state-a", 0), Err(Reason::TransactionMissing));
         let swapped = [(a.0, b.1)];
-        assert_eq!(
-            open(&swapped, "state-a", 0),
-            Err(Reason::TransactionUnreadable)
-        );
+        assert_eq!(open(&swapped, "state-a", 0), Err(Reason::TransactionUnreadable));
     }
 
     #[test]
@@ -312,44 +251,24 @@ mod tests {
             let mut broken = value.clone().into_bytes();
             broken[at] = if broken[at] == b'A' { b'B' } else { b'A' };
             let shown = [(name.clone(), String::from_utf8(broken).unwrap())];
-            assert_eq!(
-                open(&shown, "state", 0),
-                Err(Reason::TransactionUnreadable),
-                "{at}"
-            );
+            assert_eq!(open(&shown, "state", 0), Err(Reason::TransactionUnreadable), "{at}");
         }
     }
 
     #[test]
     fn cookies_of_abandoned_sign_ins_stay_few_and_small() {
         let (config, ring) = (config(), ring());
-        let cookies = Cookies {
-            config: &config,
-            ring: &ring,
-        };
+        let cookies = Cookies { config: &config, ring: &ring };
         let mut jar: Vec<(String, String)> = Vec::new();
         for tab in 0..40 {
-            let target = if tab % 3 == 0 {
-                format!("/{}", "x".repeat(RETURN_TO_BYTES - 1))
-            } else {
-                "/short".into()
-            };
+            let target = if tab % 3 == 0 { format!("/{}", "x".repeat(RETURN_TO_BYTES - 1)) } else { "/short".into() };
             let new = issued(&target, &format!("state-{tab}"));
-            let shown = jar
-                .iter()
-                .map(|(name, value)| (name.as_str(), value.as_str()));
+            let shown = jar.iter().map(|(name, value)| (name.as_str(), value.as_str()));
             let drop = cookies.to_drop(shown, new.0.len() + new.1.len());
             jar.retain(|(name, _)| !drop.contains(name));
             jar.push(new);
-            let bytes: usize = jar
-                .iter()
-                .map(|(name, value)| name.len() + value.len())
-                .sum();
-            assert!(
-                jar.len() <= LIVING && bytes <= TOGETHER_BYTES,
-                "{} {bytes}",
-                jar.len()
-            );
+            let bytes: usize = jar.iter().map(|(name, value)| name.len() + value.len()).sum();
+            assert!(jar.len() <= LIVING && bytes <= TOGETHER_BYTES, "{} {bytes}", jar.len());
             assert!(open(&jar, &format!("state-{tab}"), 0).is_ok());
             assert!(tab == 0 || open(&jar, &format!("state-{}", tab - 1), 0).is_ok());
         }
@@ -369,10 +288,7 @@ mod tests {
         })
         .unwrap();
         let check = |wanted: &str, expected: &str| {
-            assert_eq!(
-                Transaction::kept(&site.return_target(Some(wanted)), &site),
-                expected
-            );
+            assert_eq!(Transaction::kept(&site.return_target(Some(wanted)), &site), expected);
         };
         check("/a?b", "/a?b");
         check("https://docs.example.net/a", "https://docs.example.net/a");

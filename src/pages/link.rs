@@ -85,10 +85,7 @@ mod tests {
             assert_eq!(link.as_deref(), expected, "{text:?}");
         };
         check("/auth/login?rd=%2Fa", Some("/auth/login?rd=%2Fa"));
-        check(
-            "https://help.example/portal",
-            Some("https://help.example/portal"),
-        );
+        check("https://help.example/portal", Some("https://help.example/portal"));
         check("mailto:help@example.org", Some("mailto:help@example.org"));
         for bad in [
             "",
@@ -117,16 +114,9 @@ mod tests {
     fn a_form_target_is_an_origin_that_cannot_end_its_directive() {
         let check = |text: &str, expected: Option<&str>| {
             let target = FormTarget::of(&Url::parse(text).unwrap());
-            assert_eq!(
-                target.as_ref().map(FormTarget::as_str),
-                expected,
-                "{text:?}"
-            );
+            assert_eq!(target.as_ref().map(FormTarget::as_str), expected, "{text:?}");
         };
-        check(
-            "https://id.example:8443/a?b",
-            Some("https://id.example:8443"),
-        );
+        check("https://id.example:8443/a?b", Some("https://id.example:8443"));
         check("https://id.example:443/", Some("https://id.example"));
         check("http://127.0.0.1:4000/end", Some("http://127.0.0.1:4000"));
         check("https://a;b/", None);

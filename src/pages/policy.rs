@@ -9,8 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::{FormTarget, Page};
 
 /// For responses that are no page: JSON, redirects, empty bodies.
-pub const NO_PAGE: &str =
-    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+pub const NO_PAGE: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Sixteen random bytes in base64: names the one style sheet that may apply.
 #[derive(Clone, Debug, PartialEq, Eq)]

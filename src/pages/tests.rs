@@ -14,27 +14,14 @@ fn pages_with(text: &str) -> Vec<Page> {
     let form = || SignOutForm {
         action: link(),
         return_to: Some(text.to_owned()),
-        redirect_targets: FormTarget::of(&Url::parse("https://id.example").unwrap())
-            .into_iter()
-            .collect(),
+        redirect_targets: FormTarget::of(&Url::parse("https://id.example").unwrap()).into_iter().collect(),
     };
     let provider = || text.to_owned();
-    let signed_out = |ending, provider_session| Page::SignedOut {
-        ending,
-        provider_session,
-        sign_in: link(),
-    };
-    let forbidden = |other_account| Page::Forbidden {
-        reason: Reason::PolicyDenied,
-        account: Some(text.to_owned()),
-        other_account,
-    };
-    let try_again = |reload| Page::TryAgain {
-        reason: Reason::StoreUnavailable,
-        retry_after_seconds: 5,
-        reload,
-        again: link(),
-    };
+    let signed_out = |ending, provider_session| Page::SignedOut { ending, provider_session, sign_in: link() };
+    let forbidden =
+        |other_account| Page::Forbidden { reason: Reason::PolicyDenied, account: Some(text.to_owned()), other_account };
+    let try_again =
+        |reload| Page::TryAgain { reason: Reason::StoreUnavailable, retry_after_seconds: 5, reload, again: link() };
     let error = |reason, next| Page::Error {
         reason,
         provider_error: Some(ProviderError {
@@ -46,23 +33,9 @@ fn pages_with(text: &str) -> Vec<Page> {
     };
     vec![
         signed_out(Ending::Done, ProviderSession::NoneKnown),
-        signed_out(
-            Ending::Done,
-            ProviderSession::Ended {
-                provider: provider(),
-            },
-        ),
-        signed_out(
-            Ending::Pending,
-            ProviderSession::MayContinue {
-                provider: provider(),
-            },
-        ),
-        Page::ConfirmSignOut {
-            account: Some(text.to_owned()),
-            form: form(),
-            stay: link(),
-        },
+        signed_out(Ending::Done, ProviderSession::Ended { provider: provider() }),
+        signed_out(Ending::Pending, ProviderSession::MayContinue { provider: provider() }),
+        Page::ConfirmSignOut { account: Some(text.to_owned()), form: form(), stay: link() },
         error(Reason::ProviderError, Next::SignIn(link())),
         error(Reason::ParameterRepeated, Next::Home(link())),
         forbidden(OtherAccount::SignOut(form())),
@@ -70,26 +43,15 @@ fn pages_with(text: &str) -> Vec<Page> {
         forbidden(OtherAccount::Pointless),
         try_again(Reload::ByItself),
         try_again(Reload::ByHand),
-        Page::ProviderDown {
-            reason: Reason::ProviderUnreachable,
-            provider: provider(),
-            try_anyway: link(),
-        },
+        Page::ProviderDown { reason: Reason::ProviderUnreachable, provider: provider(), try_anyway: link() },
         Page::NotFound { home: link() },
     ]
 }
 
 fn rendered_with(page: &Page, text: &str) -> Rendered {
-    let site = SiteLook {
-        product: text.to_owned(),
-        support: Some(Link::local(&format!("/{text}"))),
-    };
+    let site = SiteLook { product: text.to_owned(), support: Some(Link::local(&format!("/{text}"))) };
     let nonce = Nonce::new([7; 16]);
-    let view = View {
-        nonce: &nonce,
-        site: &site,
-        request_id: text,
-    };
+    let view = View { nonce: &nonce, site: &site, request_id: text };
     render(page, &view)
 }
 
@@ -104,10 +66,7 @@ fn every_dynamic_value_is_escaped() {
         assert!(!html.contains("<script"), "{page:?}\n{html}");
         assert!(!html.contains("\"&gt;<"), "{page:?}");
         assert!(!html.contains("'&\""), "{page:?}");
-        assert!(
-            html.contains("&lt;script&gt;") || html.contains("&#60;script&#62;"),
-            "{page:?}"
-        );
+        assert!(html.contains("&lt;script&gt;") || html.contains("&#60;script&#62;"), "{page:?}");
     }
 }
 
@@ -116,11 +75,7 @@ fn hostile_text_changes_no_element() {
     let shape = |html: &str| html.matches('<').count();
     for (plain, hostile) in pages_with("plain").iter().zip(pages_with(HOSTILE)) {
         let expected = shape(&rendered(plain).html);
-        assert_eq!(
-            shape(&rendered_with(&hostile, HOSTILE).html),
-            expected,
-            "{plain:?}"
-        );
+        assert_eq!(shape(&rendered_with(&hostile, HOSTILE).html), expected, "{plain:?}");
     }
 }
 
@@ -160,20 +115,11 @@ fn every_page_has_a_language_a_title_a_viewport_and_landmarks() {
 fn the_style_and_the_policy_carry_the_same_nonce() {
     let nonce = "BwcHBwcHBwcHBwcHBwcHBw==";
     for page in pages_with("plain") {
-        let Rendered {
-            html,
-            content_security_policy,
-        } = rendered(&page);
+        let Rendered { html, content_security_policy } = rendered(&page);
         assert_eq!(html.matches("<style").count(), 1, "{page:?}");
-        assert!(
-            html.contains(&format!("<style nonce=\"{nonce}\">")),
-            "{page:?}"
-        );
+        assert!(html.contains(&format!("<style nonce=\"{nonce}\">")), "{page:?}");
         assert!(content_security_policy.contains(&format!("style-src 'nonce-{nonce}'")));
-        assert!(
-            !html.contains(" style=\""),
-            "an inline style is not allowed: {page:?}"
-        );
+        assert!(!html.contains(" style=\""), "an inline style is not allowed: {page:?}");
     }
 }
 
@@ -181,36 +127,20 @@ fn the_style_and_the_policy_carry_the_same_nonce() {
 fn no_policy_allows_a_script_a_frame_or_a_base() {
     for page in pages_with("plain") {
         let policy = rendered(&page).content_security_policy;
-        for part in [
-            "default-src 'none'",
-            "base-uri 'none'",
-            "frame-ancestors 'none'",
-        ] {
+        for part in ["default-src 'none'", "base-uri 'none'", "frame-ancestors 'none'"] {
             assert!(policy.contains(part), "{part} is missing from {policy}");
         }
-        assert!(
-            !policy.contains("script-src") && !policy.contains("unsafe"),
-            "{policy}"
-        );
+        assert!(!policy.contains("script-src") && !policy.contains("unsafe"), "{policy}");
     }
 }
 
 #[test]
 fn forms_may_lead_to_us_and_to_the_provider_and_only_where_there_is_one() {
     for page in pages_with("plain") {
-        let Rendered {
-            html,
-            content_security_policy,
-        } = rendered(&page);
-        let expected = if html.contains("<form") {
-            "form-action 'self' https://id.example;"
-        } else {
-            "form-action 'none';"
-        };
-        assert!(
-            content_security_policy.contains(expected),
-            "{page:?}: {content_security_policy}"
-        );
+        let Rendered { html, content_security_policy } = rendered(&page);
+        let expected =
+            if html.contains("<form") { "form-action 'self' https://id.example;" } else { "form-action 'none';" };
+        assert!(content_security_policy.contains(expected), "{page:?}: {content_security_policy}");
     }
 }
 
@@ -232,10 +162,7 @@ fn the_reason_and_the_request_id_stand_at_the_foot() {
         let foot = html.split("<footer>").nth(1).unwrap();
         assert!(foot.contains("<dd>plain</dd>"), "{page:?}");
         if let Some(reason) = page.reason() {
-            assert!(
-                foot.contains(&format!("<dd>{}</dd>", reason.code())),
-                "{page:?}"
-            );
+            assert!(foot.contains(&format!("<dd>{}</dd>", reason.code())), "{page:?}");
         }
     }
 }
@@ -243,30 +170,16 @@ fn the_reason_and_the_request_id_stand_at_the_foot() {
 #[test]
 fn only_a_page_told_to_reloads_by_itself() {
     for page in pages_with("plain") {
-        let told = matches!(
-            page,
-            Page::TryAgain {
-                reload: Reload::ByItself,
-                ..
-            }
-        );
+        let told = matches!(page, Page::TryAgain { reload: Reload::ByItself, .. });
         let html = rendered(&page).html;
-        assert_eq!(
-            html.contains("<meta http-equiv=\"refresh\" content=\"5\">"),
-            told,
-            "{page:?}"
-        );
+        assert_eq!(html.contains("<meta http-equiv=\"refresh\" content=\"5\">"), told, "{page:?}");
     }
 }
 
 #[test]
 fn every_reason_makes_a_page() {
     for reason in Reason::ALL {
-        let page = Page::Error {
-            reason: *reason,
-            provider_error: None,
-            next: Next::Home(Link::local("/")),
-        };
+        let page = Page::Error { reason: *reason, provider_error: None, next: Next::Home(Link::local("/")) };
         assert!(rendered(&page).html.contains(reason.code()), "{reason:?}");
     }
 }

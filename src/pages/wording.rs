@@ -21,9 +21,9 @@ pub(super) const fn of(page: &Page) -> Wording {
         Page::SignedOut { .. } => SIGNED_OUT,
         Page::ConfirmSignOut { .. } => CONFIRM_SIGN_OUT,
         Page::ProviderDown { .. } => PROVIDER_DOWN,
-        Page::Forbidden { reason, .. }
-        | Page::Error { reason, .. }
-        | Page::TryAgain { reason, .. } => for_reason(*reason),
+        Page::Forbidden { reason, .. } | Page::Error { reason, .. } | Page::TryAgain { reason, .. } => {
+            for_reason(*reason)
+        }
         Page::NotFound { .. } => for_reason(Reason::NotFound),
     }
 }
@@ -90,11 +90,7 @@ pub const fn for_reason(reason: Reason) -> Wording {
     }
 }
 
-const SIGNED_OUT: Wording = Wording {
-    title: "You are signed out",
-    happened: "",
-    now: "",
-};
+const SIGNED_OUT: Wording = Wording { title: "You are signed out", happened: "", now: "" };
 
 const CONFIRM_SIGN_OUT: Wording = Wording {
     title: "Do you want to sign out?",
@@ -134,17 +130,11 @@ const FROM_ANOTHER_SITE: Wording = Wording {
     now: "If you meant to do this, open the page here and do it once more.",
 };
 
-const TRY_AGAIN: Wording = Wording {
-    title: "Please try again in a moment",
-    happened: "We cannot check your sign-in just now.",
-    now: "",
-};
+const TRY_AGAIN: Wording =
+    Wording { title: "Please try again in a moment", happened: "We cannot check your sign-in just now.", now: "" };
 
-const NOT_FOUND: Wording = Wording {
-    title: "There is no such page",
-    happened: "The link may be old, or the address mistyped.",
-    now: "",
-};
+const NOT_FOUND: Wording =
+    Wording { title: "There is no such page", happened: "The link may be old, or the address mistyped.", now: "" };
 
 const INCOMPLETE_LINK: Wording = Wording {
     title: "That did not work",
@@ -170,11 +160,7 @@ const ALREADY_FINISHED: Wording = Wording {
     now: "You are probably signed in already. If not, start again.",
 };
 
-const PROVIDER_DOWN: Wording = Wording {
-    title: "Signing in is not possible just now",
-    happened: "",
-    now: "",
-};
+const PROVIDER_DOWN: Wording = Wording { title: "Signing in is not possible just now", happened: "", now: "" };
 
 const PROVIDER_REFUSED: Wording = Wording {
     title: "You were not signed in",
@@ -209,16 +195,9 @@ mod tests {
     #[test]
     fn every_reason_has_a_title_and_ends_its_sentences() {
         for reason in Reason::ALL {
-            let Wording {
-                title,
-                happened,
-                now,
-            } = for_reason(*reason);
+            let Wording { title, happened, now } = for_reason(*reason);
             assert!(!title.is_empty() && !title.ends_with('.'), "{reason:?}");
-            assert!(
-                happened.is_empty() || happened.ends_with(['.', ':']),
-                "{reason:?}"
-            );
+            assert!(happened.is_empty() || happened.ends_with(['.', ':']), "{reason:?}");
             assert!(now.is_empty() || now.ends_with('.'), "{reason:?}");
         }
     }

@@ -30,12 +30,7 @@ where
 {
     let limits = &serving.limits;
     let patience = Arc::new(Patience::default());
-    let stream = Patient::new(
-        stream,
-        Arc::clone(&patience),
-        limits.idle_timeout,
-        limits.header_timeout,
-    );
+    let stream = Patient::new(stream, Arc::clone(&patience), limits.idle_timeout, limits.header_timeout);
     let service = service_fn(|request| {
         patience.busy();
         let patience = Arc::clone(&patience);
@@ -66,25 +61,14 @@ where
     }
 }
 
-async fn answer(
-    serving: &Serving,
-    peer: Peer,
-    request: Request<Incoming>,
-) -> Response<Full<Bytes>> {
-    let origin = Origin {
-        listener: serving.kind,
-        trust: &serving.trust,
-        peer,
-    };
+async fn answer(serving: &Serving, peer: Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let origin = Origin { listener: serving.kind, trust: &serving.trust, peer };
     let (parts, body) = request.into_parts();
     let readable = discard(&serving.limits, body).await;
     let request = Request::from_parts(parts, ());
     let mut response = serving.gateway.handle(request, readable, &origin).await;
     if readable.is_err() {
-        response.headers_mut().insert(
-            header::CONNECTION,
-            header::HeaderValue::from_static("close"),
-        );
+        response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
     }
     response
 }
@@ -94,11 +78,7 @@ async fn discard(limits: &Limits, body: Incoming) -> Result<(), Reason> {
     if hyper::body::Body::is_end_stream(&body) {
         return Ok(());
     }
-    let whole = timeout(
-        limits.body_timeout,
-        Limited::new(body, limits.body_bytes).collect(),
-    )
-    .await;
+    let whole = timeout(limits.body_timeout, Limited::new(body, limits.body_bytes).collect()).await;
     match whole {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(_)) | Err(_) => Err(Reason::BodyTooLarge),

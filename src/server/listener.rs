@@ -51,10 +51,7 @@ impl Bound {
     pub fn address(&self) -> Address {
         match self {
             Self::Tcp(_, address) => Address::Tcp(*address),
-            Self::Unix(_, file) => Address::Unix {
-                path: file.path.clone(),
-                mode: file.mode,
-            },
+            Self::Unix(_, file) => Address::Unix { path: file.path.clone(), mode: file.mode },
         }
     }
 }
@@ -99,13 +96,7 @@ fn bind_unix(path: &Path, mode: u32) -> io::Result<Bound> {
     let listener = UnixListener::bind(&hidden)?;
     fs::set_permissions(&hidden, Permissions::from_mode(mode))?;
     fs::rename(&hidden, path)?;
-    Ok(Bound::Unix(
-        listener,
-        SocketFile {
-            path: path.to_owned(),
-            mode,
-        },
-    ))
+    Ok(Bound::Unix(listener, SocketFile { path: path.to_owned(), mode }))
 }
 
 /// Accepts connections until the stop; a full listener closes what it cannot take.

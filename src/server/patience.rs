@@ -57,15 +57,7 @@ impl<S> Patient<S> {
     pub fn new(stream: S, patience: Arc<Patience>, idle: Duration, head: Duration) -> Self {
         let deadline = Instant::now() + head.max(idle.min(FIRST_REQUEST));
         let sleep = Box::pin(sleep_until(deadline));
-        Self {
-            stream,
-            patience,
-            idle,
-            head,
-            seen: WAITING,
-            deadline: Some(deadline),
-            sleep,
-        }
+        Self { stream, patience, idle, head, seen: WAITING, deadline: Some(deadline), sleep }
     }
 
     /// Takes note of what changed since the last look.
@@ -83,10 +75,7 @@ impl<S> Patient<S> {
     }
 
     fn first_byte(&mut self) {
-        let swapped =
-            self.patience
-                .0
-                .compare_exchange(WAITING, IN_HEAD, Ordering::AcqRel, Ordering::Acquire);
+        let swapped = self.patience.0.compare_exchange(WAITING, IN_HEAD, Ordering::AcqRel, Ordering::Acquire);
         if swapped.is_ok() {
             self.look();
         }
@@ -110,11 +99,7 @@ impl<S> Patient<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.look();
         let before = buffer.filled().len();
@@ -129,11 +114,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().stream).poll_write(context, buffer)
     }
 
@@ -175,11 +156,7 @@ mod tests {
     fn pair() -> (DuplexStream, Patient<DuplexStream>, Arc<Patience>) {
         let (client, server) = duplex(1024);
         let patience = Arc::new(Patience::default());
-        (
-            client,
-            Patient::new(server, Arc::clone(&patience), IDLE, HEAD),
-            patience,
-        )
+        (client, Patient::new(server, Arc::clone(&patience), IDLE, HEAD), patience)
     }
 
     #[tokio::test(start_paused = true)]

@@ -41,26 +41,16 @@ pub enum Strictness {
 impl Binding {
     /// Binds to a client.
     pub fn of(address: IpAddr, user_agent: &[u8]) -> Self {
-        Self {
-            address: address.to_canonical(),
-            user_agent: fingerprint(user_agent),
-        }
+        Self { address: address.to_canonical(), user_agent: fingerprint(user_agent) }
     }
 
     /// Compares with the client that shows the cookie now; gives back a difference that is only to be logged.
     ///
     /// # Errors
     /// The reason, where a difference refuses the request.
-    pub fn compare(
-        &self,
-        rules: &BindingRules,
-        address: IpAddr,
-        user_agent: &[u8],
-    ) -> Result<Option<Reason>, Reason> {
-        let same_agent =
-            rules.user_agent == Strictness::Off || fingerprint(user_agent) == self.user_agent;
-        let same_address =
-            rules.address == Strictness::Off || self.same_address(rules.exact_address, address);
+    pub fn compare(&self, rules: &BindingRules, address: IpAddr, user_agent: &[u8]) -> Result<Option<Reason>, Reason> {
+        let same_agent = rules.user_agent == Strictness::Off || fingerprint(user_agent) == self.user_agent;
+        let same_address = rules.address == Strictness::Off || self.same_address(rules.exact_address, address);
         let agent = judge(same_agent, rules.user_agent, Reason::BindingUserAgent)?;
         let network = judge(same_address, rules.address, Reason::BindingAddress)?;
         Ok(agent.or(network))
@@ -68,11 +58,7 @@ impl Binding {
 
     fn same_address(&self, exact: bool, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        if exact {
-            self.address == address
-        } else {
-            network(self.address) == network(address)
-        }
+        if exact { self.address == address } else { network(self.address) == network(address) }
     }
 }
 
@@ -112,60 +98,23 @@ mod tests {
 
     use super::*;
 
-    fn compare(
-        rules: BindingRules,
-        bound: &str,
-        shown: &str,
-        agent: &[u8],
-    ) -> Result<Option<Reason>, Reason> {
-        Binding::of(bound.parse().unwrap(), b"Browser/1").compare(
-            &rules,
-            shown.parse().unwrap(),
-            agent,
-        )
+    fn compare(rules: BindingRules, bound: &str, shown: &str, agent: &[u8]) -> Result<Option<Reason>, Reason> {
+        Binding::of(bound.parse().unwrap(), b"Browser/1").compare(&rules, shown.parse().unwrap(), agent)
     }
 
     #[test]
     fn strict_rules_refuse_another_client_and_lenient_ones_tell() {
         let check = |address, user_agent, shown: &str, agent: &[u8], expected| {
-            let rules = BindingRules {
-                address,
-                exact_address: true,
-                user_agent,
-            };
+            let rules = BindingRules { address, exact_address: true, user_agent };
             assert_eq!(compare(rules, "192.0.2.7", shown, agent), expected);
         };
         let (same, other) = (b"Browser/1".as_slice(), b"Browser/2".as_slice());
         use Strictness::{Log, Off, Strict};
         check(Strict, Strict, "192.0.2.7", same, Ok(None));
-        check(
-            Strict,
-            Strict,
-            "192.0.2.8",
-            same,
-            Err(Reason::BindingAddress),
-        );
-        check(
-            Strict,
-            Strict,
-            "192.0.2.7",
-            other,
-            Err(Reason::BindingUserAgent),
-        );
-        check(
-            Log,
-            Log,
-            "192.0.2.8",
-            same,
-            Ok(Some(Reason::BindingAddress)),
-        );
-        check(
-            Log,
-            Log,
-            "192.0.2.7",
-            other,
-            Ok(Some(Reason::BindingUserAgent)),
-        );
+        check(Strict, Strict, "192.0.2.8", same, Err(Reason::BindingAddress));
+        check(Strict, Strict, "192.0.2.7", other, Err(Reason::BindingUserAgent));
+        check(Log, Log, "192.0.2.8", same, Ok(Some(Reason::BindingAddress)));
+        check(Log, Log, "192.0.2.7", other, Ok(Some(Reason::BindingUserAgent)));
         check(Off, Off, "2001:db8::1", other, Ok(None));
         check(Strict, Log, "192.0.2.8", other, Err(Reason::BindingAddress));
     }
@@ -173,16 +122,8 @@ mod tests {
     #[test]
     fn networks_are_24_and_64_bits_wide_and_mapped_addresses_are_ipv4() {
         let check = |bound: &str, shown: &str, same: bool| {
-            let rules = BindingRules {
-                address: Strictness::Strict,
-                exact_address: false,
-                user_agent: Strictness::Off,
-            };
-            assert_eq!(
-                compare(rules, bound, shown, b"").is_ok(),
-                same,
-                "{bound} {shown}"
-            );
+            let rules = BindingRules { address: Strictness::Strict, exact_address: false, user_agent: Strictness::Off };
+            assert_eq!(compare(rules, bound, shown, b"").is_ok(), same, "{bound} {shown}");
         };
         check("192.0.2.7", "192.0.2.250", true);
         check("192.0.2.7", "192.0.3.7", false);

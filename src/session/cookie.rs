@@ -42,11 +42,7 @@ impl Config {
     /// The `Set-Cookie` that starts a session.
     pub fn issue(&self, site: &Site, value: &CookieValue, lifetime: Duration) -> Cookie<'static> {
         let seconds = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX);
-        self.cookie(
-            site,
-            value.0.as_str().to_owned(),
-            time::Duration::seconds(seconds),
-        )
+        self.cookie(site, value.0.as_str().to_owned(), time::Duration::seconds(seconds))
     }
 
     /// The `Set-Cookie` that takes the cookie away.
@@ -59,11 +55,7 @@ impl Config {
             .path("/")
             .http_only(true)
             .secure(!self.plain)
-            .same_site(if self.strict {
-                SameSite::Strict
-            } else {
-                SameSite::Lax
-            })
+            .same_site(if self.strict { SameSite::Strict } else { SameSite::Lax })
             .max_age(max_age)
             .build();
         if let Some(domain) = site.cookie_domain() {
@@ -124,18 +116,14 @@ impl fmt::Debug for CookieValue {
 }
 
 /// Makes a new cookie from 32 random bytes, under the sealing key.
-pub fn mint(
-    ring: &KeyRing,
-    site: &str,
-    secret: Zeroizing<[u8; SECRET_BYTES]>,
-) -> (CookieValue, Handle) {
+pub fn mint(ring: &KeyRing, site: &str, secret: &[u8; SECRET_BYTES]) -> (CookieValue, Handle) {
     let key = ring.sealing();
     let mut bytes = Zeroizing::new(Vec::with_capacity(VALUE_BYTES));
     bytes.extend_from_slice(&key.id().0);
-    bytes.extend_from_slice(&*secret);
-    bytes.extend_from_slice(&check_value(key, site, &secret));
+    bytes.extend_from_slice(secret);
+    bytes.extend_from_slice(&check_value(key, site, secret));
     let value = CookieValue(Zeroizing::new(URL_SAFE_NO_PAD.encode(&*bytes)));
-    (value, Handle::of(key, &secret))
+    (value, Handle::of(key, secret))
 }
 
 /// Reads a cookie that was shown on a site.
@@ -186,10 +174,7 @@ mod tests {
     };
 
     fn ring(sealing: u8, accepted: &[u8]) -> KeyRing {
-        let accepted: Vec<_> = accepted
-            .iter()
-            .map(|byte| MasterKey::from_bytes([*byte; 32]))
-            .collect();
+        let accepted: Vec<_> = accepted.iter().map(|byte| MasterKey::from_bytes([*byte; 32])).collect();
         KeyRing::new(&MasterKey::from_bytes([sealing; 32]), &accepted)
     }
 
@@ -209,22 +194,16 @@ mod tests {
     #[test]
     fn what_was_minted_is_read_on_its_site_alone() {
         let ring = ring(1, &[]);
-        let (value, minted) = mint(&ring, "main", Zeroizing::new([7; 32]));
+        let (value, minted) = mint(&ring, "main", &[7; 32]);
         assert_eq!(value.reveal().len(), VALUE_CHARACTERS);
-        assert_eq!(
-            read(&ring, "main", value.reveal()).unwrap().name(),
-            minted.name()
-        );
-        assert_eq!(
-            read(&ring, "other", value.reveal()).err(),
-            Some(Reason::SessionMalformed)
-        );
+        assert_eq!(read(&ring, "main", value.reveal()).unwrap().name(), minted.name());
+        assert_eq!(read(&ring, "other", value.reveal()).err(), Some(Reason::SessionMalformed));
     }
 
     #[test]
     fn every_changed_character_is_noticed() {
         let ring = ring(1, &[]);
-        let (value, _) = mint(&ring, "main", Zeroizing::new([7; 32]));
+        let (value, _) = mint(&ring, "main", &[7; 32]);
         for at in 0..value.reveal().len() {
             let mut forged = value.reveal().to_owned().into_bytes();
             forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
@@ -235,60 +214,29 @@ mod tests {
 
     #[test]
     fn rotation_in_two_steps_signs_nobody_out() {
-        let (value, handle) = mint(&ring(1, &[]), "main", Zeroizing::new([7; 32]));
+        let (value, handle) = mint(&ring(1, &[]), "main", &[7; 32]);
         for later in [ring(1, &[2]), ring(2, &[1])] {
-            assert_eq!(
-                read(&later, "main", value.reveal()).unwrap().name(),
-                handle.name()
-            );
+            assert_eq!(read(&later, "main", value.reveal()).unwrap().name(), handle.name());
         }
         assert!(read(&ring(2, &[]), "main", value.reveal()).is_err());
     }
 
     #[test]
     fn the_name_says_how_far_the_cookie_reaches() {
-        let config = Config {
-            name: "portcullis".into(),
-            strict: false,
-            plain: false,
-        };
+        let config = Config { name: "portcullis".into(), strict: false, plain: false };
         assert_eq!(config.name_on(&site(None)), "__Host-portcullis");
-        assert_eq!(
-            config.name_on(&site(Some("example.com"))),
-            "__Secure-portcullis"
-        );
-        assert_eq!(
-            Config {
-                plain: true,
-                ..config
-            }
-            .name_on(&site(None)),
-            "portcullis"
-        );
+        assert_eq!(config.name_on(&site(Some("example.com"))), "__Secure-portcullis");
+        assert_eq!(Config { plain: true, ..config }.name_on(&site(None)), "portcullis");
     }
 
     #[test]
     fn the_cookie_is_out_of_reach_of_scripts_and_other_sites() {
-        let config = Config {
-            name: "portcullis".into(),
-            strict: false,
-            plain: false,
-        };
-        let (value, _) = mint(&ring(1, &[]), "main", Zeroizing::new([7; 32]));
-        let set = config
-            .issue(&site(None), &value, Duration::from_secs(60))
-            .to_string();
+        let config = Config { name: "portcullis".into(), strict: false, plain: false };
+        let (value, _) = mint(&ring(1, &[]), "main", &[7; 32]);
+        let set = config.issue(&site(None), &value, Duration::from_secs(60)).to_string();
         let attributes = set.split_once("; ").unwrap().1;
-        assert_eq!(
-            attributes,
-            "HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=60"
-        );
-        assert!(
-            config
-                .clear(&site(None))
-                .to_string()
-                .starts_with("__Host-portcullis=; ")
-        );
+        assert_eq!(attributes, "HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=60");
+        assert!(config.clear(&site(None)).to_string().starts_with("__Host-portcullis=; "));
     }
 
     proptest! {

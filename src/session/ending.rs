@@ -75,13 +75,7 @@ impl Endings {
         if known.sessions.len() >= ENDINGS_LIMIT {
             known.drop_one_settled();
         }
-        known.sessions.insert(
-            name,
-            Ending {
-                until,
-                settled: false,
-            },
-        );
+        known.sessions.insert(name, Ending { until, settled: false });
     }
 
     fn settled(&self, name: &Name) {
@@ -98,10 +92,7 @@ impl Endings {
         let mut known = self.known();
         if known.generation != generation {
             known.generation = generation;
-            known
-                .sessions
-                .values_mut()
-                .for_each(|ending| ending.settled = false);
+            known.sessions.values_mut().for_each(|ending| ending.settled = false);
         }
         known
             .sessions

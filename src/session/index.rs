@@ -58,15 +58,10 @@ impl Browser {
     /// Guesses from a `User-Agent`.
     pub fn of(user_agent: &[u8]) -> Self {
         let text = String::from_utf8_lossy(user_agent);
-        [
-            ("Firefox/", Self::Firefox),
-            ("Edg/", Self::Edge),
-            ("Chrome/", Self::Chrome),
-            ("Safari/", Self::Safari),
-        ]
-        .into_iter()
-        .find(|(mark, _)| text.contains(mark))
-        .map_or(Self::Other, |(_, browser)| browser)
+        [("Firefox/", Self::Firefox), ("Edg/", Self::Edge), ("Chrome/", Self::Chrome), ("Safari/", Self::Safari)]
+            .into_iter()
+            .find(|(mark, _)| text.contains(mark))
+            .map_or(Self::Other, |(_, browser)| browser)
     }
 }
 
@@ -91,16 +86,9 @@ impl Entry {
     ///
     /// # Errors
     /// [`Unsealable`] if it cannot be encoded.
-    pub fn seal(
-        &self,
-        key: &Key,
-        name: &Name,
-        nonce: [u8; NONCE_BYTES],
-    ) -> Result<Vec<u8>, Unsealable> {
+    pub fn seal(&self, key: &Key, name: &Name, nonce: [u8; NONCE_BYTES]) -> Result<Vec<u8>, Unsealable> {
         let plain = postcard::to_stdvec(self).map_err(|_| Unsealable)?;
-        let sealed = key
-            .purpose(Purpose::Index)
-            .seal(nonce, name.as_bytes(), &plain)?;
+        let sealed = key.purpose(Purpose::Index).seal(nonce, name.as_bytes(), &plain)?;
         Ok([key.id().0.as_slice(), &sealed].concat())
     }
 
@@ -108,11 +96,7 @@ impl Entry {
     ///
     /// # Errors
     /// [`Unsealable`] for anything else.
-    pub fn open(
-        ring: &crate::seal::KeyRing,
-        name: &Name,
-        sealed: &[u8],
-    ) -> Result<Self, Unsealable> {
+    pub fn open(ring: &crate::seal::KeyRing, name: &Name, sealed: &[u8]) -> Result<Self, Unsealable> {
         let (id, rest) = sealed.split_first_chunk().ok_or(Unsealable)?;
         let key = ring.by_id(crate::seal::KeyId(*id)).ok_or(Unsealable)?;
         let plain = key.purpose(Purpose::Index).open(name.as_bytes(), rest)?;
@@ -122,10 +106,7 @@ impl Entry {
     /// The groups that the session is a member of, under one key.
     pub fn groups(&self, key: &Key) -> Vec<Name> {
         let user = user_group(key, &self.issuer, &self.subject);
-        let provider_session = self
-            .sid
-            .as_deref()
-            .map(|sid| provider_session_group(key, &self.issuer, sid));
+        let provider_session = self.sid.as_deref().map(|sid| provider_session_group(key, &self.issuer, sid));
         std::iter::once(user).chain(provider_session).collect()
     }
 }
@@ -169,40 +150,19 @@ mod tests {
     fn users_and_provider_sessions_are_told_apart() {
         let ring = ring();
         let key = ring.sealing();
-        assert_ne!(
-            user_group(key, "https://a", "x"),
-            provider_session_group(key, "https://a", "x")
-        );
-        assert_ne!(
-            user_group(key, "https://a", "x"),
-            user_group(key, "https://b", "x")
-        );
-        let entry = Entry {
-            sid: Some("s".into()),
-            ..Entry::of(&facts(), IpAddr::from([192, 0, 2, 7]), b"")
-        };
+        assert_ne!(user_group(key, "https://a", "x"), provider_session_group(key, "https://a", "x"));
+        assert_ne!(user_group(key, "https://a", "x"), user_group(key, "https://b", "x"));
+        let entry = Entry { sid: Some("s".into()), ..Entry::of(&facts(), IpAddr::from([192, 0, 2, 7]), b"") };
         assert_eq!(entry.groups(key).len(), 2);
     }
 
     #[test]
     fn browsers_are_known_by_their_family() {
         let check = |agent: &[u8], expected| assert_eq!(Browser::of(agent), expected);
-        check(
-            b"Mozilla/5.0 (X11) Gecko/20100101 Firefox/140.0",
-            Browser::Firefox,
-        );
-        check(
-            b"Mozilla/5.0 AppleWebKit/537.36 Chrome/130.0 Safari/537.36",
-            Browser::Chrome,
-        );
-        check(
-            b"Mozilla/5.0 AppleWebKit/537.36 Chrome/130.0 Safari/537.36 Edg/130.0",
-            Browser::Edge,
-        );
-        check(
-            b"Mozilla/5.0 AppleWebKit/605.1 Version/18 Safari/605.1",
-            Browser::Safari,
-        );
+        check(b"Mozilla/5.0 (X11) Gecko/20100101 Firefox/140.0", Browser::Firefox);
+        check(b"Mozilla/5.0 AppleWebKit/537.36 Chrome/130.0 Safari/537.36", Browser::Chrome);
+        check(b"Mozilla/5.0 AppleWebKit/537.36 Chrome/130.0 Safari/537.36 Edg/130.0", Browser::Edge);
+        check(b"Mozilla/5.0 AppleWebKit/605.1 Version/18 Safari/605.1", Browser::Safari);
         check(b"curl/8", Browser::Other);
     }
 }

@@ -94,12 +94,7 @@ impl Keeper {
     ///
     /// # Errors
     /// [`Reason::StoreUnavailable`] if any could not be looked up; else the reason of the cookie that came furthest.
-    pub async fn find(
-        &self,
-        inbound: &Inbound,
-        site: &Site,
-        presented: &Presented<'_>,
-    ) -> Result<Found, Reason> {
+    pub async fn find(&self, inbound: &Inbound, site: &Site, presented: &Presented<'_>) -> Result<Found, Reason> {
         let name = self.cookie.name_on(site);
         let mut refusal = Reason::NoSession;
         for value in inbound.cookies(&name) {
@@ -129,21 +124,14 @@ impl Keeper {
     }
 
     async fn read(&self, handle: &Handle) -> Result<(Version, Facts), Reason> {
-        let stored = self
-            .store
-            .facts(handle.name())
-            .await
-            .map_err(|error| self.unavailable("facts", &error))?;
+        let stored = self.store.facts(handle.name()).await.map_err(|error| self.unavailable("facts", &error))?;
         let Some(stored) = stored else {
             return Err(self.why_missing(handle).await);
         };
-        let facts = Facts::open(handle.key(), handle.name(), stored.version, &stored.facts)
-            .map_err(|_| {
-                self.telemetry.event(&Event::SessionUnreadable {
-                    session: *handle.name(),
-                });
-                Reason::SessionUnreadable
-            })?;
+        let facts = Facts::open(handle.key(), handle.name(), stored.version, &stored.facts).map_err(|_| {
+            self.telemetry.event(&Event::SessionUnreadable { session: *handle.name() });
+            Reason::SessionUnreadable
+        })?;
         Ok((stored.version, facts))
     }
 
@@ -167,40 +155,22 @@ impl Keeper {
         entry: &Entry,
     ) -> Result<Cookie<'static>, Reason> {
         let secret = Zeroizing::new(random::bytes().map_err(|_| Reason::Internal)?);
-        let (value, handle) = session_cookie::mint(&self.ring, site.name(), secret);
+        let (value, handle) = session_cookie::mint(&self.ring, site.name(), &secret);
         let session = self.sealed(&handle, facts, tokens, entry)?;
-        self.store
-            .create(&session)
-            .await
-            .map_err(|error| self.unavailable("create", &error))?;
-        self.telemetry.event(&Event::SessionCreated {
-            session: *handle.name(),
-            user: &facts.user.id,
-        });
+        self.store.create(&session).await.map_err(|error| self.unavailable("create", &error))?;
+        self.telemetry.event(&Event::SessionCreated { session: *handle.name(), user: &facts.user.id });
         Ok(self.cookie.issue(site, &value, self.lifetimes.absolute))
     }
 
-    fn sealed(
-        &self,
-        handle: &Handle,
-        facts: &Facts,
-        tokens: &Tokens,
-        entry: &Entry,
-    ) -> Result<NewSession, Reason> {
+    fn sealed(&self, handle: &Handle, facts: &Facts, tokens: &Tokens, entry: &Entry) -> Result<NewSession, Reason> {
         let (key, name) = (handle.key(), handle.name());
         let nonce = || random::bytes().map_err(|_| Reason::Internal);
         let too_large = |_| Reason::ClaimsTooLarge;
         Ok(NewSession {
             name: *name,
-            facts: facts
-                .seal(key, name, Version::FIRST, nonce()?)
-                .map_err(too_large)?,
-            tokens: tokens
-                .seal(key, name, facts.tokens.revision, nonce()?)
-                .map_err(too_large)?,
-            index: entry
-                .seal(self.ring.sealing(), name, nonce()?)
-                .map_err(too_large)?,
+            facts: facts.seal(key, name, Version::FIRST, nonce()?).map_err(too_large)?,
+            tokens: tokens.seal(key, name, facts.tokens.revision, nonce()?).map_err(too_large)?,
+            index: entry.seal(self.ring.sealing(), name, nonce()?).map_err(too_large)?,
             groups: entry.groups(self.ring.sealing()),
             until: facts.expires_at,
         })
@@ -218,20 +188,12 @@ impl Keeper {
             .map_err(|error| self.unavailable("session", &error))?
             .ok_or(Reason::SessionUnknown)?;
         let unreadable = |_| {
-            self.telemetry.event(&Event::SessionUnreadable {
-                session: *handle.name(),
-            });
+            self.telemetry.event(&Event::SessionUnreadable { session: *handle.name() });
             Reason::SessionUnreadable
         };
-        let facts = Facts::open(handle.key(), handle.name(), stored.version, &stored.facts)
-            .map_err(unreadable)?;
-        let tokens = Tokens::open(
-            handle.key(),
-            handle.name(),
-            facts.tokens.revision,
-            &stored.tokens,
-        )
-        .map_err(unreadable)?;
+        let facts = Facts::open(handle.key(), handle.name(), stored.version, &stored.facts).map_err(unreadable)?;
+        let tokens =
+            Tokens::open(handle.key(), handle.name(), facts.tokens.revision, &stored.tokens).map_err(unreadable)?;
         Ok((stored.version, facts, tokens))
     }
 
@@ -241,11 +203,7 @@ impl Keeper {
     /// # Errors
     /// [`Reason::SessionUnknown`] once the session is gone, [`Reason::StoreUnavailable`], [`Reason::RefreshBusy`] if
     /// others kept changing it.
-    pub async fn update(
-        &self,
-        handle: &Handle,
-        edit: impl Fn(&mut Facts) -> Edit,
-    ) -> Result<Facts, Reason> {
+    pub async fn update(&self, handle: &Handle, edit: impl Fn(&mut Facts) -> Edit) -> Result<Facts, Reason> {
         for _ in 0..UPDATE_ATTEMPTS {
             let (version, mut facts) = self.read(handle).await?;
             let tokens = match edit(&mut facts) {
@@ -267,24 +225,15 @@ impl Keeper {
         Err(Reason::RefreshBusy)
     }
 
-    fn change(
-        handle: &Handle,
-        version: Version,
-        facts: &Facts,
-        tokens: Option<&Tokens>,
-    ) -> Result<Change, Reason> {
+    fn change(handle: &Handle, version: Version, facts: &Facts, tokens: Option<&Tokens>) -> Result<Change, Reason> {
         let nonce = || random::bytes().map_err(|_| Reason::Internal);
         let too_large = |_| Reason::ClaimsTooLarge;
         let seal_tokens = |tokens: &Tokens| {
-            tokens
-                .seal(handle.key(), handle.name(), facts.tokens.revision, nonce()?)
-                .map_err(too_large)
+            tokens.seal(handle.key(), handle.name(), facts.tokens.revision, nonce()?).map_err(too_large)
         };
         Ok(Change {
             expected: version,
-            facts: facts
-                .seal(handle.key(), handle.name(), version.next(), nonce()?)
-                .map_err(too_large)?,
+            facts: facts.seal(handle.key(), handle.name(), version.next(), nonce()?).map_err(too_large)?,
             tokens: tokens.map(seal_tokens).transpose()?,
         })
     }
@@ -323,10 +272,7 @@ impl Keeper {
 
     /// Ends a session for good. With the store down the ending is kept and made good as soon as it is back.
     pub async fn end(&self, handle: &Handle, expires_at: Timestamp, cause: EndCause) -> Outcome {
-        let outcome = self
-            .endings
-            .end(&self.store, handle.name(), expires_at)
-            .await;
+        let outcome = self.endings.end(&self.store, handle.name(), expires_at).await;
         self.telemetry.event(&Event::SessionEnded {
             session: *handle.name(),
             cause,
@@ -344,10 +290,7 @@ impl Keeper {
     /// The handles of all cookies of our name that we made, within a bound.
     pub fn shown(&self, inbound: &Inbound, site: &Site) -> Vec<Handle> {
         let name = self.cookie.name_on(site);
-        inbound
-            .cookies(&name)
-            .filter_map(|value| session_cookie::read(&self.ring, site.name(), value).ok())
-            .collect()
+        inbound.cookies(&name).filter_map(|value| session_cookie::read(&self.ring, site.name(), value).ok()).collect()
     }
 
     /// The `Set-Cookie` that takes the session cookie away.
@@ -364,22 +307,15 @@ impl Keeper {
     }
 
     fn note_binding(&self, reason: Reason, refused: bool, presented: &Presented<'_>) {
-        if let (
-            Reason::BindingAddress | Reason::BindingUserAgent,
-            Client::Browser { address, .. },
-        ) = (reason, presented.client)
+        if let (Reason::BindingAddress | Reason::BindingUserAgent, Client::Browser { address, .. }) =
+            (reason, presented.client)
         {
-            self.telemetry.event(&Event::BindingViolated {
-                reason,
-                refused,
-                client: address,
-            });
+            self.telemetry.event(&Event::BindingViolated { reason, refused, client: address });
         }
     }
 
     fn unavailable(&self, operation: &'static str, error: &StoreError) -> Reason {
-        self.telemetry
-            .event(&Event::StoreFailed { operation, error });
+        self.telemetry.event(&Event::StoreFailed { operation, error });
         Reason::StoreUnavailable
     }
 }

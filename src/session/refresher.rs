@@ -58,15 +58,7 @@ impl Refresher {
         drain: Drain,
     ) -> Self {
         let turns = Turns::default();
-        Self(Arc::new(Parts {
-            keeper,
-            provider,
-            profile,
-            clock,
-            telemetry,
-            drain,
-            turns,
-        }))
+        Self(Arc::new(Parts { keeper, provider, profile, clock, telemetry, drain, turns }))
     }
 
     /// Refreshes in the background if nobody in this process does so already.
@@ -87,10 +79,7 @@ impl Refresher {
     /// The reason why there are no fresh tokens.
     pub async fn refresh(&self, handle: Handle, seen: TokenState) -> Result<Fresh, Reason> {
         let this = self.clone();
-        let task = self
-            .0
-            .drain
-            .spawn(async move { this.until_fresh(&handle, seen).await });
+        let task = self.0.drain.spawn(async move { this.until_fresh(&handle, seen).await });
         task.await.unwrap_or(Err(Reason::Internal))
     }
 
@@ -117,11 +106,7 @@ impl Refresher {
         let lock = *handle.name();
         let store = parts.keeper.store();
         let unavailable = |_| Reason::StoreUnavailable;
-        if !store
-            .lock(&lock, &owner, LEASE)
-            .await
-            .map_err(unavailable)?
-        {
+        if !store.lock(&lock, &owner, LEASE).await.map_err(unavailable)? {
             return Err(Reason::RefreshBusy);
         }
         let keep_lock = async {
@@ -148,27 +133,15 @@ impl Refresher {
         };
         let retry = facts.tokens.attempt.is_some();
         let revision = facts.tokens.revision;
-        self.note_attempt(handle, revision, Some(self.0.clock.now()))
-            .await?;
-        let identified = Identified {
-            issuer: facts.issuer,
-            subject: facts.subject,
-        };
-        match self.0.provider.refresh(&refresh_token, &identified).await {
+        self.note_attempt(handle, revision, Some(self.0.clock.now())).await?;
+        let identified = Identified { issuer: &facts.issuer, subject: &facts.subject, id_token: Some(&tokens.id) };
+        match self.0.provider.refresh(&refresh_token, identified).await {
             Ok(refreshed) => self.keep(handle, revision, tokens, refreshed).await,
-            Err(failure) => Err(self
-                .give_up(handle, revision, facts.expires_at, retry, failure)
-                .await),
+            Err(failure) => Err(self.give_up(handle, revision, facts.expires_at, retry, failure).await),
         }
     }
 
-    async fn keep(
-        &self,
-        handle: &Handle,
-        revision: u64,
-        old: Tokens,
-        refreshed: Refreshed,
-    ) -> Result<Fresh, Reason> {
+    async fn keep(&self, handle: &Handle, revision: u64, old: Tokens, refreshed: Refreshed) -> Result<Fresh, Reason> {
         let now = self.0.clock.now();
         let tokens = Tokens {
             access: refreshed.access.clone(),
@@ -189,9 +162,7 @@ impl Refresher {
             Edit::Tokens(Box::new(tokens.clone()))
         };
         let facts = self.0.keeper.update(handle, apply).await?;
-        self.0.telemetry.event(&Event::Refreshed {
-            session: *handle.name(),
-        });
+        self.0.telemetry.event(&Event::Refreshed { session: *handle.name() });
         Ok(fresh(&facts))
     }
 
@@ -204,55 +175,32 @@ impl Refresher {
         failure: RefreshFailure,
     ) -> Reason {
         let session = *handle.name();
-        let (reason, cause) = match failure {
-            RefreshFailure::InvalidGrant if retry => {
+        let told = failure.failure().clone();
+        let reason = match failure {
+            RefreshFailure::InvalidGrant(_) if retry => {
                 self.drop_tokens(handle, revision).await;
-                (
-                    Reason::RefreshLost,
-                    "invalid_grant for a token whose earlier answer was lost".to_owned(),
-                )
+                Reason::RefreshLost
             }
-            RefreshFailure::InvalidGrant => {
-                self.0
-                    .keeper
-                    .end(handle, expires_at, EndCause::RefreshRejected)
-                    .await;
-                (Reason::RefreshRejected, "invalid_grant".to_owned())
+            RefreshFailure::InvalidGrant(_) => {
+                self.0.keeper.end(handle, expires_at, EndCause::RefreshRejected).await;
+                Reason::RefreshRejected
             }
-            RefreshFailure::NotSent(cause) => {
+            RefreshFailure::NotSent(_) | RefreshFailure::Rejected(_) => {
                 let _ = self.note_attempt(handle, revision, None).await;
-                (Reason::ProviderUnreachable, cause)
+                told.reason
             }
-            RefreshFailure::Lost(cause) => (Reason::ProviderUnreachable, cause),
-            RefreshFailure::Rejected(cause) => {
-                let _ = self.note_attempt(handle, revision, None).await;
-                (Reason::ProviderUnreachable, cause)
-            }
-            RefreshFailure::BadAnswer(Reason::TokenResponseInvalid, cause) => {
-                (Reason::TokenResponseInvalid, cause)
-            }
-            RefreshFailure::BadAnswer(reason, cause) => {
-                self.0
-                    .keeper
-                    .end(handle, expires_at, EndCause::RefreshRejected)
-                    .await;
-                (reason, cause)
+            RefreshFailure::Lost(_) => told.reason,
+            RefreshFailure::BadAnswer(_) if told.reason == Reason::TokenResponseInvalid => told.reason,
+            RefreshFailure::BadAnswer(_) => {
+                self.0.keeper.end(handle, expires_at, EndCause::RefreshRejected).await;
+                told.reason
             }
         };
-        self.0.telemetry.event(&Event::RefreshFailed {
-            session,
-            reason,
-            cause: &cause,
-        });
+        self.0.telemetry.event(&Event::RefreshFailed { session, reason, cause: &told.cause });
         reason
     }
 
-    async fn note_attempt(
-        &self,
-        handle: &Handle,
-        revision: u64,
-        at: Option<Timestamp>,
-    ) -> Result<(), Reason> {
+    async fn note_attempt(&self, handle: &Handle, revision: u64, at: Option<Timestamp>) -> Result<(), Reason> {
         let note = |facts: &mut Facts| {
             if facts.tokens.revision != revision || facts.tokens.attempt == at {
                 return Edit::Leave;
@@ -295,9 +243,7 @@ impl Demand {
 }
 
 fn fresh(facts: &Facts) -> Fresh {
-    Fresh {
-        access_expires_at: facts.tokens.access_expires_at,
-    }
+    Fresh { access_expires_at: facts.tokens.access_expires_at }
 }
 
 /// How long the fleet's lock on one refresh lasts without being renewed.

@@ -14,15 +14,8 @@ pub struct Turns(Arc<Mutex<HashSet<Name>>>);
 impl Turns {
     /// Takes the turn of a session, unless somebody has it.
     pub fn take(&self, name: Name) -> Option<Turn> {
-        let free = self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(name);
-        free.then(|| Turn {
-            turns: self.clone(),
-            name,
-        })
+        let free = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
+        free.then(|| Turn { turns: self.clone(), name })
     }
 }
 
@@ -35,11 +28,7 @@ pub struct Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.turns
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.name);
+        self.turns.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
     }
 }
 

@@ -12,8 +12,8 @@ use std::{
 };
 
 use super::{
-    Change, Ended, GROUP_LIMIT, Mark, Member, Name, NewSession, StoreError, StoredFacts,
-    StoredSession, Swap, Token, Version,
+    Change, Ended, GROUP_LIMIT, Mark, Member, Name, NewSession, StoreError, StoredFacts, StoredSession, Swap, Token,
+    Version,
 };
 use crate::clock::{Clock, Timestamp};
 
@@ -28,10 +28,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self {
-            max_sessions: DEFAULT_MAX_SESSIONS,
-            max_marks: DEFAULT_MAX_MARKS,
-        }
+        Self { max_sessions: DEFAULT_MAX_SESSIONS, max_marks: DEFAULT_MAX_MARKS }
     }
 }
 
@@ -43,18 +40,11 @@ pub struct Memory {
 }
 
 /// The operations; [`super::Store`] says what each promises.
-#[expect(
-    clippy::missing_errors_doc,
-    reason = "the errors are described where callers meet the operations, on Store"
-)]
+#[expect(clippy::missing_errors_doc, reason = "the errors are described where callers meet the operations, on Store")]
 impl Memory {
     /// An empty store.
     pub fn new(config: Config, clock: Clock) -> Self {
-        Self {
-            config,
-            clock,
-            held: Mutex::default(),
-        }
+        Self { config, clock, held: Mutex::default() }
     }
 
     /// See [`super::Store::create`].
@@ -115,10 +105,7 @@ impl Memory {
     pub fn group(&self, group: &Name) -> Result<Vec<Member>, StoreError> {
         let held = self.current();
         let members = held.groups.get(group).into_iter().flatten().rev();
-        Ok(members
-            .filter_map(|(_, name)| held.member(name))
-            .take(GROUP_LIMIT)
-            .collect())
+        Ok(members.filter_map(|(_, name)| held.member(name)).take(GROUP_LIMIT).collect())
     }
 
     /// See [`super::Store::count`].
@@ -130,11 +117,7 @@ impl Memory {
     pub fn mark_once(&self, name: &Name, by: &Token, until: Timestamp) -> Result<Mark, StoreError> {
         let mut held = self.current();
         if let Some((first, _)) = held.marks.get(name) {
-            return Ok(if first == by {
-                Mark::First
-            } else {
-                Mark::Again
-            });
+            return Ok(if first == by { Mark::First } else { Mark::Again });
         }
         if held.marks.len() >= self.config.max_marks {
             return Err(StoreError::Full("marks"));
@@ -164,11 +147,7 @@ impl Memory {
     /// See [`super::Store::unlock`].
     pub fn unlock(&self, name: &Name, owner: &Token) -> Result<(), StoreError> {
         let mut held = self.current();
-        if held
-            .locks
-            .get(name)
-            .is_some_and(|(holder, _)| holder == owner)
-        {
+        if held.locks.get(name).is_some_and(|(holder, _)| holder == owner) {
             held.unlock(name);
         }
         Ok(())
@@ -189,10 +168,7 @@ impl Memory {
 
 impl fmt::Debug for Memory {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Memory")
-            .field("config", &self.config)
-            .finish_non_exhaustive()
+        formatter.debug_struct("Memory").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
@@ -240,8 +216,7 @@ impl Held {
             let members = self.groups.entry(*group).or_default();
             members.insert((session.until, session.name));
         }
-        self.expiries
-            .insert((session.until, Kind::Session, session.name));
+        self.expiries.insert((session.until, Kind::Session, session.name));
         self.sessions.insert(session.name, Record::new(session));
     }
 
@@ -285,10 +260,7 @@ impl Held {
 
     fn member(&self, name: &Name) -> Option<Member> {
         let record = self.sessions.get(name)?;
-        Some(Member {
-            name: *name,
-            index: record.index.clone(),
-        })
+        Some(Member { name: *name, index: record.index.clone() })
     }
 }
 
@@ -314,25 +286,16 @@ impl Record {
     }
 
     fn facts(&self) -> StoredFacts {
-        StoredFacts {
-            version: self.version,
-            facts: self.facts.clone(),
-        }
+        StoredFacts { version: self.version, facts: self.facts.clone() }
     }
 
     fn session(&self) -> StoredSession {
-        StoredSession {
-            version: self.version,
-            facts: self.facts.clone(),
-            tokens: self.tokens.clone(),
-        }
+        StoredSession { version: self.version, facts: self.facts.clone(), tokens: self.tokens.clone() }
     }
 
     /// A repeated creation is fine, an updated record included; a different one of that name is not.
     fn already_is(&self, session: &NewSession) -> Result<(), StoreError> {
-        let same = self.facts == session.facts
-            && self.tokens == session.tokens
-            && self.index == session.index;
+        let same = self.facts == session.facts && self.tokens == session.tokens && self.index == session.index;
         if same || self.version != Version::FIRST {
             return Ok(());
         }
@@ -380,10 +343,7 @@ mod tests {
 
     fn store(max_sessions: usize, max_marks: usize) -> (Memory, Clock) {
         let clock = Clock::manual(START);
-        let config = Config {
-            max_sessions,
-            max_marks,
-        };
+        let config = Config { max_sessions, max_marks };
         (Memory::new(config, clock.clone()), clock)
     }
 
@@ -471,10 +431,7 @@ mod tests {
         assert_eq!(store.end(&name(1), START.plus(HOUR)), Ok(Ended::Now));
         assert_eq!(store.create(&session(2)), Err(StoreError::Full("sessions")));
         clock.advance(HOUR);
-        let later = NewSession {
-            until: clock.now().plus(HOUR),
-            ..session(2)
-        };
+        let later = NewSession { until: clock.now().plus(HOUR), ..session(2) };
         assert_eq!(store.create(&later), Ok(()));
     }
 

@@ -13,9 +13,9 @@ use std::{fmt, num::NonZeroUsize, path::PathBuf, time::Duration};
 use deadpool_redis::{
     Manager, Pool, Runtime,
     redis::{
-        AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
-        Pipeline, RedisConnectionInfo, RedisResult, ScriptInvocation, TlsCertificates, Value,
-        aio::MultiplexedConnection, cmd, pipe,
+        AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline,
+        RedisConnectionInfo, RedisResult, ScriptInvocation, TlsCertificates, Value, aio::MultiplexedConnection, cmd,
+        pipe,
     },
 };
 use rustls_pki_types::{CertificateDer, pem::PemObject};
@@ -28,8 +28,8 @@ use self::{
     scripts::Scripts,
 };
 use super::{
-    Change, ENDED_BEFORE, Ended, GROUP_LIMIT, Mark, Member, NAME_TAKEN, Name, NewSession,
-    StoreError, StoredFacts, StoredSession, Swap, Token,
+    Change, ENDED_BEFORE, Ended, GROUP_LIMIT, Mark, Member, NAME_TAKEN, Name, NewSession, StoreError, StoredFacts,
+    StoredSession, Swap, Token,
 };
 use crate::{clock::Timestamp, random, secret::Secret};
 
@@ -174,10 +174,7 @@ impl Redis {
 }
 
 /// The operations; [`super::Store`] says what each promises.
-#[expect(
-    clippy::missing_errors_doc,
-    reason = "the errors are described where callers meet the operations, on Store"
-)]
+#[expect(clippy::missing_errors_doc, reason = "the errors are described where callers meet the operations, on Store")]
 impl Redis {
     /// See [`super::Store::create`].
     pub async fn create(&self, session: &NewSession) -> Result<(), StoreError> {
@@ -208,9 +205,7 @@ impl Redis {
     /// See [`super::Store::compare_and_set`].
     pub async fn compare_and_set(&self, name: &Name, change: &Change) -> Result<Swap, StoreError> {
         let mut step = self.scripts.swap.key(self.keys.session(name));
-        step.arg(change.expected.0)
-            .arg(change.expected.next().0)
-            .arg(&change.facts);
+        step.arg(change.expected.0).arg(change.expected.next().0).arg(&change.facts);
         if let Some(tokens) = &change.tokens {
             step.arg(tokens);
         }
@@ -273,12 +268,7 @@ impl Redis {
     }
 
     /// See [`super::Store::mark_once`].
-    pub async fn mark_once(
-        &self,
-        name: &Name,
-        by: &Token,
-        until: Timestamp,
-    ) -> Result<Mark, StoreError> {
+    pub async fn mark_once(&self, name: &Name, by: &Token, until: Timestamp) -> Result<Mark, StoreError> {
         let mut step = self.scripts.mark.key(self.keys.once(name));
         step.arg(&by.0).arg(moment(until));
         match self.step(&step).await? {
@@ -288,12 +278,7 @@ impl Redis {
     }
 
     /// See [`super::Store::lock`].
-    pub async fn lock(
-        &self,
-        name: &Name,
-        owner: &Token,
-        time: Duration,
-    ) -> Result<bool, StoreError> {
+    pub async fn lock(&self, name: &Name, owner: &Token, time: Duration) -> Result<bool, StoreError> {
         let mut step = self.scripts.lock.key(self.keys.lock(name));
         step.arg(&owner.0).arg(lease(time));
         Ok(self.step(&step).await? == 1)
@@ -358,9 +343,7 @@ impl Redis {
         }
         let entries = reply::entries(self.ask(Request::Pipeline(&read)).await?)?;
         let found = names.iter().zip(entries);
-        Ok(found
-            .filter_map(|(&name, index)| index.map(|index| Member { name, index }))
-            .collect())
+        Ok(found.filter_map(|(&name, index)| index.map(|index| Member { name, index })).collect())
     }
 }
 
@@ -375,10 +358,7 @@ impl Redis {
         reply::number(&answer)
     }
 
-    async fn within<T>(
-        &self,
-        operation: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
+    async fn within<T>(&self, operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         self.by(Instant::now() + self.deadline, operation).await
     }
 
@@ -453,8 +433,8 @@ fn pool(config: &Config) -> Result<Pool, SetupError> {
         .set_response_timeout(None)
         .set_connection_timeout(None)
         .set_pipeline_buffer_size(QUEUE);
-    let manager = Manager::new_with_config(connection_info(config)?, timing)
-        .map_err(|error| refused(&error.category()))?;
+    let manager =
+        Manager::new_with_config(connection_info(config)?, timing).map_err(|error| refused(&error.category()))?;
     Pool::builder(manager)
         .max_size(config.connections.get())
         .runtime(Runtime::Tokio1)
@@ -477,22 +457,12 @@ fn connection_info(config: &Config) -> Result<ConnectionInfo, SetupError> {
 }
 
 fn connection_address(address: &Address) -> Result<ConnectionInfo, SetupError> {
-    let refused =
-        |error: deadpool_redis::redis::RedisError| SetupError::Client(error.category().to_owned());
+    let refused = |error: deadpool_redis::redis::RedisError| SetupError::Client(error.category().to_owned());
     let (plain, root_cert) = match address {
         Address::Unix(path) => (ConnectionAddr::Unix(path.clone()), None),
         Address::Tcp { host, port } => (ConnectionAddr::Tcp(host.clone(), *port), None),
-        Address::Tls {
-            host,
-            port,
-            ca_file,
-        } => (
-            ConnectionAddr::TcpTls {
-                host: host.clone(),
-                port: *port,
-                insecure: false,
-                tls_params: None,
-            },
+        Address::Tls { host, port, ca_file } => (
+            ConnectionAddr::TcpTls { host: host.clone(), port: *port, insecure: false, tls_params: None },
             ca_file.as_ref().map(authorities).transpose()?,
         ),
     };
@@ -500,20 +470,14 @@ fn connection_address(address: &Address) -> Result<ConnectionInfo, SetupError> {
     if root_cert.is_none() {
         return Ok(info);
     }
-    let trust = TlsCertificates {
-        client_tls: None,
-        root_cert,
-    };
+    let trust = TlsCertificates { client_tls: None, root_cert };
     let client = Client::build_with_tls(info, trust).map_err(refused)?;
     Ok(client.get_connection_info().clone())
 }
 
 /// Reads a PEM file that holds at least one certificate.
 fn authorities(path: &PathBuf) -> Result<Vec<u8>, SetupError> {
-    let pem = std::fs::read(path).map_err(|cause| SetupError::CaUnreadable {
-        path: path.clone(),
-        cause,
-    })?;
+    let pem = std::fs::read(path).map_err(|cause| SetupError::CaUnreadable { path: path.clone(), cause })?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match certificates {
         Ok(certificates) if !certificates.is_empty() => Ok(pem),
@@ -543,11 +507,7 @@ mod tests {
     use super::*;
 
     fn tls(ca_file: &str) -> Config {
-        Config::new(Address::Tls {
-            host: "redis.test".to_owned(),
-            port: 6379,
-            ca_file: Some(PathBuf::from(ca_file)),
-        })
+        Config::new(Address::Tls { host: "redis.test".to_owned(), port: 6379, ca_file: Some(PathBuf::from(ca_file)) })
     }
 
     #[test]
@@ -557,14 +517,8 @@ mod tests {
             assert!(problem.contains(expected), "{problem}");
         };
         check(tls("/nowhere/ca.pem"), "/nowhere/ca.pem cannot be read");
-        check(
-            tls(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")),
-            "is not a PEM file",
-        );
-        let braces = Config {
-            prefix: "{all}".to_owned(),
-            ..Config::new(Address::Unix(PathBuf::from("/nowhere")))
-        };
+        check(tls(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")), "is not a PEM file");
+        let braces = Config { prefix: "{all}".to_owned(), ..Config::new(Address::Unix(PathBuf::from("/nowhere"))) };
         check(braces, "a key prefix is");
     }
 

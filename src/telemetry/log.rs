@@ -23,13 +23,8 @@ pub fn begin(config: &Config) -> Result<(), LogError> {
         Audit::File(path) => Some(audit_file(path)?),
     };
     let with_audit = to_file.is_none();
-    let lines = lines(config.format)
-        .with_filter(filter_fn(move |line| with_audit || line.target() != AUDIT));
-    tracing_subscriber::registry()
-        .with(to_file)
-        .with(lines.with_filter(filter))
-        .try_init()
-        .map_err(LogError::Twice)
+    let lines = lines(config.format).with_filter(filter_fn(move |line| with_audit || line.target() != AUDIT));
+    tracing_subscriber::registry().with(to_file).with(lines.with_filter(filter)).try_init().map_err(LogError::Twice)
 }
 
 fn lines<S>(format: Format) -> Box<dyn Layer<S> + Send + Sync>
@@ -37,11 +32,7 @@ where
     S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
 {
     match format {
-        Format::Json => fmt::layer()
-            .json()
-            .flatten_event(true)
-            .with_ansi(false)
-            .boxed(),
+        Format::Json => fmt::layer().json().flatten_event(true).with_ansi(false).boxed(),
         Format::Text => fmt::layer().with_ansi(false).boxed(),
     }
 }
@@ -53,11 +44,7 @@ fn audit_file(path: &PathBuf) -> Result<Box<dyn Layer<Registry> + Send + Sync>, 
         .open(path)
         .map_err(|error| LogError::AuditFile(path.clone(), error))?;
     let only_audit: FilterFn<_> = filter_fn(|line| line.target() == AUDIT);
-    let layer = fmt::layer()
-        .json()
-        .flatten_event(true)
-        .with_ansi(false)
-        .with_writer(Mutex::new(file));
+    let layer = fmt::layer().json().flatten_event(true).with_ansi(false).with_writer(Mutex::new(file));
     Ok(layer.with_filter(only_audit).boxed())
 }
 

@@ -93,21 +93,9 @@ impl Metrics {
         let registry = &mut self.registry;
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("portcullis_build", "The gateway's build", version);
-        registry.register(
-            "portcullis_verify",
-            "Answers to verify",
-            self.verify.clone(),
-        );
-        registry.register(
-            "portcullis_verify_duration_seconds",
-            "Time to answer verify",
-            self.verify_seconds.clone(),
-        );
-        registry.register(
-            "oauth2_authorization",
-            "Sign-ins by their result",
-            self.authorization.clone(),
-        );
+        registry.register("portcullis_verify", "Answers to verify", self.verify.clone());
+        registry.register("portcullis_verify_duration_seconds", "Time to answer verify", self.verify_seconds.clone());
+        registry.register("oauth2_authorization", "Sign-ins by their result", self.authorization.clone());
         registry.register(
             "oauth2_authorization_failures",
             "Failed sign-ins by reason",
@@ -128,11 +116,7 @@ impl Metrics {
             "ID tokens and userinfo refused, by reason",
             self.token_verification_failures.clone(),
         );
-        registry.register(
-            "oauth2_token_refresh",
-            "Token refreshes by their result",
-            self.refresh.clone(),
-        );
+        registry.register("oauth2_token_refresh", "Token refreshes by their result", self.refresh.clone());
         registry.register(
             "oauth2_token_refresh_failures",
             "Failed token refreshes by reason",
@@ -143,16 +127,8 @@ impl Metrics {
             "Sessions within their absolute lifetime",
             self.sessions.clone(),
         );
-        registry.register(
-            "oauth2_session_created",
-            "Sessions made",
-            self.created.clone(),
-        );
-        registry.register(
-            "oauth2_session_ended",
-            "Sessions ended, by cause",
-            self.ended.clone(),
-        );
+        registry.register("oauth2_session_created", "Sessions made", self.created.clone());
+        registry.register("oauth2_session_ended", "Sessions ended, by cause", self.ended.clone());
         registry.register(
             "oauth2_session_signature_failures",
             "Cookies and records that do not check, by reason",
@@ -163,21 +139,13 @@ impl Metrics {
             "Sessions shown by another client, by what differs",
             self.binding_violations.clone(),
         );
-        registry.register(
-            "portcullis_responses",
-            "Answers of all endpoints but verify",
-            self.responses.clone(),
-        );
+        registry.register("portcullis_responses", "Answers of all endpoints but verify", self.responses.clone());
         registry.register(
             "portcullis_store_operations",
             "Store operations by their result",
             self.store_operations.clone(),
         );
-        registry.register(
-            "portcullis_store_failures",
-            "Failed store operations by error",
-            self.store_failures.clone(),
-        );
+        registry.register("portcullis_store_failures", "Failed store operations by error", self.store_failures.clone());
         registry.register(
             "portcullis_store_operation_duration_seconds",
             "Time a store operation took",
@@ -202,98 +170,51 @@ impl Metrics {
             let _ = self.refresh.get_or_create(&ResultLabel { result });
         }
         for cause in EndCause::ALL {
-            let _ = self.ended.get_or_create(&ReasonLabel {
-                reason: cause.label(),
-            });
+            let _ = self.ended.get_or_create(&ReasonLabel { reason: cause.label() });
         }
-        let _ = self.sessions.get_or_create(&MethodLabel {
-            method: Method::Oidc.label(),
-        });
+        let _ = self.sessions.get_or_create(&MethodLabel { method: Method::Oidc.label() });
     }
 
     pub(super) fn count(&self, event: &Event<'_>) {
         match event {
             Event::Allowed { policy, took, .. } => self.verified("allow", "none", policy, *took),
-            Event::Refused {
-                policy,
-                reason,
-                took,
-                ..
-            } => {
+            Event::Refused { policy, reason, took, .. } => {
                 self.verified("refuse", reason.code(), policy.unwrap_or("none"), *took);
                 if *reason == Reason::SessionMalformed {
                     self.signature_failure(reason.code());
                 }
             }
-            Event::Answered {
-                endpoint, status, ..
-            } => {
-                self.responses
-                    .get_or_create(&ResponseLabels {
-                        endpoint,
-                        status: *status,
-                    })
-                    .inc();
+            Event::Answered { endpoint, status, .. } => {
+                self.responses.get_or_create(&ResponseLabels { endpoint, status: *status }).inc();
             }
-            Event::SignedIn {
-                since_start,
-                callback,
-                ..
-            } => self.signed_in(*since_start, *callback),
-            Event::SignInFailed {
-                reason, callback, ..
-            } => self.sign_in_failed(*reason, *callback),
+            Event::SignedIn { since_start, callback, .. } => self.signed_in(*since_start, *callback),
+            Event::SignInFailed { reason, callback, .. } => self.sign_in_failed(*reason, *callback),
             Event::SessionCreated { .. } => {
                 self.created.inc();
             }
             Event::SessionEnded { cause, .. } => {
-                self.ended
-                    .get_or_create(&ReasonLabel {
-                        reason: cause.label(),
-                    })
-                    .inc();
+                self.ended.get_or_create(&ReasonLabel { reason: cause.label() }).inc();
             }
             Event::SessionUnreadable { .. } => {
-                self.signature_failure(Reason::SessionUnreadable.code())
+                self.signature_failure(Reason::SessionUnreadable.code());
             }
             Event::BindingViolated { reason, .. } => {
-                let kind = if *reason == Reason::BindingAddress {
-                    "address"
-                } else {
-                    "user_agent"
-                };
-                self.binding_violations
-                    .get_or_create(&KindLabel { kind })
-                    .inc();
+                let kind = if *reason == Reason::BindingAddress { "address" } else { "user_agent" };
+                self.binding_violations.get_or_create(&KindLabel { kind }).inc();
             }
             Event::Refreshed { .. } => {
-                self.refresh
-                    .get_or_create(&ResultLabel { result: "success" })
-                    .inc();
+                self.refresh.get_or_create(&ResultLabel { result: "success" }).inc();
             }
             Event::RefreshFailed { reason, .. } => {
-                self.refresh
-                    .get_or_create(&ResultLabel { result: "failure" })
-                    .inc();
-                self.refresh_failures
-                    .get_or_create(&ReasonLabel {
-                        reason: reason.code(),
-                    })
-                    .inc();
+                self.refresh.get_or_create(&ResultLabel { result: "failure" }).inc();
+                self.refresh_failures.get_or_create(&ReasonLabel { reason: reason.code() }).inc();
                 self.token_verification_failure(*reason);
             }
             Event::ProviderFailed { operation, .. } => {
-                self.provider_failures
-                    .get_or_create(&OperationLabel { operation })
-                    .inc();
+                self.provider_failures.get_or_create(&OperationLabel { operation }).inc();
             }
             Event::StoreFailed { operation, error } => {
-                self.store_failures
-                    .get_or_create(&StoreFailureLabels {
-                        operation,
-                        error: error.label(),
-                    })
-                    .inc();
+                self.store_failures.get_or_create(&StoreFailureLabels { operation, error: error.label() }).inc();
             }
         }
     }
@@ -301,12 +222,8 @@ impl Metrics {
     /// Counts a store operation.
     pub fn store_operation(&self, operation: &'static str, ok: bool, took: Duration) {
         let result = if ok { "ok" } else { "error" };
-        self.store_operations
-            .get_or_create(&StoreLabels { operation, result })
-            .inc();
-        self.store_seconds
-            .get_or_create(&OperationLabel { operation })
-            .observe(took.as_secs_f64());
+        self.store_operations.get_or_create(&StoreLabels { operation, result }).inc();
+        self.store_seconds.get_or_create(&OperationLabel { operation }).observe(took.as_secs_f64());
     }
 
     /// Counts a connection that a full listener closed.
@@ -316,11 +233,7 @@ impl Metrics {
 
     /// Sets the number of living sessions.
     pub fn set_active_sessions(&self, count: u64) {
-        self.sessions
-            .get_or_create(&MethodLabel {
-                method: Method::Oidc.label(),
-            })
-            .set(count);
+        self.sessions.get_or_create(&MethodLabel { method: Method::Oidc.label() }).set(count);
     }
 
     /// All of it, in the OpenMetrics text format.
@@ -334,32 +247,20 @@ impl Metrics {
     }
 
     fn verified(&self, decision: &'static str, reason: &'static str, policy: &str, took: Duration) {
-        let labels = VerifyLabels {
-            decision,
-            reason,
-            policy: policy.to_owned(),
-        };
+        let labels = VerifyLabels { decision, reason, policy: policy.to_owned() };
         self.verify.get_or_create(&labels).inc();
         self.verify_seconds.observe(took.as_secs_f64());
     }
 
     fn signed_in(&self, since_start: Duration, callback: Duration) {
-        self.authorization
-            .get_or_create(&ResultLabel { result: "success" })
-            .inc();
+        self.authorization.get_or_create(&ResultLabel { result: "success" }).inc();
         self.login_seconds.observe(since_start.as_secs_f64());
         self.callback_seconds.observe(callback.as_secs_f64());
     }
 
     fn sign_in_failed(&self, reason: Reason, callback: Option<Duration>) {
-        self.authorization
-            .get_or_create(&ResultLabel { result: "failure" })
-            .inc();
-        self.authorization_failures
-            .get_or_create(&ReasonLabel {
-                reason: reason.code(),
-            })
-            .inc();
+        self.authorization.get_or_create(&ResultLabel { result: "failure" }).inc();
+        self.authorization_failures.get_or_create(&ReasonLabel { reason: reason.code() }).inc();
         self.token_verification_failure(reason);
         if let Some(callback) = callback {
             self.callback_seconds.observe(callback.as_secs_f64());
@@ -368,26 +269,16 @@ impl Metrics {
 
     fn token_verification_failure(&self, reason: Reason) {
         if reason.code().starts_with("id_token_") || reason.code().starts_with("userinfo_") {
-            self.token_verification_failures
-                .get_or_create(&ReasonLabel {
-                    reason: reason.code(),
-                })
-                .inc();
+            self.token_verification_failures.get_or_create(&ReasonLabel { reason: reason.code() }).inc();
         }
     }
 
     fn signature_failure(&self, reason: &'static str) {
-        self.signature_failures
-            .get_or_create(&ReasonLabel { reason })
-            .inc();
+        self.signature_failures.get_or_create(&ReasonLabel { reason }).inc();
     }
 }
 
-const VERIFY_BUCKETS: [f64; 10] = [
-    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.01, 0.05, 0.25, 1.0,
-];
-const STORE_BUCKETS: [f64; 9] = [
-    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.01, 0.05, 0.25, 1.0,
-];
+const VERIFY_BUCKETS: [f64; 10] = [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.01, 0.05, 0.25, 1.0];
+const STORE_BUCKETS: [f64; 9] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.01, 0.05, 0.25, 1.0];
 const PROVIDER_BUCKETS: [f64; 8] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0];
 const LOGIN_BUCKETS: [f64; 8] = [0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 180.0, 600.0];

@@ -41,19 +41,13 @@ pub fn headers(config: &Config, allow: &Allow, access_token: Option<&Secret>) ->
     for (name, text) in fixed(facts) {
         headers.insert(HeaderName::from_static(name), value(text.as_bytes(), false));
     }
-    headers.insert(
-        HeaderName::from_static("x-auth-request-groups"),
-        list(&facts.user.groups),
-    );
+    headers.insert(HeaderName::from_static("x-auth-request-groups"), list(&facts.user.groups));
     insert_claims(&mut headers, &config.claims, facts);
     if config.access_token {
         let token = access_token.map_or("", Secret::reveal);
         let mut token = value(token.as_bytes(), false);
         token.set_sensitive(true);
-        headers.insert(
-            HeaderName::from_static("x-auth-request-access-token"),
-            token,
-        );
+        headers.insert(HeaderName::from_static("x-auth-request-access-token"), token);
     }
     headers
 }
@@ -62,10 +56,7 @@ fn fixed(facts: &Facts) -> [(&'static str, &str); FIXED - 1] {
     [
         ("x-auth-request-user", &facts.user.id),
         ("x-auth-request-email", &facts.user.email),
-        (
-            "x-auth-request-preferred-username",
-            &facts.user.preferred_username,
-        ),
+        ("x-auth-request-preferred-username", &facts.user.preferred_username),
         ("x-auth-request-name", &facts.user.name),
         ("x-auth-request-method", facts.method.label()),
     ]
@@ -77,9 +68,7 @@ fn insert_claims(headers: &mut HeaderMap, wanted: &[ClaimHeader], facts: &Facts)
     }
     let claims: Map<String, Value> = serde_json::from_str(&facts.user.claims).unwrap_or_default();
     for header in wanted {
-        let members = claims::lookup(&claims, &header.path)
-            .map(claims::as_strings)
-            .unwrap_or_default();
+        let members = claims::lookup(&claims, &header.path).map(claims::as_strings).unwrap_or_default();
         headers.insert(header.name.clone(), list(&members));
     }
 }
@@ -145,10 +134,7 @@ mod tests {
     fn roles() -> Config {
         let path = ClaimPath::parse("https://example.com/roles").unwrap();
         let name = HeaderName::from_static("x-auth-request-roles");
-        Config {
-            claims: vec![ClaimHeader { name, path }],
-            access_token: false,
-        }
+        Config { claims: vec![ClaimHeader { name, path }], access_token: false }
     }
 
     #[test]
@@ -156,28 +142,9 @@ mod tests {
         let mut nobody = facts();
         nobody.user.claims = "{}".into();
         nobody.user.email.clear();
-        let headers = headers(
-            &Config {
-                access_token: true,
-                ..roles()
-            },
-            &allowed(nobody),
-            None,
-        );
-        for name in [
-            "user",
-            "email",
-            "preferred-username",
-            "name",
-            "groups",
-            "method",
-            "roles",
-            "access-token",
-        ] {
-            assert!(
-                headers.contains_key(format!("x-auth-request-{name}")),
-                "{name}"
-            );
+        let headers = headers(&Config { access_token: true, ..roles() }, &allowed(nobody), None);
+        for name in ["user", "email", "preferred-username", "name", "groups", "method", "roles", "access-token"] {
+            assert!(headers.contains_key(format!("x-auth-request-{name}")), "{name}");
         }
         assert_eq!(headers["x-auth-request-email"], "");
     }
@@ -196,10 +163,7 @@ mod tests {
         let check = |given: &str, expected: &str| {
             let mut facts = facts();
             facts.user.name = given.into();
-            assert_eq!(
-                headers(&Config::default(), &allowed(facts), None)["x-auth-request-name"],
-                expected
-            );
+            assert_eq!(headers(&Config::default(), &allowed(facts), None)["x-auth-request-name"], expected);
         };
         check("Alice Liddell", "Alice Liddell");
         check("Zoë, 100%", "Zo%C3%AB, 100%25");
@@ -212,10 +176,7 @@ mod tests {
     fn a_comma_within_a_group_is_not_a_separator() {
         let mut facts = facts();
         facts.user.groups = vec!["staff".into(), "a,b".into(), "c".into()];
-        assert_eq!(
-            headers(&Config::default(), &allowed(facts), None)["x-auth-request-groups"],
-            "staff,a%2Cb,c"
-        );
+        assert_eq!(headers(&Config::default(), &allowed(facts), None)["x-auth-request-groups"], "staff,a%2Cb,c");
     }
 
     proptest! {

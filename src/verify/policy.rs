@@ -4,10 +4,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::{
-    clock::Timestamp, inbound::Parameters, reason::Reason, rules::Conditions,
-    session::Authenticated,
-};
+use crate::{clock::Timestamp, inbound::Parameters, reason::Reason, rules::Conditions, session::Authenticated};
 
 /// All policies of the settings, by name.
 #[derive(Clone, Debug, Default)]
@@ -16,12 +13,7 @@ pub struct Policies(BTreeMap<PolicyName, Policy>);
 impl Policies {
     /// Gathers them.
     pub fn new(policies: impl IntoIterator<Item = Policy>) -> Self {
-        Self(
-            policies
-                .into_iter()
-                .map(|policy| (policy.name.clone(), policy))
-                .collect(),
-        )
+        Self(policies.into_iter().map(|policy| (policy.name.clone(), policy)).collect())
     }
 
     /// The policy of that name.
@@ -41,9 +33,7 @@ impl PolicyName {
     /// Reads a name; none if it is not one.
     pub fn parse(text: &str) -> Option<Self> {
         let fits = (1..=POLICY_NAME_BYTES).contains(&text.len());
-        let plain = text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+        let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
         (fits && plain).then(|| Self(text.to_owned()))
     }
 
@@ -67,9 +57,9 @@ pub fn asked_for(query: &Parameters<'_>) -> Result<String, Reason> {
     let mut pairs = query.pairs();
     match (pairs.next(), pairs.next()) {
         (None, _) => Err(Reason::PolicyMissing),
-        (Some((key, name)), None) if key == "policy" => PolicyName::parse(&name)
-            .map(|name| name.0)
-            .ok_or(Reason::PolicyMalformed),
+        (Some((key, name)), None) if key == "policy" => {
+            PolicyName::parse(&name).map(|name| name.0).ok_or(Reason::PolicyMalformed)
+        }
         _ => Err(Reason::PolicyMalformed),
     }
 }
@@ -129,31 +119,12 @@ impl Policy {
     /// # Errors
     /// [`Reason::PolicyDenied`] when the first rule that fits denies, or none fits.
     pub fn permit(&self, session: Authenticated, now: Timestamp) -> Result<Permitted, Reason> {
-        let matched = self
-            .rules
-            .iter()
-            .enumerate()
-            .find(|(_, rule)| rule.fits(&session, now));
+        let matched = self.rules.iter().enumerate().find(|(_, rule)| rule.fits(&session, now));
         match matched {
-            Some((
-                number,
-                Rule {
-                    effect: Effect::Allow,
-                    ..
-                },
-            )) => Ok(Permitted {
-                session,
-                policy: self.name.0.clone(),
-                rule: number,
-            }),
-            Some((
-                _,
-                Rule {
-                    effect: Effect::Deny,
-                    ..
-                },
-            ))
-            | None => Err(Reason::PolicyDenied),
+            Some((number, Rule { effect: Effect::Allow, .. })) => {
+                Ok(Permitted { session, policy: self.name.0.clone(), rule: number })
+            }
+            Some((_, Rule { effect: Effect::Deny, .. })) | None => Err(Reason::PolicyDenied),
         }
     }
 }
@@ -161,9 +132,7 @@ impl Policy {
 impl Rule {
     fn fits(&self, session: &Authenticated, now: Timestamp) -> bool {
         let facts = session.facts();
-        let fresh = self
-            .max_sign_in_age
-            .is_none_or(|age| now.since(facts.signed_in_at) <= age);
+        let fresh = self.max_sign_in_age.is_none_or(|age| now.since(facts.signed_in_at) <= age);
         fresh && self.conditions.met_by(&facts.user)
     }
 }
@@ -180,33 +149,16 @@ pub(crate) mod tests {
 
     fn rule(effect: Effect, groups: &[&str]) -> Rule {
         let groups = groups.iter().map(|name| (*name).to_owned()).collect();
-        Rule {
-            effect,
-            conditions: Conditions {
-                groups,
-                ..Conditions::default()
-            },
-            max_sign_in_age: None,
-        }
+        Rule { effect, conditions: Conditions { groups, ..Conditions::default() }, max_sign_in_age: None }
     }
 
     fn policy(name: &str, rules: Vec<Rule>) -> Policy {
-        Policy {
-            name: PolicyName::parse(name).unwrap(),
-            rules,
-        }
+        Policy { name: PolicyName::parse(name).unwrap(), rules }
     }
 
     pub(crate) fn policies() -> Policies {
-        let alice = Conditions {
-            emails: vec![Email::parse("alice@example.com").unwrap()],
-            ..Conditions::default()
-        };
-        let not_alice = Rule {
-            effect: Effect::Deny,
-            conditions: alice,
-            max_sign_in_age: None,
-        };
+        let alice = Conditions { emails: vec![Email::parse("alice@example.com").unwrap()], ..Conditions::default() };
+        let not_alice = Rule { effect: Effect::Deny, conditions: alice, max_sign_in_age: None };
         Policies::new([
             policy("staff", vec![rule(Effect::Allow, &["staff"])]),
             policy("admins", vec![rule(Effect::Allow, &["admins"])]),
@@ -217,17 +169,10 @@ pub(crate) mod tests {
 
     #[test]
     fn a_sign_in_grows_too_old_for_a_rule() {
-        let fresh = Rule {
-            max_sign_in_age: Some(Duration::from_secs(60)),
-            ..rule(Effect::Allow, &[])
-        };
+        let fresh = Rule { max_sign_in_age: Some(Duration::from_secs(60)), ..rule(Effect::Allow, &[]) };
         let policy = policy("fresh", vec![fresh]);
         let start = Timestamp::from_seconds(1_000_000);
-        let permits = |after| {
-            policy
-                .permit(authenticated(), start.plus(Duration::from_secs(after)))
-                .is_ok()
-        };
+        let permits = |after| policy.permit(authenticated(), start.plus(Duration::from_secs(after))).is_ok();
         assert!(permits(60));
         assert!(!permits(61));
     }
@@ -236,11 +181,7 @@ pub(crate) mod tests {
     fn a_malformed_question_names_no_policy() {
         let check = |query: &str, expected: Result<&str, Reason>| {
             let asked = asked_for(&Parameters::of_form(query));
-            assert_eq!(
-                asked.as_deref().map_err(|reason| *reason),
-                expected,
-                "{query}"
-            );
+            assert_eq!(asked.as_deref().map_err(|reason| *reason), expected, "{query}");
         };
         check("policy=staff", Ok("staff"));
         check("policy=st%61ff", Ok("staff"));
@@ -266,9 +207,7 @@ pub(crate) mod tests {
 
     #[test]
     fn names_are_plain_and_short() {
-        let check = |name: &str, expected: bool| {
-            assert_eq!(PolicyName::parse(name).is_some(), expected, "{name}")
-        };
+        let check = |name: &str, expected: bool| assert_eq!(PolicyName::parse(name).is_some(), expected, "{name}");
         check("staff-2_x", true);
         check("", false);
         check("a b", false);

@@ -5,15 +5,13 @@ use std::{sync::Arc, time::Duration};
 use portcullis::{
     clock::{Clock, Timestamp},
     store::{
-        self, Change, Ended, GROUP_LIMIT, Mark, NewSession, Store, StoreError, StoredFacts,
-        StoredSession, Swap, Version, memory,
+        self, Change, Ended, GROUP_LIMIT, Mark, NewSession, Store, StoreError, StoredFacts, StoredSession, Swap,
+        Version, memory,
     },
 };
 use tokio::task::JoinSet;
 
-use crate::support::{
-    HOUR, change, eventually, in_an_hour, name, now, redis::Server, session, token,
-};
+use crate::support::{HOUR, change, eventually, in_an_hour, name, now, redis::Server, session, token};
 
 /// Makes of each case a test with memory and a test with Redis.
 macro_rules! both {
@@ -71,27 +69,15 @@ both! {
 async fn a_session_comes_back_as_it_was_written(store: Arc<Store>) {
     let written = session(1);
     store.create(&written).await.unwrap();
-    let facts = StoredFacts {
-        version: Version::FIRST,
-        facts: written.facts.clone(),
-    };
+    let facts = StoredFacts { version: Version::FIRST, facts: written.facts.clone() };
     assert_eq!(store.facts(&name(1)).await, Ok(Some(facts)));
-    let whole = StoredSession {
-        version: Version::FIRST,
-        facts: written.facts,
-        tokens: written.tokens,
-    };
+    let whole = StoredSession { version: Version::FIRST, facts: written.facts, tokens: written.tokens };
     assert_eq!(store.session(&name(1)).await, Ok(Some(whole)));
 }
 
 async fn empty_parts_come_back_empty(store: Arc<Store>) {
-    let empty = NewSession {
-        facts: Vec::new(),
-        tokens: Vec::new(),
-        index: Vec::new(),
-        groups: Vec::new(),
-        ..session(1)
-    };
+    let empty =
+        NewSession { facts: Vec::new(), tokens: Vec::new(), index: Vec::new(), groups: Vec::new(), ..session(1) };
     store.create(&empty).await.unwrap();
     let whole = store.session(&name(1)).await.unwrap().unwrap();
     assert!(whole.facts.is_empty() && whole.tokens.is_empty());
@@ -121,15 +107,9 @@ async fn creating_again_changes_nothing(store: Arc<Store>) {
 async fn another_session_does_not_take_a_name(store: Arc<Store>) {
     let first = session(1);
     store.create(&first).await.unwrap();
-    let other = NewSession {
-        facts: b"other".into(),
-        ..session(1)
-    };
+    let other = NewSession { facts: b"other".into(), ..session(1) };
     let refused = store.create(&other).await;
-    assert!(
-        matches!(refused, Err(StoreError::Refused(_))),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
     let facts = store.facts(&name(1)).await.unwrap().unwrap();
     assert_eq!(facts.facts, first.facts);
 }
@@ -138,10 +118,7 @@ async fn an_ended_session_is_not_created_again(store: Arc<Store>) {
     store.create(&session(1)).await.unwrap();
     store.end(&name(1), in_an_hour()).await.unwrap();
     let refused = store.create(&session(1)).await;
-    assert!(
-        matches!(refused, Err(StoreError::Refused(_))),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
     assert_eq!(store.facts(&name(1)).await, Ok(None));
     assert_eq!(store.group(&name(0)).await, Ok(Vec::new()));
 }
@@ -155,10 +132,7 @@ async fn an_update_counts_up_and_keeps_the_tokens_it_does_not_bring(store: Arc<S
     assert_eq!(second.version, Version(2));
     assert_eq!((second.facts, second.tokens), (b"two".into(), first.tokens));
 
-    let with_tokens = Change {
-        tokens: Some(b"new tokens".into()),
-        ..change(2, "three")
-    };
+    let with_tokens = Change { tokens: Some(b"new tokens".into()), ..change(2, "three") };
     let swap = store.compare_and_set(&name(1), &with_tokens).await;
     assert_eq!(swap, Ok(Swap::Done));
     let third = store.session(&name(1)).await.unwrap().unwrap();
@@ -168,14 +142,9 @@ async fn an_update_counts_up_and_keeps_the_tokens_it_does_not_bring(store: Arc<S
 
 async fn an_update_of_an_older_version_is_stale(store: Arc<Store>) {
     store.create(&session(1)).await.unwrap();
-    store
-        .compare_and_set(&name(1), &change(1, "two"))
-        .await
-        .unwrap();
+    store.compare_and_set(&name(1), &change(1, "two")).await.unwrap();
     for expected in [1, 3, u64::MAX] {
-        let swap = store
-            .compare_and_set(&name(1), &change(expected, "late"))
-            .await;
+        let swap = store.compare_and_set(&name(1), &change(expected, "late")).await;
         assert_eq!(swap, Ok(Swap::Stale), "{expected}");
     }
     let facts = store.facts(&name(1)).await.unwrap().unwrap();
@@ -200,26 +169,17 @@ async fn a_late_update_does_not_revive_an_ended_session(store: Arc<Store>) {
 
 async fn a_repeated_update_has_the_same_answer(store: Arc<Store>) {
     store.create(&session(1)).await.unwrap();
-    let update = Change {
-        tokens: Some(b"tokens".into()),
-        ..change(1, "two")
-    };
+    let update = Change { tokens: Some(b"tokens".into()), ..change(1, "two") };
     for _ in 0..2 {
         let swap = store.compare_and_set(&name(1), &update).await;
         assert_eq!(swap, Ok(Swap::Done));
     }
-    let other_tokens = Change {
-        tokens: Some(b"others".into()),
-        ..update.clone()
-    };
+    let other_tokens = Change { tokens: Some(b"others".into()), ..update.clone() };
     let swap = store.compare_and_set(&name(1), &other_tokens).await;
     assert_eq!(swap, Ok(Swap::Stale));
     let facts = store.facts(&name(1)).await.unwrap().unwrap();
     assert_eq!(facts.version, Version(2));
-    store
-        .compare_and_set(&name(1), &change(2, "three"))
-        .await
-        .unwrap();
+    store.compare_and_set(&name(1), &change(2, "three")).await.unwrap();
     let swap = store.compare_and_set(&name(1), &update).await;
     assert_eq!(swap, Ok(Swap::Stale));
 }
@@ -266,10 +226,7 @@ async fn an_idle_write_during_a_refresh_loses_nothing(store: Arc<Store>) {
     store.create(&session(1)).await.unwrap();
     let idle = store.compare_and_set(&name(1), &change(1, "seen")).await;
     assert_eq!(idle, Ok(Swap::Done));
-    let refreshed = |expected| Change {
-        tokens: Some(b"rotated".into()),
-        ..change(expected, "refreshed")
-    };
+    let refreshed = |expected| Change { tokens: Some(b"rotated".into()), ..change(expected, "refreshed") };
     let late = store.compare_and_set(&name(1), &refreshed(1)).await;
     assert_eq!(late, Ok(Swap::Stale));
     let again = store.compare_and_set(&name(1), &refreshed(2)).await;
@@ -308,10 +265,7 @@ async fn of_many_who_mark_exactly_one_was_first(store: Arc<Store>) {
         let store = Arc::clone(&store);
         tasks.spawn(async move {
             let until = in_an_hour();
-            store
-                .mark_once(&name(1), &token(number), until)
-                .await
-                .unwrap()
+            store.mark_once(&name(1), &token(number), until).await.unwrap()
         });
     }
     let marks = tasks.join_all().await;
@@ -343,10 +297,7 @@ async fn a_lock_has_one_owner_until_it_is_given_back(store: Arc<Store>) {
 async fn a_lock_falls_free_when_its_lease_is_over(store: Arc<Store>) {
     let lease = Duration::from_millis(50);
     assert_eq!(store.lock(&name(1), &token(1), lease).await, Ok(true));
-    eventually("the lock is free", async || {
-        store.lock(&name(1), &token(2), HOUR).await == Ok(true)
-    })
-    .await;
+    eventually("the lock is free", async || store.lock(&name(1), &token(2), HOUR).await == Ok(true)).await;
     assert_eq!(store.lock(&name(1), &token(1), HOUR).await, Ok(false));
     assert_eq!(store.unlock(&name(1), &token(1)).await, Ok(()));
     assert_eq!(store.lock(&name(1), &token(1), HOUR).await, Ok(false));
@@ -358,10 +309,7 @@ async fn a_renewed_lock_outlives_its_first_lease(store: Arc<Store>) {
     assert_eq!(store.lock(&name(1), &token(1), lease).await, Ok(true));
     assert_eq!(store.lock(&name(1), &token(1), HOUR).await, Ok(true));
     assert_eq!(store.lock(&name(2), &token(1), lease).await, Ok(true));
-    eventually("the other lease is over", async || {
-        store.lock(&name(2), &token(2), HOUR).await == Ok(true)
-    })
-    .await;
+    eventually("the other lease is over", async || store.lock(&name(2), &token(2), HOUR).await == Ok(true)).await;
     assert_eq!(store.lock(&name(1), &token(2), HOUR).await, Ok(false));
 }
 
@@ -391,10 +339,7 @@ async fn a_group_lists_no_more_than_its_limit(store: Arc<Store>) {
     let limit = u16::try_from(GROUP_LIMIT).unwrap();
     let until = in_an_hour();
     for number in 1..=limit + 2 {
-        let member = NewSession {
-            until: until.plus(Duration::from_millis(number.into())),
-            ..session(number)
-        };
+        let member = NewSession { until: until.plus(Duration::from_millis(number.into())), ..session(number) };
         store.create(&member).await.unwrap();
     }
     let members = store.group(&name(0)).await.unwrap();
@@ -414,34 +359,19 @@ async fn sessions_are_counted_while_they_live(store: Arc<Store>) {
     assert_eq!(store.count().await, Ok(3));
     store.end(&name(1), in_an_hour()).await.unwrap();
     assert_eq!(store.count().await, Ok(2));
-    let short = NewSession {
-        until: now().plus(Duration::from_millis(100)),
-        ..session(4)
-    };
+    let short = NewSession { until: now().plus(Duration::from_millis(100)), ..session(4) };
     store.create(&short).await.unwrap();
-    eventually("the short one is not counted", async || {
-        store.count().await == Ok(2)
-    })
-    .await;
+    eventually("the short one is not counted", async || store.count().await == Ok(2)).await;
 }
 
 async fn everything_is_gone_when_its_time_is_over(store: Arc<Store>) {
     let until = now().plus(Duration::from_millis(200));
-    let short = NewSession {
-        until,
-        ..session(1)
-    };
+    let short = NewSession { until, ..session(1) };
     store.create(&short).await.unwrap();
     store.end(&name(2), until).await.unwrap();
     store.mark_once(&name(3), &token(1), until).await.unwrap();
-    eventually("the session is gone", async || {
-        store.facts(&name(1)).await == Ok(None)
-    })
-    .await;
-    eventually("the tombstone is gone", async || {
-        store.was_ended(&name(2)).await == Ok(false)
-    })
-    .await;
+    eventually("the session is gone", async || store.facts(&name(1)).await == Ok(None)).await;
+    eventually("the tombstone is gone", async || store.was_ended(&name(2)).await == Ok(false)).await;
     eventually("the mark is gone", async || {
         let mark = store.mark_once(&name(3), &token(2), in_an_hour()).await;
         mark == Ok(Mark::First)
@@ -455,10 +385,7 @@ async fn everything_is_gone_when_its_time_is_over(store: Arc<Store>) {
 
 async fn what_expired_before_it_was_written_is_not_there(store: Arc<Store>) {
     for past in [Timestamp::from_millis(0), now().minus(HOUR)] {
-        let late = NewSession {
-            until: past,
-            ..session(1)
-        };
+        let late = NewSession { until: past, ..session(1) };
         store.create(&late).await.unwrap();
         assert_eq!(store.facts(&name(1)).await, Ok(None));
         assert_eq!(store.count().await, Ok(0));
@@ -471,10 +398,7 @@ async fn what_expired_before_it_was_written_is_not_there(store: Arc<Store>) {
 
 async fn the_end_of_time_is_not_too_late(store: Arc<Store>) {
     let ever = Timestamp::from_millis(u64::MAX);
-    let eternal = NewSession {
-        until: ever,
-        ..session(1)
-    };
+    let eternal = NewSession { until: ever, ..session(1) };
     store.create(&eternal).await.unwrap();
     assert_eq!(store.group(&name(0)).await.unwrap().len(), 1);
     store.end(&name(1), ever).await.unwrap();

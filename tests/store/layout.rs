@@ -7,25 +7,17 @@ use portcullis::store::{
     redis::{Config, Redis},
 };
 
-use crate::support::{
-    HOUR, change, in_an_hour, name, now, redis::Server, redis::store, session, token,
-};
+use crate::support::{HOUR, change, in_an_hour, name, now, redis::Server, redis::store, session, token};
 
 /// Everything that a store can write.
 async fn write_everything(store: &Store) {
     for number in [1, 2] {
         store.create(&session(number)).await.unwrap();
     }
-    store
-        .compare_and_set(&name(1), &change(1, "two"))
-        .await
-        .unwrap();
+    store.compare_and_set(&name(1), &change(1, "two")).await.unwrap();
     store.end(&name(2), in_an_hour()).await.unwrap();
     store.end(&name(3), in_an_hour()).await.unwrap();
-    store
-        .mark_once(&name(4), &token(1), in_an_hour())
-        .await
-        .unwrap();
+    store.mark_once(&name(4), &token(1), in_an_hour()).await.unwrap();
     store.lock(&name(5), &token(1), HOUR).await.unwrap();
 }
 
@@ -84,16 +76,10 @@ async fn a_tombstone_never_gets_shorter() {
 async fn a_group_lasts_as_long_as_its_longest_session_and_drops_those_that_are_due() {
     let server = Server::start();
     let store = server.store();
-    let short = NewSession {
-        until: now().plus(Duration::from_millis(1)),
-        ..session(1)
-    };
+    let short = NewSession { until: now().plus(Duration::from_millis(1)), ..session(1) };
     store.create(&session(2)).await.unwrap();
     store.create(&short).await.unwrap();
-    crate::support::eventually("the short session is over", async || {
-        store.facts(&name(1)).await == Ok(None)
-    })
-    .await;
+    crate::support::eventually("the short session is over", async || store.facts(&name(1)).await == Ok(None)).await;
     store.create(&session(3)).await.unwrap();
     let group = format!("portcullis:group:{}", name(0).encoded());
     for set in [group.as_str(), "portcullis:live"] {
@@ -117,21 +103,13 @@ async fn facts_are_read_in_one_command_that_leaves_the_tokens_where_they_are() {
         .filter_map(|line| line.strip_prefix("cmdstat_"))
         .filter(|line| !line.starts_with("config") && !line.starts_with("client"))
         .collect();
-    assert!(
-        used.len() == 1 && used[0].starts_with("hmget:calls=1,"),
-        "{used:?}"
-    );
+    assert!(used.len() == 1 && used[0].starts_with("hmget:calls=1,"), "{used:?}");
 }
 
 #[tokio::test]
 async fn prefixes_keep_to_themselves() {
     let server = Server::start();
-    let with = |prefix: &str| {
-        store(Config {
-            prefix: prefix.to_owned(),
-            ..server.config()
-        })
-    };
+    let with = |prefix: &str| store(Config { prefix: prefix.to_owned(), ..server.config() });
     let (one, other) = (with("one"), with("other"));
     write_everything(&one).await;
     assert!(keys(&server).iter().all(|key| key.starts_with("one:")));
@@ -141,12 +119,7 @@ async fn prefixes_keep_to_themselves() {
 #[tokio::test]
 async fn databases_keep_to_themselves() {
     let server = Server::start();
-    let at = |database| {
-        store(Config {
-            database,
-            ..server.config()
-        })
-    };
+    let at = |database| store(Config { database, ..server.config() });
     let (third, first) = (at(3), at(0));
     write_everything(&third).await;
     assert_eq!(keys(&server), Vec::<String>::new());
@@ -171,18 +144,7 @@ async fn what_is_not_ours_is_garbage_and_never_a_session() {
     let key = |number| format!("portcullis:session:{{{}}}", name(number).encoded());
     let _: () = server.ask(&["SET", &key(1), "marker"]);
     for (number, version) in [(2, ""), (3, "0"), (4, "-1"), (5, "1.0"), (6, "marker")] {
-        let _: () = server.ask(&[
-            "HSET",
-            &key(number),
-            "v",
-            version,
-            "f",
-            "f",
-            "t",
-            "t",
-            "i",
-            "i",
-        ]);
+        let _: () = server.ask(&["HSET", &key(number), "v", version, "f", "f", "t", "t", "i", "i"]);
     }
     let _: () = server.ask(&["HSET", &key(7), "v", "1", "t", "t"]);
     let _: () = server.ask(&["HSET", &key(8), "f", "f", "t", "t"]);

@@ -16,8 +16,7 @@ use portcullis::{
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 use crate::support::{
-    HOUR, change, in_an_hour, name, redis::Server, redis::free_port, redis::store, session, token,
-    wire::loopback,
+    HOUR, change, in_an_hour, name, redis::Server, redis::free_port, redis::store, session, token, wire::loopback,
 };
 
 const PASSWORD: &str = "marker: /@?# password";
@@ -47,11 +46,7 @@ const PERMISSIONS: &[&str] = &[
 ];
 
 fn with_password(server: &Server, username: Option<&str>, password: &str) -> Config {
-    Config {
-        username: username.map(str::to_owned),
-        password: Some(Secret::new(password)),
-        ..server.config()
-    }
+    Config { username: username.map(str::to_owned), password: Some(Secret::new(password)), ..server.config() }
 }
 
 /// Every operation once.
@@ -75,10 +70,7 @@ async fn works(store: &Store) {
 
 /// A refusal that does not tell the password.
 async fn is_refused(store: &Store) {
-    for refused in [
-        store.ping().await.unwrap_err(),
-        store.facts(&name(1)).await.unwrap_err(),
-    ] {
+    for refused in [store.ping().await.unwrap_err(), store.facts(&name(1)).await.unwrap_err()] {
         assert!(matches!(refused, StoreError::Refused(_)), "{refused:?}");
         assert!(!format!("{refused} {refused:?}").contains("marker"));
     }
@@ -105,23 +97,12 @@ async fn an_acl_user_needs_only_the_permissions_of_the_guide() {
     let option = file.to_str().unwrap().to_owned();
     server.add_options(&["--aclfile", &option]);
     server.up();
-    works(&store(with_password(
-        &server,
-        Some("gateway"),
-        "marker-acl",
-    )))
-    .await;
-    let in_database = Config {
-        database: 1,
-        ..with_password(&server, Some("gateway"), "marker-acl")
-    };
+    works(&store(with_password(&server, Some("gateway"), "marker-acl"))).await;
+    let in_database = Config { database: 1, ..with_password(&server, Some("gateway"), "marker-acl") };
     works(&store(in_database)).await;
     is_refused(&store(with_password(&server, Some("gateway"), "marker"))).await;
     is_refused(&store(with_password(&server, Some("nobody"), "marker-acl"))).await;
-    let elsewhere = Config {
-        prefix: "other".to_owned(),
-        ..with_password(&server, Some("gateway"), "marker-acl")
-    };
+    let elsewhere = Config { prefix: "other".to_owned(), ..with_password(&server, Some("gateway"), "marker-acl") };
     let refused = store(elsewhere).facts(&name(1)).await;
     let expected = "NOPERM, the user lacks a permission".to_owned();
     assert_eq!(refused, Err(StoreError::Refused(expected)));
@@ -130,10 +111,7 @@ async fn an_acl_user_needs_only_the_permissions_of_the_guide() {
 #[tokio::test]
 async fn a_database_that_does_not_exist_is_refused() {
     let server = Server::start();
-    let config = Config {
-        database: 999,
-        ..server.config()
-    };
+    let config = Config { database: 999, ..server.config() };
     is_refused(&store(config)).await;
 }
 
@@ -179,14 +157,7 @@ fn tls_server() -> (Server, Certificates, u16) {
 }
 
 fn over_tls(server: &Server, host: &str, port: u16, ca_file: Option<PathBuf>) -> Config {
-    Config {
-        address: Address::Tls {
-            host: host.to_owned(),
-            port,
-            ca_file,
-        },
-        ..server.config()
-    }
+    Config { address: Address::Tls { host: host.to_owned(), port, ca_file }, ..server.config() }
 }
 
 #[tokio::test]
@@ -197,9 +168,7 @@ async fn tls_works_with_the_right_authority_only() {
     let elsewhere = tempfile::tempdir().unwrap();
     let stranger = certificates(elsewhere.path());
     for ca_file in [None, Some(stranger.ca)] {
-        let refused = store(over_tls(&server, "127.0.0.1", port, ca_file))
-            .ping()
-            .await;
+        let refused = store(over_tls(&server, "127.0.0.1", port, ca_file)).ping().await;
         let Err(StoreError::Unreachable(why)) = &refused else {
             panic!("{refused:?}");
         };
@@ -210,9 +179,7 @@ async fn tls_works_with_the_right_authority_only() {
 #[tokio::test]
 async fn tls_demands_a_certificate_of_the_servers_own_name() {
     let (server, files, port) = tls_server();
-    let refused = store(over_tls(&server, "localhost", port, Some(files.ca)))
-        .ping()
-        .await;
+    let refused = store(over_tls(&server, "localhost", port, Some(files.ca))).ping().await;
     let Err(StoreError::Unreachable(why)) = &refused else {
         panic!("{refused:?}");
     };

@@ -1,10 +1,6 @@
 //! The store's promises, kept by both stores: memory, and a real Redis that each test starts for itself.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test that fails may panic"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails may panic")]
 
 mod behaviour;
 mod layout;

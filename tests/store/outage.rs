@@ -22,10 +22,7 @@ use crate::support::{
 const SLACK: Duration = Duration::from_millis(200);
 
 fn with_default_deadline(server: &Server) -> Config {
-    Config {
-        deadline: DEFAULT_DEADLINE,
-        ..server.config()
-    }
+    Config { deadline: DEFAULT_DEADLINE, ..server.config() }
 }
 
 /// What many callers at once are told, and how long the slowest waited.
@@ -41,10 +38,7 @@ async fn crowd(store: &Arc<Store>, callers: usize) -> (Vec<Result<(), StoreError
     }
     let answers = tasks.join_all().await;
     let slowest = answers.iter().map(|(_, time)| *time).max().unwrap();
-    (
-        answers.into_iter().map(|(answer, _)| answer).collect(),
-        slowest,
-    )
+    (answers.into_iter().map(|(answer, _)| answer).collect(), slowest)
 }
 
 #[tokio::test]
@@ -52,10 +46,7 @@ async fn a_gateway_starts_while_redis_is_down_and_finds_it_when_it_is_up() {
     let mut server = Server::prepared(&[]);
     let store = store(server.config());
     let answer = store.ping().await;
-    assert!(
-        matches!(answer, Err(StoreError::Unreachable(_))),
-        "{answer:?}"
-    );
+    assert!(matches!(answer, Err(StoreError::Unreachable(_))), "{answer:?}");
     assert_eq!(store.generation(), 0);
     server.up();
     assert_eq!(store.ping().await, Ok(()));
@@ -64,17 +55,11 @@ async fn a_gateway_starts_while_redis_is_down_and_finds_it_when_it_is_up() {
 
 #[tokio::test]
 async fn a_dead_port_is_noticed_at_once_by_everybody() {
-    let config = Config {
-        deadline: DEFAULT_DEADLINE,
-        ..Config::new(loopback(free_port()))
-    };
+    let config = Config { deadline: DEFAULT_DEADLINE, ..Config::new(loopback(free_port())) };
     let store = Arc::new(store(config));
     let (answers, slowest) = crowd(&store, 200).await;
     for answer in answers {
-        assert!(
-            matches!(answer, Err(StoreError::Unreachable(_))),
-            "{answer:?}"
-        );
+        assert!(matches!(answer, Err(StoreError::Unreachable(_))), "{answer:?}");
     }
     assert!(slowest < DEFAULT_DEADLINE, "{slowest:?}");
 }
@@ -88,10 +73,7 @@ async fn a_crowd_before_a_broken_server_makes_few_attempts() {
     assert!(slowest < DEFAULT_DEADLINE + SLACK, "{slowest:?}");
     let most = 2 + slowest.as_millis() / 50;
     let visitors = parrot.visitors();
-    assert!(
-        u128::try_from(visitors).unwrap() <= most,
-        "{visitors} attempts in {slowest:?}"
-    );
+    assert!(u128::try_from(visitors).unwrap() <= most, "{visitors} attempts in {slowest:?}");
 }
 
 #[tokio::test]
@@ -202,10 +184,7 @@ async fn between_down_and_up_every_answer_is_an_error_and_then_all_is_well() {
     for _ in 0..3 {
         let started = Instant::now();
         let answer = store.facts(&name(1)).await;
-        assert!(
-            matches!(answer, Err(StoreError::Unreachable(_))),
-            "{answer:?}"
-        );
+        assert!(matches!(answer, Err(StoreError::Unreachable(_))), "{answer:?}");
         assert!(started.elapsed() < DEFAULT_DEADLINE);
     }
     server.up();
@@ -216,10 +195,7 @@ async fn between_down_and_up_every_answer_is_an_error_and_then_all_is_well() {
 async fn an_answer_that_is_lost_is_given_again() {
     let server = Server::start();
     let line = Line::to(server.socket()).await;
-    let config = Config {
-        address: line.address(),
-        ..server.config()
-    };
+    let config = Config { address: line.address(), ..server.config() };
     let store = store(config);
     load_scripts(&store).await;
 
@@ -238,9 +214,7 @@ async fn an_answer_that_is_lost_is_given_again() {
     assert!(line.was_cut());
     assert_eq!(mark, Ok(Mark::First));
     line.swallow_the_next_answer();
-    let lock = store
-        .lock(&name(2), &token(1), Duration::from_secs(60))
-        .await;
+    let lock = store.lock(&name(2), &token(1), Duration::from_secs(60)).await;
     assert!(line.was_cut());
     assert_eq!(lock, Ok(true));
     line.swallow_the_next_answer();
@@ -262,10 +236,7 @@ async fn load_scripts(store: &Store) {
     assert_eq!(swap, Ok(Swap::Done));
     store.end(&other.name, in_an_hour()).await.unwrap();
     let until = in_an_hour();
-    store
-        .mark_once(&other.name, &token(1), until)
-        .await
-        .unwrap();
+    store.mark_once(&other.name, &token(1), until).await.unwrap();
     let minute = Duration::from_secs(60);
     assert_eq!(store.lock(&other.name, &token(1), minute).await, Ok(true));
     store.unlock(&other.name, &token(1)).await.unwrap();
@@ -275,10 +246,7 @@ async fn load_scripts(store: &Store) {
 async fn a_lost_answer_does_not_hide_that_somebody_else_wrote() {
     let server = Server::start();
     let line = Line::to(server.socket()).await;
-    let config = Config {
-        address: line.address(),
-        ..server.config()
-    };
+    let config = Config { address: line.address(), ..server.config() };
     let (store, direct) = (store(config), server.store());
     load_scripts(&store).await;
     store.create(&session(1)).await.unwrap();

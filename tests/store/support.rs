@@ -52,11 +52,7 @@ pub(crate) fn session(number: u16) -> NewSession {
 }
 
 pub(crate) fn change(expected: u64, facts: &str) -> Change {
-    Change {
-        expected: Version(expected),
-        facts: facts.into(),
-        tokens: None,
-    }
+    Change { expected: Version(expected), facts: facts.into(), tokens: None }
 }
 
 /// Asks again and again until the answer is yes; fails when patience ends.

@@ -61,10 +61,7 @@ async fn a_replica_that_was_connected_to_as_a_master_is_asked_for_anew() {
         store.ping().await.unwrap();
     }
     let settled = Instant::now() + Duration::from_secs(1);
-    eventually("the connections have settled", async || {
-        Instant::now() > settled
-    })
-    .await;
+    eventually("the connections have settled", async || Instant::now() > settled).await;
     let nobody = free_port().to_string();
     let _: () = server.ask(&["REPLICAOF", "127.0.0.1", &nobody]);
     for _ in 0..3 {
@@ -134,11 +131,7 @@ async fn answers_without_sense_are_errors_in_time() {
 
 #[tokio::test]
 async fn the_password_shows_in_no_error() {
-    let parrot = Parrot::saying(
-        &["-ERR unknown command 'AUTH', with args beginning with: 'marker'\r\n"],
-        true,
-    )
-    .await;
+    let parrot = Parrot::saying(&["-ERR unknown command 'AUTH', with args beginning with: 'marker'\r\n"], true).await;
     for address in [parrot.config().address, loopback(free_port())] {
         let config = Config {
             username: Some("gateway".to_owned()),

@@ -8,9 +8,7 @@ use http::{
 use url::Url;
 
 use crate::{
-    authorization_request::{
-        AuthorizationRequest, Fault, ResponseMode, ReturnAddress, Strictness, return_address,
-    },
+    authorization_request::{AuthorizationRequest, Fault, ResponseMode, ReturnAddress, Strictness, return_address},
     endpoint::Endpoint,
     ledger::{Code, Grant, GrantState, SignOn},
     page::Page,
@@ -33,11 +31,9 @@ pub(crate) fn authorize(provider: &Provider, incoming: &Incoming) -> Result<Repl
     }
     match known.filter(|sign_on| request.accepts_sign_on_of(sign_on.authenticated_at, now)) {
         Some(sign_on) => code_answer(provider, &request, &address, &sign_on),
-        None if request.prompts_for("none") => answer(
-            provider,
-            &address,
-            fault_pairs(("login_required", "nobody is signed in")),
-        ),
+        None if request.prompts_for("none") => {
+            answer(provider, &address, fault_pairs(("login_required", "nobody is signed in")))
+        }
         None => Ok(login_page(provider, &request, &parameters)),
     }
 }
@@ -49,50 +45,24 @@ pub(crate) fn login(provider: &Provider, incoming: &Incoming) -> Result<Reply, R
     }
     let (request, address) = read(provider, &incoming.query)?;
     if incoming.form.value("cancel").is_some() {
-        return answer(
-            provider,
-            &address,
-            fault_pairs(("access_denied", "the person cancelled")),
-        );
+        return answer(provider, &address, fault_pairs(("access_denied", "the person cancelled")));
     }
-    let person = incoming
-        .form
-        .value("login")
-        .and_then(|login| provider.person(login));
-    signed_in(
-        provider,
-        &request,
-        &address,
-        &person.ok_or(Refusal::Page("There is no such person."))?,
-    )
+    let person = incoming.form.value("login").and_then(|login| provider.person(login));
+    signed_in(provider, &request, &address, &person.ok_or(Refusal::Page("There is no such person."))?)
 }
 
 /// The name of the browser's sign-on, from its cookie.
 pub(crate) fn sign_on_cookie(provider: &Provider, headers: &HeaderMap) -> Option<String> {
-    let lines = headers
-        .get_all(COOKIE)
-        .into_iter()
-        .filter_map(|line| line.to_str().ok());
-    let mut pairs = lines
-        .flat_map(|line| line.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='));
-    pairs
-        .find(|(name, _)| *name == provider.cookie)
-        .map(|(_, value)| value.to_owned())
+    let lines = headers.get_all(COOKIE).into_iter().filter_map(|line| line.to_str().ok());
+    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, _)| *name == provider.cookie).map(|(_, value)| value.to_owned())
 }
 
 /// The cookie that carries a sign-on; an empty one takes it away.
 pub(crate) fn set_cookie(provider: &Provider, value: &str) -> String {
-    let secure = if provider.issuer.starts_with("https:") {
-        "; Secure"
-    } else {
-        ""
-    };
+    let secure = if provider.issuer.starts_with("https:") { "; Secure" } else { "" };
     let end = if value.is_empty() { "; Max-Age=0" } else { "" };
-    format!(
-        "{}={value}; Path=/; HttpOnly; SameSite=Lax{secure}{end}",
-        provider.cookie
-    )
+    format!("{}={value}; Path=/; HttpOnly; SameSite=Lax{secure}{end}", provider.cookie)
 }
 
 fn sign_on_of(provider: &Provider, headers: &HeaderMap, now: u64) -> Option<SignOn> {
@@ -100,21 +70,12 @@ fn sign_on_of(provider: &Provider, headers: &HeaderMap, now: u64) -> Option<Sign
     provider.ledger().signed_on(&cookie, now).cloned()
 }
 
-fn read(
-    provider: &Provider,
-    parameters: &Parameters,
-) -> Result<(AuthorizationRequest, ReturnAddress), Refusal> {
-    let client = parameters
-        .value("client_id")
-        .and_then(|id| provider.client(id));
+fn read(provider: &Provider, parameters: &Parameters) -> Result<(AuthorizationRequest, ReturnAddress), Refusal> {
+    let client = parameters.value("client_id").and_then(|id| provider.client(id));
     let address = return_address(parameters, client.as_ref()).map_err(Refusal::Page)?;
     let client = client.ok_or(Refusal::Page("The client is not registered here."))?;
     let lenient = provider.is_on(Switch::LenientRequests);
-    let strictness = if lenient {
-        Strictness::Lenient
-    } else {
-        Strictness::Strict
-    };
+    let strictness = if lenient { Strictness::Lenient } else { Strictness::Strict };
     let fault = if provider.is_on(Switch::AuthorizationError) {
         SCRIPT_FAULT
     } else {
@@ -123,28 +84,12 @@ fn read(
             Err(fault) => fault,
         }
     };
-    Err(Refusal::Ready(Box::new(answer(
-        provider,
-        &address,
-        fault_pairs(fault),
-    )?)))
+    Err(Refusal::Ready(Box::new(answer(provider, &address, fault_pairs(fault))?)))
 }
 
-fn login_page(
-    provider: &Provider,
-    request: &AuthorizationRequest,
-    parameters: &Parameters,
-) -> Reply {
-    let action = format!(
-        "{}{}?{}",
-        provider.base,
-        Endpoint::Login.path(),
-        parameters.encoded()
-    );
-    Reply::page(
-        StatusCode::OK,
-        Page::login(&provider.people(), &request.client.id, &action),
-    )
+fn login_page(provider: &Provider, request: &AuthorizationRequest, parameters: &Parameters) -> Reply {
+    let action = format!("{}{}?{}", provider.base, Endpoint::Login.path(), parameters.encoded());
+    Reply::page(StatusCode::OK, Page::login(&provider.people(), &request.client.id, &action))
 }
 
 /// Signs a person on in this browser and answers the client.
@@ -181,9 +126,7 @@ fn code_answer(
         expires_at: provider.clock.now() + CODE_LIFETIME_SECONDS,
         uses: 0,
     };
-    provider
-        .ledger()
-        .grant(id, grant(request, sign_on), code.clone(), carried);
+    provider.ledger().grant(id, grant(request, sign_on), code.clone(), carried);
     answer(provider, address, vec![("code".to_owned(), code)])
 }
 
@@ -201,11 +144,7 @@ fn grant(request: &AuthorizationRequest, sign_on: &SignOn) -> Grant {
 }
 
 /// Sends an answer to the client, with `state` and `iss`.
-fn answer(
-    provider: &Provider,
-    address: &ReturnAddress,
-    mut pairs: Vec<(String, String)>,
-) -> Result<Reply, Refusal> {
+fn answer(provider: &Provider, address: &ReturnAddress, mut pairs: Vec<(String, String)>) -> Result<Reply, Refusal> {
     pairs.extend(state(provider, address).map(|state| ("state".to_owned(), state)));
     pairs.extend(issuer(provider).map(|issuer| ("iss".to_owned(), issuer)));
     match address.mode {
@@ -227,11 +166,7 @@ fn state(provider: &Provider, address: &ReturnAddress) -> Option<String> {
     if provider.is_on(Switch::AuthorizationMissingState) {
         return None;
     }
-    let suffix = if provider.is_on(Switch::AuthorizationWrongState) {
-        "1"
-    } else {
-        ""
-    };
+    let suffix = if provider.is_on(Switch::AuthorizationWrongState) { "1" } else { "" };
     Some(format!("{state}{suffix}"))
 }
 
@@ -239,26 +174,16 @@ fn issuer(provider: &Provider) -> Option<String> {
     if provider.is_on(Switch::AuthorizationMissingIssuer) {
         return None;
     }
-    let suffix = if provider.is_on(Switch::AuthorizationWrongIssuer) {
-        "1"
-    } else {
-        ""
-    };
+    let suffix = if provider.is_on(Switch::AuthorizationWrongIssuer) { "1" } else { "" };
     Some(format!("{}{suffix}", provider.issuer))
 }
 
 fn fault_pairs((error, description): Fault) -> Vec<(String, String)> {
-    vec![
-        ("error".to_owned(), error.to_owned()),
-        ("error_description".to_owned(), description.to_owned()),
-    ]
+    vec![("error".to_owned(), error.to_owned()), ("error_description".to_owned(), description.to_owned())]
 }
 
 /// A code lives this long.
 const CODE_LIFETIME_SECONDS: u64 = 60;
 
 /// What [`Switch::AuthorizationError`] answers.
-const SCRIPT_FAULT: Fault = (
-    "server_error",
-    "<script>alert('from the provider')</script>",
-);
+const SCRIPT_FAULT: Fault = ("server_error", "<script>alert('from the provider')</script>");

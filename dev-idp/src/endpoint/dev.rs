@@ -27,8 +27,7 @@ pub(crate) fn control(provider: &Provider, incoming: &Incoming) -> Reply {
         return Reply::empty(StatusCode::FORBIDDEN);
     }
     let words: Vec<_> = order.split('/').collect();
-    obeyed(provider, &incoming.method, &words)
-        .unwrap_or_else(|| Reply::empty(StatusCode::NOT_FOUND))
+    obeyed(provider, &incoming.method, &words).unwrap_or_else(|| Reply::empty(StatusCode::NOT_FOUND))
 }
 
 /// Whether this path is a control, which is neither noted nor switched off.
@@ -39,10 +38,7 @@ pub(crate) fn is_control(path: &str) -> bool {
 fn obeyed(provider: &Provider, method: &Method, words: &[&str]) -> Option<Reply> {
     match (method.as_str(), words) {
         ("GET", ["switch"]) => {
-            return Some(Reply::json(
-                StatusCode::OK,
-                &json!(provider.switches().names()),
-            ));
+            return Some(Reply::json(StatusCode::OK, &json!(provider.switches().names())));
         }
         ("GET", ["log"]) => {
             return Some(Reply::json(StatusCode::OK, &json!(provider.log.records())));
@@ -51,16 +47,12 @@ fn obeyed(provider: &Provider, method: &Method, words: &[&str]) -> Option<Reply>
         ("POST", ["switch", name]) => provider.switches().set(Switch::named(name)?),
         ("DELETE", ["switch", name]) => provider.switches().clear(Switch::named(name)?),
         ("POST", ["trouble", endpoint, kind]) => {
-            provider
-                .troubles()
-                .set(Endpoint::named(endpoint)?, Trouble::named(kind)?);
+            provider.troubles().set(Endpoint::named(endpoint)?, Trouble::named(kind)?);
         }
         ("DELETE", ["trouble", endpoint]) => provider.troubles().clear(Endpoint::named(endpoint)?),
         ("POST", ["honest"]) => provider.honest(),
         ("POST", ["rotate-keys"]) => provider.rotate_keys(),
-        ("POST", ["advance", seconds]) => provider
-            .clock
-            .advance(Duration::from_secs(seconds.parse().ok()?)),
+        ("POST", ["advance", seconds]) => provider.clock.advance(Duration::from_secs(seconds.parse().ok()?)),
         ("POST", ["forget-sign-ons"]) => provider.ledger().forget_sign_ons(),
         ("POST", ["revoke-all"]) => provider.ledger().revoke_all(),
         _ => return None,
@@ -70,11 +62,8 @@ fn obeyed(provider: &Provider, method: &Method, words: &[&str]) -> Option<Reply>
 
 /// Whether a page of another origin sends this.
 fn foreign(headers: &HeaderMap) -> bool {
-    let site = headers
-        .get("sec-fetch-site")
-        .map(http::HeaderValue::as_bytes);
-    headers.contains_key(ORIGIN)
-        || site.is_some_and(|site| site != b"none" && site != b"same-origin")
+    let site = headers.get("sec-fetch-site").map(http::HeaderValue::as_bytes);
+    headers.contains_key(ORIGIN) || site.is_some_and(|site| site != b"none" && site != b"same-origin")
 }
 
 const PREFIX: &str = "/dev/";

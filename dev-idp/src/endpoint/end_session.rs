@@ -24,16 +24,8 @@ pub(crate) fn end_session(provider: &Provider, incoming: &Incoming) -> Result<Re
     let hint = hinted(provider, &parameters)?;
     let client = client(provider, &parameters, hint.as_ref())?;
     let reply = match parameters.value("post_logout_redirect_uri") {
-        None => Reply::page(
-            StatusCode::OK,
-            Page::message("Signed out", "You are signed out of the provider."),
-        ),
-        Some(uri) => Reply::redirect(&return_location(
-            provider,
-            uri,
-            client.as_ref(),
-            parameters.value("state"),
-        )?),
+        None => Reply::page(StatusCode::OK, Page::message("Signed out", "You are signed out of the provider.")),
+        Some(uri) => Reply::redirect(&return_location(provider, uri, client.as_ref(), parameters.value("state"))?),
     };
     if let Some(cookie) = sign_on_cookie(provider, &incoming.headers) {
         provider.ledger().sign_off(&cookie);
@@ -50,9 +42,7 @@ fn hinted(provider: &Provider, parameters: &Parameters) -> Result<Option<IssuedI
         return Ok(None);
     };
     let issued = provider.ledger().issued_id_token(hint).cloned();
-    issued
-        .map(Some)
-        .ok_or(Refusal::Page("The id_token_hint was not issued here."))
+    issued.map(Some).ok_or(Refusal::Page("The id_token_hint was not issued here."))
 }
 
 fn client(
@@ -63,9 +53,9 @@ fn client(
     let named = parameters.value("client_id");
     let hinted = hint.map(|issued| issued.client.as_str());
     match (named, hinted) {
-        (Some(named), Some(hinted)) if named != hinted => Err(Refusal::Page(
-            "The id_token_hint was issued to another client.",
-        )),
+        (Some(named), Some(hinted)) if named != hinted => {
+            Err(Refusal::Page("The id_token_hint was issued to another client."))
+        }
         _ => Ok(hinted.or(named).and_then(|id| provider.client(id))),
     }
 }
@@ -76,28 +66,15 @@ fn return_location(
     client: Option<&Client>,
     state: Option<&str>,
 ) -> Result<String, Refusal> {
-    let registered = client.is_some_and(|client| {
-        client
-            .post_logout_redirect_uris
-            .iter()
-            .any(|registered| registered == uri)
-    });
+    let registered =
+        client.is_some_and(|client| client.post_logout_redirect_uris.iter().any(|registered| registered == uri));
     if !registered {
-        return Err(Refusal::Page(
-            "The post_logout_redirect_uri is not registered for a known client.",
-        ));
+        return Err(Refusal::Page("The post_logout_redirect_uri is not registered for a known client."));
     }
-    let mut location =
-        Url::parse(uri).map_err(|_| Refusal::Page("The registered address is no URL."))?;
+    let mut location = Url::parse(uri).map_err(|_| Refusal::Page("The registered address is no URL."))?;
     if let Some(state) = state.filter(|_| !provider.is_on(Switch::LogoutMissingState)) {
-        let suffix = if provider.is_on(Switch::LogoutWrongState) {
-            "_INVALID"
-        } else {
-            ""
-        };
-        location
-            .query_pairs_mut()
-            .append_pair("state", &format!("{state}{suffix}"));
+        let suffix = if provider.is_on(Switch::LogoutWrongState) { "_INVALID" } else { "" };
+        location.query_pairs_mut().append_pair("state", &format!("{state}{suffix}"));
     }
     Ok(location.into())
 }

@@ -50,20 +50,12 @@ pub(crate) fn key_set(provider: &Provider) -> Result<Reply, Refusal> {
     if provider.is_on(Switch::KeySetWithBrokenKeys) {
         keys.extend(keys::broken());
     }
-    keys.extend(
-        provider
-            .keys()?
-            .listed(listing, provider.uses(Algorithm::Es384)),
-    );
+    keys.extend(provider.keys()?.listed(listing, provider.uses(Algorithm::Es384)));
     Ok(Reply::json(StatusCode::OK, &json!({"keys": keys})))
 }
 
 fn issuer(provider: &Provider) -> String {
-    let suffix = if provider.is_on(Switch::DiscoveryWrongIssuer) {
-        "INVALID"
-    } else {
-        ""
-    };
+    let suffix = if provider.is_on(Switch::DiscoveryWrongIssuer) { "INVALID" } else { "" };
     format!("{}{suffix}", provider.issuer)
 }
 
@@ -71,16 +63,7 @@ fn algorithms(provider: &Provider) -> Vec<&'static str> {
     if provider.is_on(Switch::DiscoveryRs256Only) {
         return vec![Algorithm::Rs256.name()];
     }
-    let announced = [
-        Algorithm::Rs256,
-        Algorithm::Es256,
-        Algorithm::Ps256,
-        Algorithm::EdDsa,
-    ];
+    let announced = [Algorithm::Rs256, Algorithm::Es256, Algorithm::Ps256, Algorithm::EdDsa];
     let rare = provider.uses(Algorithm::Es384).then_some(Algorithm::Es384);
-    announced
-        .into_iter()
-        .chain(rare)
-        .map(Algorithm::name)
-        .collect()
+    announced.into_iter().chain(rare).map(Algorithm::name).collect()
 }

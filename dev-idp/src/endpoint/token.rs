@@ -25,32 +25,20 @@ pub(crate) fn token(provider: &Provider, incoming: &Incoming) -> Result<Reply, R
     match incoming.form.value("grant_type") {
         Some("authorization_code") => code_grant(provider, &client, &incoming.form),
         Some("refresh_token") => refresh_grant(provider, &client, &incoming.form),
-        _ => Err(Refusal::client(
-            "unsupported_grant_type",
-            "neither authorization_code nor refresh_token",
-        )),
+        _ => Err(Refusal::client("unsupported_grant_type", "neither authorization_code nor refresh_token")),
     }
 }
 
 /// The client that sends a form to us, proven.
 pub(crate) fn caller(provider: &Provider, incoming: &Incoming) -> Result<Client, Refusal> {
     if incoming.method != Method::POST {
-        return Err(Refusal::client(
-            "invalid_request",
-            "only POST is understood here",
-        ));
+        return Err(Refusal::client("invalid_request", "only POST is understood here"));
     }
     if !incoming.query.pairs().is_empty() {
-        return Err(Refusal::client(
-            "invalid_request",
-            "parameters belong into the form",
-        ));
+        return Err(Refusal::client("invalid_request", "parameters belong into the form"));
     }
     if incoming.form.repeated().is_some() {
-        return Err(Refusal::client(
-            "invalid_request",
-            "a parameter was sent twice",
-        ));
+        return Err(Refusal::client("invalid_request", "a parameter was sent twice"));
     }
     client_auth::authenticated(&incoming.headers, &incoming.form, &provider.clients())
 }
@@ -59,29 +47,14 @@ fn code_grant(provider: &Provider, client: &Client, form: &Parameters) -> Result
     let code = required(form, "code")?;
     let verifier = required(form, "code_verifier")?;
     let redirect_uri = required(form, "redirect_uri")?;
-    let (code, grant) = provider
-        .ledger()
-        .redeem(code, &client.id, provider.clock.now())
-        .map_err(invalid_grant)?;
+    let (code, grant) = provider.ledger().redeem(code, &client.id, provider.clock.now()).map_err(invalid_grant)?;
     if code.redirect_uri != redirect_uri {
-        return Err(Refusal::client(
-            "invalid_grant",
-            "the redirect_uri is not that of the authorization request",
-        ));
+        return Err(Refusal::client("invalid_grant", "the redirect_uri is not that of the authorization request"));
     }
     if !fits(verifier, &code.challenge) {
-        return Err(Refusal::client(
-            "invalid_grant",
-            "the code_verifier does not fit the code_challenge",
-        ));
+        return Err(Refusal::client("invalid_grant", "the code_verifier does not fit the code_challenge"));
     }
-    let issue = Issue {
-        provider,
-        client,
-        id: &code.grant,
-        grant: &grant,
-        scopes: &grant.scopes,
-    };
+    let issue = Issue { provider, client, id: &code.grant, grant: &grant, scopes: &grant.scopes };
     let mut answer = issue.answer(Occasion::SignIn)?;
     if grant.scopes.iter().any(|scope| scope == "offline_access") {
         answer.insert("refresh_token".to_owned(), json!(issue.refresh_token()?));
@@ -89,21 +62,11 @@ fn code_grant(provider: &Provider, client: &Client, form: &Parameters) -> Result
     Ok(sent(provider, answer))
 }
 
-fn refresh_grant(
-    provider: &Provider,
-    client: &Client,
-    form: &Parameters,
-) -> Result<Reply, Refusal> {
+fn refresh_grant(provider: &Provider, client: &Client, form: &Parameters) -> Result<Reply, Refusal> {
     let old = required(form, "refresh_token")?;
     let rotates = !provider.is_on(Switch::RefreshWithoutRefreshToken);
     let (id, grant, scopes) = taken(provider, client, old, form.words("scope"), rotates)?;
-    let issue = Issue {
-        provider,
-        client,
-        id: &id,
-        grant: &grant,
-        scopes: &scopes,
-    };
+    let issue = Issue { provider, client, id: &id, grant: &grant, scopes: &scopes };
     let mut answer = issue.answer(Occasion::Refresh)?;
     if rotates {
         answer.insert("refresh_token".to_owned(), json!(issue.refresh_token()?));
@@ -123,23 +86,14 @@ fn taken(
     rotates: bool,
 ) -> Result<(String, Grant, Vec<String>), Refusal> {
     let mut ledger = provider.ledger();
-    let (id, grant) = ledger
-        .refreshable(token, &client.id, provider.clock.now())
-        .map_err(invalid_grant)?;
+    let (id, grant) = ledger.refreshable(token, &client.id, provider.clock.now()).map_err(invalid_grant)?;
     if !asked.iter().all(|scope| grant.scopes.contains(scope)) {
-        return Err(Refusal::client(
-            "invalid_scope",
-            "a refresh cannot widen the scope",
-        ));
+        return Err(Refusal::client("invalid_scope", "a refresh cannot widen the scope"));
     }
     if rotates {
         ledger.spend(token);
     }
-    let scopes = if asked.is_empty() {
-        grant.scopes.clone()
-    } else {
-        asked
-    };
+    let scopes = if asked.is_empty() { grant.scopes.clone() } else { asked };
     Ok((id, grant, scopes))
 }
 
@@ -159,15 +113,10 @@ impl Issue<'_> {
         let lifetime = provider.settings.access_token_lifetime.as_secs();
         let access = random::token()?;
         let expires_at = provider.clock.now() + lifetime;
-        provider
-            .ledger()
-            .issue_access(access.clone(), self.id, self.scopes.to_vec(), expires_at);
+        provider.ledger().issue_access(access.clone(), self.id, self.scopes.to_vec(), expires_at);
         let mut answer = Map::new();
         if !provider.is_on(left_out(occasion)) {
-            answer.insert(
-                "id_token".to_owned(),
-                json!(self.id_token(&access, occasion)?),
-            );
+            answer.insert("id_token".to_owned(), json!(self.id_token(&access, occasion)?));
         }
         answer.insert("access_token".to_owned(), json!(access));
         answer.insert("token_type".to_owned(), json!("Bearer"));
@@ -178,11 +127,8 @@ impl Issue<'_> {
 
     fn refresh_token(&self) -> Result<String, Refusal> {
         let token = random::token()?;
-        let expires_at =
-            self.provider.clock.now() + self.provider.settings.refresh_token_lifetime.as_secs();
-        self.provider
-            .ledger()
-            .issue_refresh(token.clone(), self.id, expires_at);
+        let expires_at = self.provider.clock.now() + self.provider.settings.refresh_token_lifetime.as_secs();
+        self.provider.ledger().issue_refresh(token.clone(), self.id, expires_at);
         Ok(token)
     }
 
@@ -193,18 +139,11 @@ impl Issue<'_> {
         }
         let switches = provider.switches().clone();
         let keys = provider.keys()?;
-        let secret = self
-            .client
-            .authentication
-            .secret()
-            .unwrap_or(&self.client.id);
+        let secret = self.client.authentication.secret().unwrap_or(&self.client.id);
         let signer = Signer::new(&keys, provider.algorithm(self.client), &switches, secret);
         let claims = self.claims(signer.half_hash(access_token), occasion, &switches)?;
         let token = signer.sign(&claims)?;
-        let issued = IssuedIdToken {
-            client: self.client.id.clone(),
-            session: self.grant.session.clone(),
-        };
+        let issued = IssuedIdToken { client: self.client.id.clone(), session: self.grant.session.clone() };
         provider.ledger().issue_id_token(token.clone(), issued);
         Ok(token)
     }
@@ -245,22 +184,14 @@ fn sent(provider: &Provider, mut answer: Map<String, Value>) -> Reply {
         answer.insert("token_type".to_owned(), json!("bEARER"));
     }
     if switches.on(Switch::TokenExpiresInString) {
-        let seconds = provider
-            .settings
-            .access_token_lifetime
-            .as_secs()
-            .to_string();
+        let seconds = provider.settings.access_token_lifetime.as_secs().to_string();
         answer.insert("expires_in".to_owned(), json!(seconds));
     }
     if switches.on(Switch::TokenWithoutExpiresIn) {
         answer.remove("expires_in");
     }
     if switches.on(Switch::TokenAnswerNotJson) {
-        return Reply::text(
-            StatusCode::OK,
-            "application/json",
-            "{\"access_token\": oops".to_owned(),
-        );
+        return Reply::text(StatusCode::OK, "application/json", "{\"access_token\": oops".to_owned());
     }
     Reply::json(StatusCode::OK, &Value::Object(answer))
 }
@@ -274,8 +205,7 @@ const fn left_out(occasion: Occasion) -> Switch {
 }
 
 fn required<'a>(form: &'a Parameters, name: &str) -> Result<&'a str, Refusal> {
-    form.value(name)
-        .ok_or_else(|| Refusal::client("invalid_request", "a required parameter is missing"))
+    form.value(name).ok_or_else(|| Refusal::client("invalid_request", "a required parameter is missing"))
 }
 
 /// RFC 7636 section 4.6, with its alphabet and lengths.

@@ -35,14 +35,9 @@ impl RelyingParty {
 
     /// The same with other settings; the client is added.
     pub(crate) async fn with(mut settings: Settings) -> Self {
-        settings
-            .clients
-            .push(Client::public("app", CALLBACK).returning_to(AFTER_LOGOUT));
+        settings.clients.push(Client::public("app", CALLBACK).returning_to(AFTER_LOGOUT));
         let idp = dev_idp::start(settings).await.unwrap();
-        let http = reqwest::Client::builder()
-            .redirect(redirect::Policy::none())
-            .build()
-            .unwrap();
+        let http = reqwest::Client::builder().redirect(redirect::Policy::none()).build().unwrap();
         Self { idp, http }
     }
 
@@ -71,19 +66,12 @@ impl RelyingParty {
     }
 
     pub(crate) async fn authorize(&self, changes: &[(&str, &str)]) -> Response {
-        self.http
-            .get(self.authorization_url(changes))
-            .send()
-            .await
-            .unwrap()
+        self.http.get(self.authorization_url(changes)).send().await.unwrap()
     }
 
     /// Signs alice in at once and returns the parameters of the callback.
     pub(crate) async fn callback(&self, changes: &[(&str, &str)]) -> BTreeMap<String, String> {
-        let changes: Vec<_> = [("login_hint", "alice")]
-            .into_iter()
-            .chain(changes.iter().copied())
-            .collect();
+        let changes: Vec<_> = [("login_hint", "alice")].into_iter().chain(changes.iter().copied()).collect();
         callback_parameters(&self.authorize(&changes).await)
     }
 
@@ -92,12 +80,7 @@ impl RelyingParty {
     }
 
     pub(crate) async fn post(&self, endpoint: Endpoint, form: &[(&str, &str)]) -> Response {
-        self.http
-            .post(self.idp.url(endpoint))
-            .form(form)
-            .send()
-            .await
-            .unwrap()
+        self.http.post(self.idp.url(endpoint)).form(form).send().await.unwrap()
     }
 
     /// Sends a form to the token endpoint as `app`.
@@ -117,8 +100,7 @@ impl RelyingParty {
     }
 
     pub(crate) async fn refresh(&self, token: &str) -> (StatusCode, Value) {
-        self.token(&[("grant_type", "refresh_token"), ("refresh_token", token)])
-            .await
+        self.token(&[("grant_type", "refresh_token"), ("refresh_token", token)]).await
     }
 
     /// The token answer of a whole sign-in.
@@ -129,29 +111,16 @@ impl RelyingParty {
     }
 
     pub(crate) async fn userinfo(&self, access_token: &str) -> (StatusCode, Value) {
-        let request = self
-            .http
-            .get(self.idp.url(Endpoint::Userinfo))
-            .bearer_auth(access_token);
+        let request = self.http.get(self.idp.url(Endpoint::Userinfo)).bearer_auth(access_token);
         answered(request.send().await.unwrap()).await
     }
 
     pub(crate) async fn document(&self, endpoint: Endpoint) -> Value {
-        self.http
-            .get(self.idp.url(endpoint))
-            .send()
-            .await
-            .unwrap()
-            .json()
-            .await
-            .unwrap()
+        self.http.get(self.idp.url(endpoint)).send().await.unwrap().json().await.unwrap()
     }
 
     pub(crate) async fn keys(&self) -> Vec<Value> {
-        self.document(Endpoint::Jwks).await["keys"]
-            .as_array()
-            .unwrap()
-            .clone()
+        self.document(Endpoint::Jwks).await["keys"].as_array().unwrap().clone()
     }
 
     /// Which keys of the published set verify this token, by position.
@@ -160,9 +129,7 @@ impl RelyingParty {
             return Vec::new();
         };
         let keys = self.keys().await;
-        (0..keys.len())
-            .filter(|place| verifies(token, algorithm, &keys[*place]))
-            .collect()
+        (0..keys.len()).filter(|place| verifies(token, algorithm, &keys[*place])).collect()
     }
 }
 
@@ -175,11 +142,7 @@ pub(crate) fn callback_parameters(response: &Response) -> BTreeMap<String, Strin
     assert_eq!(response.status(), StatusCode::FOUND);
     let location = response.headers()[LOCATION].to_str().unwrap();
     assert!(location.starts_with(CALLBACK), "{location}");
-    let mut parameters: BTreeMap<_, _> = Url::parse(location)
-        .unwrap()
-        .query_pairs()
-        .into_owned()
-        .collect();
+    let mut parameters: BTreeMap<_, _> = Url::parse(location).unwrap().query_pairs().into_owned().collect();
     parameters.remove("tenant");
     parameters
 }
@@ -188,11 +151,7 @@ pub(crate) fn id_token(answer: &Value) -> IdToken {
     let text = answer["id_token"].as_str().unwrap().to_owned();
     let parts: Vec<_> = text.split('.').collect();
     let json = |part: &str| serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap();
-    IdToken {
-        header: json(parts[0]),
-        claims: json(parts[1]),
-        text,
-    }
+    IdToken { header: json(parts[0]), claims: json(parts[1]), text }
 }
 
 fn verifies(token: &IdToken, algorithm: Algorithm, key: &Value) -> bool {

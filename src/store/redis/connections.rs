@@ -73,12 +73,7 @@ struct Attempt {
 impl Connections {
     /// Connections from this pool, `wanted` of them once there is work. Makes none yet.
     pub(super) fn new(pool: Pool, wanted: usize) -> Self {
-        Self {
-            pool,
-            wanted,
-            state: Mutex::default(),
-            generation: AtomicU64::new(0),
-        }
+        Self { pool, wanted, state: Mutex::default(), generation: AtomicU64::new(0) }
     }
 
     /// A live connection, made now if there is none.
@@ -164,30 +159,19 @@ impl State {
         let turn = self.turns.checked_rem(self.live.len())?;
         self.turns = self.turns.wrapping_add(1);
         let lent = self.live.get(turn)?.clone();
-        Some(Lent {
-            newest: self.newest,
-            ..lent
-        })
+        Some(Lent { newest: self.newest, ..lent })
     }
 
     fn begin(&mut self, now: Instant) -> Attempt {
         let (announce, attempt) = watch::channel(None);
         self.attempt = Some(attempt);
         let before = self.tried.replace(now);
-        Attempt {
-            not_before: before.map(|tried| tried + PACE),
-            announce,
-        }
+        Attempt { not_before: before.map(|tried| tried + PACE), announce }
     }
 
     fn admit(&mut self, connection: MultiplexedConnection, generation: &AtomicU64) -> Lent {
         self.newest = Serial(self.newest.0.saturating_add(1));
-        let lent = Lent {
-            connection,
-            serial: self.newest,
-            newest: self.newest,
-            made: Instant::now(),
-        };
+        let lent = Lent { connection, serial: self.newest, newest: self.newest, made: Instant::now() };
         self.live.push(lent.clone());
         self.tried = None;
         if std::mem::take(&mut self.broken) {
@@ -218,10 +202,7 @@ fn is_under_way(attempt: &watch::Receiver<Outcome>) -> bool {
 fn why_not(error: &PoolError) -> Failure {
     match error {
         PoolError::Backend(error) => reply::failure(error),
-        _ => Failure {
-            error: StoreError::Unreachable("no connection to be had".to_owned()),
-            remedy: Remedy::None,
-        },
+        _ => Failure { error: StoreError::Unreachable("no connection to be had".to_owned()), remedy: Remedy::None },
     }
 }
 

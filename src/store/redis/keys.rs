@@ -50,9 +50,7 @@ pub(super) fn moment(until: Timestamp) -> u64 {
 
 /// A lease in milliseconds as Redis takes it: at least 1.
 pub(super) fn lease(lease: Duration) -> u64 {
-    u64::try_from(lease.as_millis())
-        .unwrap_or(u64::MAX)
-        .clamp(1, LAST_MOMENT)
+    u64::try_from(lease.as_millis()).unwrap_or(u64::MAX).clamp(1, LAST_MOMENT)
 }
 
 /// Longest prefix.

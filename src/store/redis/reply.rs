@@ -11,10 +11,7 @@ use crate::store::{Name, StoreError, StoredFacts, StoredSession, Version};
 pub(super) fn facts(answer: Value) -> Result<Option<StoredFacts>, StoreError> {
     match <[Value; 2]>::try_from(list(answer)?) {
         Ok([Value::Nil, Value::Nil]) => Ok(None),
-        Ok([version, facts]) => Ok(Some(StoredFacts {
-            version: version_of(&version)?,
-            facts: bytes(facts)?,
-        })),
+        Ok([version, facts]) => Ok(Some(StoredFacts { version: version_of(&version)?, facts: bytes(facts)? })),
         Err(_) => Err(garbage("a record has other parts than it should")),
     }
 }
@@ -23,11 +20,9 @@ pub(super) fn facts(answer: Value) -> Result<Option<StoredFacts>, StoreError> {
 pub(super) fn session(answer: Value) -> Result<Option<StoredSession>, StoreError> {
     match <[Value; 3]>::try_from(list(answer)?) {
         Ok([Value::Nil, Value::Nil, _]) => Ok(None),
-        Ok([version, facts, tokens]) => Ok(Some(StoredSession {
-            version: version_of(&version)?,
-            facts: bytes(facts)?,
-            tokens: bytes(tokens)?,
-        })),
+        Ok([version, facts, tokens]) => {
+            Ok(Some(StoredSession { version: version_of(&version)?, facts: bytes(facts)?, tokens: bytes(tokens)? }))
+        }
         Err(_) => Err(garbage("a record has other parts than it should")),
     }
 }
@@ -68,8 +63,7 @@ pub(super) fn ended(answer: Value) -> Result<(bool, Vec<Name>), StoreError> {
 fn name(value: Value) -> Result<Name, StoreError> {
     let hash = URL_SAFE_NO_PAD.decode(bytes(value)?).ok();
     let hash = hash.and_then(|hash| <[u8; 32]>::try_from(hash).ok());
-    hash.map(Name::new)
-        .ok_or_else(|| garbage("a group has a member that is no name"))
+    hash.map(Name::new).ok_or_else(|| garbage("a group has a member that is no name"))
 }
 
 /// A version as we write it: decimal, from 1, without anything before it.
@@ -78,10 +72,7 @@ fn version_of(value: &Value) -> Result<Version, StoreError> {
     let Value::BulkString(digits) = value else {
         return Err(wrong());
     };
-    if !digits
-        .first()
-        .is_some_and(|digit| (b'1'..=b'9').contains(digit))
-    {
+    if !digits.first().is_some_and(|digit| (b'1'..=b'9').contains(digit)) {
         return Err(wrong());
     }
     let digits = str::from_utf8(digits).map_err(|_| wrong())?;
@@ -130,31 +121,17 @@ pub(super) enum Remedy {
 /// What an error of the client library or the server means.
 pub(super) fn failure(error: &RedisError) -> Failure {
     let (error, remedy) = match error.kind() {
-        ErrorKind::Io => (
-            StoreError::Unreachable(error.to_string()),
-            Remedy::Reconnect,
-        ),
-        ErrorKind::Parse => (
-            garbage("it does not speak the Redis protocol"),
-            Remedy::Reconnect,
-        ),
+        ErrorKind::Io => (StoreError::Unreachable(error.to_string()), Remedy::Reconnect),
+        ErrorKind::Parse => (garbage("it does not speak the Redis protocol"), Remedy::Reconnect),
         ErrorKind::UnexpectedReturnType => (garbage("an answer of another kind"), Remedy::None),
-        ErrorKind::AuthenticationFailed => (
-            StoreError::Refused("wrong user name or password".to_owned()),
-            Remedy::None,
-        ),
+        ErrorKind::AuthenticationFailed => {
+            (StoreError::Refused("wrong user name or password".to_owned()), Remedy::None)
+        }
         ErrorKind::Server(ServerErrorKind::BusyLoading) => (refused(error), Remedy::Wait),
-        ErrorKind::Server(ServerErrorKind::ReadOnly) => {
-            (refused(error), Remedy::ReconnectUnlessNew)
-        }
-        _ if error.code() == Some("WRONGTYPE") => {
-            (garbage("a key holds another kind of value"), Remedy::None)
-        }
+        ErrorKind::Server(ServerErrorKind::ReadOnly) => (refused(error), Remedy::ReconnectUnlessNew),
+        _ if error.code() == Some("WRONGTYPE") => (garbage("a key holds another kind of value"), Remedy::None),
         _ if error.code().is_some() => (refused(error), Remedy::None),
-        _ => (
-            StoreError::Unreachable(error.category().to_owned()),
-            Remedy::None,
-        ),
+        _ => (StoreError::Unreachable(error.category().to_owned()), Remedy::None),
     };
     Failure { error, remedy }
 }
@@ -205,33 +182,17 @@ mod tests {
     #[test]
     fn facts_are_a_version_and_bytes_or_nothing() {
         let check = |answer: Value, expected: Option<Option<u64>>| {
-            let version = facts(answer.clone())
-                .ok()
-                .map(|found| found.map(|facts| facts.version.0));
+            let version = facts(answer.clone()).ok().map(|found| found.map(|facts| facts.version.0));
             assert_eq!(version, expected, "{answer:?}");
         };
         let pair = |version, facts| Value::Array(vec![version, facts]);
         check(pair(text("1"), text("x")), Some(Some(1)));
-        check(
-            pair(text("18446744073709551615"), text("x")),
-            Some(Some(u64::MAX)),
-        );
+        check(pair(text("18446744073709551615"), text("x")), Some(Some(u64::MAX)));
         check(pair(Value::Nil, Value::Nil), Some(None));
         check(pair(Value::Nil, text("x")), None);
         check(pair(text("1"), Value::Nil), None);
         check(pair(text("1"), Value::Int(1)), None);
-        for version in [
-            "",
-            "0",
-            "01",
-            "+1",
-            "-1",
-            "1.5",
-            " 1",
-            "1x",
-            "\u{ff11}",
-            "18446744073709551616",
-        ] {
+        for version in ["", "0", "01", "+1", "-1", "1.5", " 1", "1x", "\u{ff11}", "18446744073709551616"] {
             check(pair(text(version), text("x")), None);
         }
         check(pair(Value::Int(1), text("x")), None);
@@ -244,10 +205,7 @@ mod tests {
     #[test]
     fn a_session_without_tokens_is_garbage() {
         let parts = vec![text("1"), text("f"), Value::Nil];
-        assert!(matches!(
-            session(Value::Array(parts)),
-            Err(StoreError::Garbage(_))
-        ));
+        assert!(matches!(session(Value::Array(parts)), Err(StoreError::Garbage(_))));
     }
 
     #[test]
@@ -281,11 +239,7 @@ mod tests {
             assert!(!error.to_string().contains("marker"), "{error}");
         };
         check("-OOM marker\r\n", "refused", Remedy::None);
-        check(
-            "-READONLY marker\r\n",
-            "refused",
-            Remedy::ReconnectUnlessNew,
-        );
+        check("-READONLY marker\r\n", "refused", Remedy::ReconnectUnlessNew);
         check("-LOADING marker\r\n", "refused", Remedy::Wait);
         check("-NOAUTH marker\r\n", "refused", Remedy::None);
         check("-NOPERM marker\r\n", "refused", Remedy::None);

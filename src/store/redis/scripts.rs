@@ -24,10 +24,7 @@ impl Scripts {
             swap: Script::new(include_str!("swap.lua")),
             end: Script::new(concat!(include_str!("now.lua"), include_str!("end.lua"))),
             join: Script::new(concat!(include_str!("now.lua"), include_str!("join.lua"))),
-            members: Script::new(concat!(
-                include_str!("now.lua"),
-                include_str!("members.lua")
-            )),
+            members: Script::new(concat!(include_str!("now.lua"), include_str!("members.lua"))),
             count: Script::new(concat!(include_str!("now.lua"), include_str!("count.lua"))),
             mark: Script::new(include_str!("mark.lua")),
             lock: Script::new(include_str!("lock.lua")),

@@ -99,19 +99,13 @@ impl Server {
     /// Sends it a signal: `STOP` and `CONT` make it hang and go on.
     pub(crate) fn signal(&self, signal: &str) {
         let process = self.process.as_ref().unwrap().id().to_string();
-        let sent = Command::new("kill")
-            .args(["-s", signal, &process])
-            .status()
-            .unwrap();
+        let sent = Command::new("kill").args(["-s", signal, &process]).status().unwrap();
         assert!(sent.success());
     }
 
     /// Settings to reach it by, with much patience.
     pub(crate) fn config(&self) -> Config {
-        Config {
-            deadline: PATIENCE,
-            ..Config::new(Address::Unix(self.socket()))
-        }
+        Config { deadline: PATIENCE, ..Config::new(Address::Unix(self.socket())) }
     }
 
     pub(crate) fn store(&self) -> Store {
@@ -135,9 +129,7 @@ impl Server {
         let Ok(mut stream) = UnixStream::connect(self.socket()) else {
             return false;
         };
-        stream
-            .set_read_timeout(Some(Duration::from_secs(1)))
-            .unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
         let mut answer = [0; 5];
         stream.write_all(b"PING\r\n").is_ok()
             && stream.read_exact(&mut answer).is_ok()
@@ -152,12 +144,7 @@ impl Drop for Server {
 }
 
 pub(crate) fn store(config: Config) -> Store {
-    Store::open(
-        store::Config::Redis(config),
-        &Clock::system(),
-        Box::new(|_, _, _| ()),
-    )
-    .unwrap()
+    Store::open(store::Config::Redis(config), &Clock::system(), Box::new(|_, _, _| ())).unwrap()
 }
 
 /// A port that was free a moment ago.

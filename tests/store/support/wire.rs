@@ -93,11 +93,7 @@ impl Parrot {
                 tokio::spawn(say(client, lines, stays));
             }
         });
-        Self {
-            port,
-            visitors,
-            task,
-        }
+        Self { port, visitors, task }
     }
 
     pub(crate) fn visitors(&self) -> usize {
@@ -125,8 +121,5 @@ async fn say(mut client: TcpStream, lines: &[&str], stays: bool) {
 }
 
 pub(crate) fn loopback(port: u16) -> Address {
-    Address::Tcp {
-        host: "127.0.0.1".to_owned(),
-        port,
-    }
+    Address::Tcp { host: "127.0.0.1".to_owned(), port }
 }

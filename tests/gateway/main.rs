@@ -1,0 +1,13 @@
+//! Journeys: what people, scripts, nginx and providers do, through real nginx with the shipped files, a real provider
+//! over TLS, real Redis and a real browser. Each test starts what it needs and ends it.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails may panic")]
+
+mod support;
+mod verify;
+mod sign_in;
+mod provider_misbehaves;
+mod refresh;
+mod sign_out;
+mod store_trouble;
+mod server;

@@ -1,0 +1,324 @@
+//! The stage of a journey: provider, gateway, nginx with the shipped files, and an application behind it.
+
+use std::{
+    fs,
+    net::TcpListener,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use dev_idp::{Client, DevIdp, Endpoint};
+use portcullis::{
+    clock::{Clock, Timestamp},
+    config::{Environment, load},
+    drain::Drain,
+    gateway::Gateway,
+    server::{Address, Server},
+    telemetry::Telemetry,
+};
+use sample_upstream::Upstream;
+use tempfile::TempDir;
+
+pub(crate) mod browser;
+pub(crate) mod certificates;
+pub(crate) mod nginx;
+pub(crate) mod oidc_provider;
+#[path = "../store/support/redis.rs"]
+pub(crate) mod redis;
+pub(crate) mod visitor;
+
+use certificates::Certificates;
+use nginx::Nginx;
+pub(crate) use visitor::{Reply, Visitor};
+
+/// Long enough for a crowded machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The name that browsers know the application by.
+pub(crate) const APP: &str = "app.test";
+
+/// What a journey wants to be different.
+pub(crate) struct Plan {
+    settings: Vec<(&'static str, String)>,
+    with_redis: bool,
+    provider: dev_idp::Settings,
+    authentication: Option<(&'static str, &'static str)>,
+    foreign_issuer: Option<(String, String)>,
+    sites: Vec<String>,
+}
+
+impl Plan {
+    /// A public client, the memory store, defaults.
+    pub(crate) fn new() -> Self {
+        Self {
+            settings: Vec::new(),
+            with_redis: false,
+            provider: dev_idp::Settings::default(),
+            authentication: None,
+            foreign_issuer: None,
+            sites: Vec::new(),
+        }
+    }
+
+    /// Sets a key, written as in the environment without its prefix: `SESSION__IDLE_TIMEOUT`.
+    pub(crate) fn set(mut self, key: &'static str, value: impl Into<String>) -> Self {
+        self.settings.push((key, value.into()));
+        self
+    }
+
+    /// Sessions live in a Redis of their own.
+    pub(crate) fn with_redis(mut self) -> Self {
+        self.with_redis = true;
+        self
+    }
+
+    /// Changes the provider's settings.
+    pub(crate) fn provider(mut self, change: impl FnOnce(&mut dev_idp::Settings)) -> Self {
+        change(&mut self.provider);
+        self
+    }
+
+    /// The client is confidential: `client_secret_basic` or `client_secret_post`, and its secret.
+    pub(crate) fn authenticating(mut self, method: &'static str, secret: &'static str) -> Self {
+        self.authentication = Some((method, secret));
+        self
+    }
+
+    /// Another provider than dev-idp, by its issuer and our client id there.
+    pub(crate) fn with_issuer(mut self, issuer: &str, client_id: &str) -> Self {
+        self.foreign_issuer = Some((issuer.to_owned(), client_id.to_owned()));
+        self
+    }
+
+    /// One more nginx site file; `{application}` and `{port}` in it are filled in.
+    pub(crate) fn site(mut self, text: &str) -> Self {
+        self.sites.push(text.to_owned());
+        self
+    }
+
+    /// Starts everything.
+    pub(crate) async fn start(self) -> Stage {
+        Stage::start(self, free_port()).await
+    }
+
+    /// Starts everything with the application at a port that was chosen before.
+    pub(crate) async fn start_at(self, https: u16) -> Stage {
+        Stage::start(self, https).await
+    }
+}
+
+/// Everything a journey needs, started.
+pub(crate) struct Stage {
+    pub(crate) idp: DevIdp,
+    pub(crate) upstream: Upstream,
+    pub(crate) clock: Clock,
+    pub(crate) nginx: Nginx,
+    pub(crate) redis: Option<redis::Server>,
+    pub(crate) certificates: Certificates,
+    pub(crate) telemetry: Telemetry,
+    gateway: Option<Running>,
+    settings: Vec<(String, String)>,
+    pub(crate) folder: TempDir,
+}
+
+struct Running {
+    drain: Drain,
+    serving: tokio::task::JoinHandle<()>,
+    addresses: Vec<(String, Address)>,
+}
+
+impl Stage {
+    /// The usual stage.
+    pub(crate) async fn usual() -> Self {
+        Plan::new().start().await
+    }
+
+    async fn start(plan: Plan, https: u16) -> Self {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let folder = TempDir::new().unwrap();
+        let certificates = Certificates::make(folder.path());
+        let idp = start_provider(&plan, &certificates, https).await;
+        let upstream = sample_upstream::start(std::net::SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let redis = plan.with_redis.then(redis::Server::start);
+        let settings = settings(&plan, folder.path(), &idp, redis.as_ref(), https);
+        let nginx = Nginx::start(folder.path(), &certificates, https, &upstream, &plan.sites).await;
+        let clock = Clock::manual(Timestamp::from_seconds(idp.now()));
+        let telemetry = Telemetry::new(false);
+        let mut stage =
+            Self { idp, upstream, clock, nginx, redis, certificates, telemetry, gateway: None, settings, folder };
+        stage.start_gateway().await;
+        stage
+    }
+
+    /// Starts the gateway, or another one after [`Stage::stop_gateway`].
+    pub(crate) async fn start_gateway(&mut self) {
+        let mut environment = Environment::default();
+        for (key, value) in &self.settings {
+            environment.add(key.clone(), Some(value.clone()));
+        }
+        let file = self.folder.path().join("portcullis.toml");
+        fs::write(&file, SETTINGS).unwrap();
+        let config = load(&file, &environment).unwrap_or_else(|problems| panic!("{problems}"));
+        let drain = Drain::default();
+        let server = Server::bind(config.server).unwrap();
+        let gateway = Gateway::new(config.gateway, &self.clock, self.telemetry.clone(), drain.clone()).unwrap();
+        let gateway = Arc::new(gateway);
+        gateway.begin();
+        let addresses = server.addresses();
+        let serving = tokio::spawn(server.serve(gateway, drain.clone()));
+        self.gateway = Some(Running { drain, serving, addresses });
+        let visitor = Visitor::new(self);
+        eventually("the gateway answers", || async { visitor.get("/auth/health").await.status == 200 }).await;
+    }
+
+    /// Stops the gateway as a signal does, and waits for its end.
+    pub(crate) async fn stop_gateway(&mut self) {
+        if let Some(running) = self.gateway.take() {
+            running.drain.stop();
+            running.serving.await.unwrap();
+        }
+    }
+
+    /// Moves the clocks of gateway and provider.
+    pub(crate) fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+        self.idp.advance(by);
+    }
+
+    /// The URL of a path of the application.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("https://{APP}:{}{path}", self.nginx.https)
+    }
+
+    /// Where one of the gateway's own listeners listens.
+    pub(crate) fn listener(&self, name: &str) -> Address {
+        let running = self.gateway.as_ref().unwrap();
+        running.addresses.iter().find(|(found, _)| found == name).unwrap().1.clone()
+    }
+
+    /// The text of `/metrics`, as Prometheus gets it.
+    pub(crate) async fn metrics(&self) -> String {
+        let Address::Tcp(address) = self.listener("ops") else { panic!("ops listens on TCP") };
+        reqwest::get(format!("http://{address}/metrics")).await.unwrap().text().await.unwrap()
+    }
+
+    /// The value of one series, zero where there is none.
+    pub(crate) async fn metric(&self, series: &str) -> f64 {
+        let text = self.metrics().await;
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok());
+        line.unwrap_or_default()
+    }
+
+    /// How often the provider was asked for something.
+    pub(crate) fn asked(&self, endpoint: Endpoint) -> usize {
+        self.idp.requests_to(endpoint).len()
+    }
+
+    /// A visitor who is signed in.
+    pub(crate) async fn signed_in(&self, login: &str) -> Visitor {
+        let visitor = Visitor::new(self);
+        let reply = visitor.sign_in(login, "/").await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        visitor
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if let Some(running) = &self.gateway {
+            running.drain.stop();
+            running.serving.abort();
+        }
+    }
+}
+
+const SETTINGS: &str = r#"
+mode = "production"
+[listener.nginx]
+kind = "nginx"
+[listener.application]
+kind = "application"
+[listener.ops]
+kind = "ops"
+[policy.staff]
+rules = [{ allow = true, groups = ["staff"] }]
+[policy.admins]
+rules = [{ allow = true, groups = ["admins"] }]
+[policy.everyone]
+rules = [{ allow = true, everyone = true }]
+[policy.fresh]
+rules = [{ allow = true, everyone = true, max_sign_in_age = "5m" }]
+[policy.editors]
+rules = [{ allow = true, claims = [{ path = "https://example.com/roles", values = ["editor"] }] }]
+[policy.realm-admins]
+rules = [{ allow = true, claims = [{ path = "realm_access.roles", values = ["admin"] }] }]
+"#;
+
+fn settings(
+    plan: &Plan,
+    folder: &Path,
+    idp: &DevIdp,
+    redis: Option<&redis::Server>,
+    https: u16,
+) -> Vec<(String, String)> {
+    let folder_text = folder.display();
+    let (issuer, client_id) = plan.foreign_issuer.clone().unwrap_or((idp.issuer().to_owned(), "gateway".to_owned()));
+    let mut all = vec![
+        ("LISTENER__NGINX__ADDRESS".to_owned(), format!("unix:{folder_text}/nginx.sock")),
+        ("LISTENER__APPLICATION__ADDRESS".to_owned(), format!("unix:{folder_text}/application.sock")),
+        ("LISTENER__OPS__ADDRESS".to_owned(), format!("127.0.0.1:{}", free_port())),
+        ("SITE__MAIN__PUBLIC_URL".to_owned(), format!("https://{APP}:{https}")),
+        ("PROVIDER__MAIN__ISSUER".to_owned(), issuer),
+        ("PROVIDER__MAIN__CLIENT_ID".to_owned(), client_id),
+        ("PROVIDER__MAIN__CA_FILE".to_owned(), format!("{folder_text}/ca.pem")),
+        ("SESSION__KEY".to_owned(), portcullis::seal::MasterKey::from_bytes([42; 32]).to_base64().to_string()),
+    ];
+    match plan.authentication {
+        None => all.push(("PROVIDER__MAIN__AUTHENTICATION".to_owned(), "none".to_owned())),
+        Some((method, secret)) => {
+            all.push(("PROVIDER__MAIN__AUTHENTICATION".to_owned(), method.to_owned()));
+            all.push(("PROVIDER__MAIN__CLIENT_SECRET".to_owned(), secret.to_owned()));
+        }
+    }
+    if let Some(redis) = redis {
+        all.push(("STORE__KIND".to_owned(), "redis".to_owned()));
+        all.push(("STORE__REDIS__URL".to_owned(), redis.url()));
+    } else {
+        all.push(("STORE__KIND".to_owned(), "memory".to_owned()));
+    }
+    all.extend(plan.settings.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+    all.into_iter().map(|(key, value)| (format!("PORTCULLIS_{key}"), value)).collect()
+}
+
+async fn start_provider(plan: &Plan, certificates: &Certificates, https: u16) -> DevIdp {
+    let callback = format!("https://{APP}:{https}/auth/callback");
+    let client = match plan.authentication {
+        None => Client::public("gateway", &callback),
+        Some(("client_secret_basic", secret)) => Client::basic("gateway", secret, &callback),
+        Some((_, secret)) => Client::post("gateway", secret, &callback),
+    };
+    let client = client.returning_to(format!("https://{APP}:{https}/auth/signed-out"));
+    let mut settings = plan.provider.clone();
+    settings.clients = vec![client];
+    settings.tls = Some(certificates.for_provider());
+    dev_idp::start(settings).await.unwrap()
+}
+
+/// A port that nobody listens on just now.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// Waits until something holds.
+pub(crate) async fn eventually<F>(what: &str, mut holds: impl FnMut() -> F)
+where
+    F: Future<Output = bool>,
+{
+    let deadline = Instant::now() + PATIENCE;
+    let mut pause = tokio::time::interval(Duration::from_millis(10));
+    while !holds().await {
+        assert!(Instant::now() < deadline, "in vain: {what}");
+        pause.tick().await;
+    }
+}

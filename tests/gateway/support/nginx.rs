@@ -1,0 +1,110 @@
+//! A real nginx that runs the shipped files, rendered by the same script as the demo's.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use sample_upstream::Upstream;
+
+use super::{APP, PATIENCE, certificates::Certificates, free_port};
+
+/// A running nginx, ended with its journey.
+pub(crate) struct Nginx {
+    pub(crate) https: u16,
+    pub(crate) http: u16,
+    pub(crate) folder: PathBuf,
+    process: Child,
+}
+
+impl Nginx {
+    pub(crate) async fn start(
+        folder: &Path,
+        certificates: &Certificates,
+        https: u16,
+        upstream: &Upstream,
+        sites: &[String],
+    ) -> Self {
+        let (into, http) = (folder.join("nginx"), free_port());
+        let rendered = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/nginx-render"))
+            .arg("--into")
+            .arg(&into)
+            .args(["--https", &format!("127.0.0.1:{https}"), "--http", &format!("127.0.0.1:{http}")])
+            .args(["--name", APP, "--application", &upstream.address().to_string()])
+            .arg("--certificate")
+            .arg(&certificates.certificate)
+            .arg("--key")
+            .arg(&certificates.key)
+            .args(["--gateway", &format!("unix:{}/nginx.sock", folder.display())])
+            .status()
+            .unwrap();
+        assert!(rendered.success());
+        fs::write(into.join("www/docs/index.html"), "<h1>the manual</h1>").unwrap();
+        for (number, text) in sites.iter().enumerate() {
+            let text = text
+                .replace("{application}", &upstream.address().to_string())
+                .replace("{port}", &https.to_string())
+                .replace("{certificate}", &certificates.certificate.display().to_string())
+                .replace("{key}", &certificates.key.display().to_string());
+            fs::write(into.join(format!("sites/extra-{number}.conf")), text).unwrap();
+        }
+        let process = Command::new("nginx")
+            .arg("-p")
+            .arg(&into)
+            .arg("-c")
+            .arg(into.join("nginx.conf"))
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("nginx does not start ({error}); install it: scripts/install nginx"));
+        let mut nginx = Self { https, http, folder: into, process };
+        nginx.listening().await;
+        nginx
+    }
+
+    async fn listening(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut pause = tokio::time::interval(Duration::from_millis(10));
+        while tokio::net::TcpStream::connect(("127.0.0.1", self.https)).await.is_err() {
+            let log = || fs::read_to_string(self.folder.join("logs/error.log")).unwrap_or_default();
+            assert!(self.process.try_wait().unwrap().is_none(), "nginx ended: {}", log());
+            assert!(Instant::now() < deadline, "nginx does not listen: {}", log());
+            pause.tick().await;
+        }
+    }
+
+    /// The site's access log.
+    pub(crate) fn access_log(&self) -> String {
+        fs::read_to_string(self.folder.join("logs/access.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let pid = self.process.id().to_string();
+        let _ = Command::new("kill").args(["-TERM", &pid]).status();
+        let _ = self.process.wait();
+    }
+}
+
+/// Sends bytes to the site as they are, and gives the answer as text.
+pub(crate) async fn raw(stage: &super::Stage, request: &[u8]) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut roots = rustls::RootCertStore::empty();
+    let pem = fs::read(&stage.certificates.ca).unwrap();
+    for certificate in rustls_pki_types::pem::PemObject::pem_slice_iter(&pem) {
+        roots.add(certificate.unwrap()).unwrap();
+    }
+    let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
+    let stream = tokio::net::TcpStream::connect(("127.0.0.1", stage.nginx.https)).await.unwrap();
+    let mut stream = connector.connect(APP.try_into().unwrap(), stream).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// How long nginx may take to say that the gateway is gone.
+pub(crate) const NGINX_PATIENCE: Duration = Duration::from_secs(2);
