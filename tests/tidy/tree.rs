@@ -1,9 +1,6 @@
 //! The files of this repository, as the rules look at them: path, text, and Rust without its comments and texts.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a file that cannot be read is a failed test"
-)]
+#![expect(clippy::unwrap_used, reason = "a file that cannot be read is a failed test")]
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::LazyLock};
 
@@ -25,11 +22,7 @@ pub(super) struct Source {
 }
 
 pub(super) fn source(path: &str, text: &str) -> Source {
-    Source {
-        path: path.to_owned(),
-        text: text.to_owned(),
-        executable: false,
-    }
+    Source { path: path.to_owned(), text: text.to_owned(), executable: false }
 }
 
 /// Every text file, but for what is built, fetched or drawn.
@@ -45,11 +38,7 @@ fn gather(folder: &Path, prefix: &str, files: &mut Vec<Source>) {
         } else if kind.is_file() && !hidden {
             let executable = entry.metadata().unwrap().permissions().mode() & 0o100 != 0;
             let text = fs::read_to_string(entry.path()).unwrap_or_default();
-            files.push(Source {
-                path,
-                text,
-                executable,
-            });
+            files.push(Source { path, text, executable });
         }
     }
 }
@@ -61,35 +50,23 @@ impl Tree {
 
     /// What is in the binary: no tests beside the code either.
     pub(super) fn product(&self) -> impl Iterator<Item = &Source> {
-        self.rust()
-            .filter(|file| file.path.starts_with("src/") && !file.path.ends_with("/tests.rs"))
+        self.rust().filter(|file| file.path.starts_with("src/") && !file.path.ends_with("/tests.rs"))
     }
 
     pub(super) fn text(&self, path: &str) -> &str {
-        self.0
-            .iter()
-            .find(|file| file.path == path)
-            .map_or("", |file| &file.text)
+        self.0.iter().find(|file| file.path == path).map_or("", |file| &file.text)
     }
 
     pub(super) fn has(&self, path: &str) -> bool {
         let folder = format!("{}/", path.trim_end_matches('/'));
-        self.0
-            .iter()
-            .any(|file| file.path == path || file.path.starts_with(&folder))
+        self.0.iter().any(|file| file.path == path || file.path.starts_with(&folder))
     }
 
     /// The cells of a file's table rows whose first cell is code, without back-ticks.
     pub(super) fn rows(&self, path: &str) -> Vec<Vec<String>> {
-        let rows = self
-            .text(path)
-            .lines()
-            .filter_map(|line| line.strip_prefix("| `"));
+        let rows = self.text(path).lines().filter_map(|line| line.strip_prefix("| `"));
         let cells = |row: &str| {
-            row.trim_end_matches('|')
-                .split('|')
-                .map(|cell| cell.replace('`', "").trim().to_owned())
-                .collect()
+            row.trim_end_matches('|').split('|').map(|cell| cell.replace('`', "").trim().to_owned()).collect()
         };
         rows.map(cells).collect()
     }
@@ -97,7 +74,11 @@ impl Tree {
 
 impl Source {
     pub(super) fn is_rust(&self) -> bool {
-        self.path.ends_with(".rs")
+        self.is_a("rs")
+    }
+
+    pub(super) fn is_a(&self, extension: &str) -> bool {
+        Path::new(&self.path).extension().is_some_and(|own| own == extension)
     }
 
     pub(super) fn says_pure(&self) -> bool {
@@ -105,10 +86,7 @@ impl Source {
     }
 
     pub(super) fn is_of(&self, module: &str) -> bool {
-        let rest = self
-            .path
-            .strip_prefix("src/")
-            .and_then(|path| path.strip_prefix(module));
+        let rest = self.path.strip_prefix("src/").and_then(|path| path.strip_prefix(module));
         rest.is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
     }
 
@@ -121,8 +99,7 @@ impl Source {
         let mut code = code_of(&self.text);
         let tests = code.match_indices("#[cfg(test)]").find(|(at, mark)| {
             let rest = code[at + mark.len()..].trim_start();
-            rest.trim_start_matches("pub(crate) ")
-                .starts_with("mod tests {")
+            rest.trim_start_matches("pub(crate) ").starts_with("mod tests {")
         });
         if let Some((at, _)) = tests {
             code.truncate(at);
@@ -146,11 +123,7 @@ pub(super) fn code_of(text: &str) -> String {
         if skipped == 0 {
             code.push(first);
         }
-        rest = &rest[if skipped == 0 {
-            first.len_utf8()
-        } else {
-            skipped
-        }..];
+        rest = &rest[if skipped == 0 { first.len_utf8() } else { skipped }..];
     }
     code
 }
@@ -161,9 +134,7 @@ fn quoted(rest: &str, before: &str) -> usize {
     let prefix = bare.trim_end_matches(|letter: char| letter.is_alphanumeric() || letter == '_');
     if matches!(&bare[prefix.len()..], "r" | "br" | "cr") {
         let end = format!("\"{}", "#".repeat(before.len() - bare.len()));
-        return rest[1..]
-            .find(&end)
-            .map_or(rest.len(), |at| 1 + at + end.len());
+        return rest[1..].find(&end).map_or(rest.len(), |at| 1 + at + end.len());
     }
     let mut escaped = false;
     let end = rest[1..].find(|letter| {
@@ -185,8 +156,7 @@ fn character(rest: &str) -> usize {
 }
 
 pub(super) fn has_word(text: &str, word: &str) -> bool {
-    text.split(|letter: char| !(letter.is_alphanumeric() || letter == '_'))
-        .any(|found| found == word)
+    text.split(|letter: char| !(letter.is_alphanumeric() || letter == '_')).any(|found| found == word)
 }
 
 const NOT_OURS: [&str; 3] = ["target", "node_modules", "shots"];
