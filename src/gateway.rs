@@ -7,6 +7,7 @@ use std::{fmt, sync::Arc, time::Instant};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::Full;
+use tracing::{Instrument, info_span};
 
 use crate::{
     account::Account,
@@ -181,16 +182,17 @@ impl Gateway {
         };
         let (nonce, id) = halves(drawn);
         let request_id = inbound.request_id().unwrap_or_else(|| RequestId::from_random(id));
-        let answer = match self.answered(&inbound, route).await {
-            Ok(answer) => answer,
-            Err(reason) => self.refusal(&inbound, reason),
-        };
-        self.telemetry.event(&Event::Answered {
-            request_id: &request_id,
-            endpoint: route.map_or("none", |route| route.endpoint.label()),
-            status: answer.status().as_u16(),
-            reason: answer.reason(),
-            took: began.elapsed(),
+        let endpoint = route.map_or("none", |route| route.endpoint.label());
+        let span = info_span!("request", %request_id, endpoint);
+        let answer = self.answered(&inbound, route).instrument(span.clone()).await;
+        let answer = answer.unwrap_or_else(|reason| self.refusal(&inbound, reason));
+        span.in_scope(|| {
+            self.telemetry.event(&Event::Answered {
+                endpoint,
+                status: answer.status().as_u16(),
+                reason: answer.reason(),
+                took: began.elapsed(),
+            });
         });
         answer.into_response(&Frame {
             request_id: &request_id,
@@ -280,7 +282,7 @@ impl Gateway {
     }
 
     async fn find(&self, inbound: &Inbound, client: Client<'_>) -> Result<Found, Reason> {
-        self.keeper.find(inbound, &self.site, &Presented { site: self.site.name(), client }).await
+        self.keeper.find(inbound, &self.site, &Presented { site: self.site.name(), client, request_id: inbound.request_id_text() }).await
     }
 
     fn challenged<'a>(&'a self, inbound: &Inbound, facts: &'a Facts<'a>) -> Challenged<'a> {

@@ -8,7 +8,6 @@ use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    inbound::RequestId,
     reason::{Kind, Reason},
     store::{Name, StoreError},
     telemetry::metrics::Metrics,
@@ -86,10 +85,8 @@ pub enum Event<'a> {
         /// How long it took.
         took: Duration,
     },
-    /// Any other request was answered.
+    /// Any other request was answered; its id is in the span around it.
     Answered {
-        /// The request.
-        request_id: &'a RequestId,
         /// The endpoint, or `none`.
         endpoint: &'static str,
         /// The status.
@@ -148,6 +145,8 @@ pub enum Event<'a> {
     },
     /// A session was shown by another client than it is bound to.
     BindingViolated {
+        /// The request.
+        request_id: &'a str,
         /// What differs.
         reason: Reason,
         /// Whether the request was refused for it.
@@ -239,8 +238,8 @@ impl Telemetry {
                 info!(request_id, policy, reason, client, host, micros = micros(*took), "refused");
                 info!(target: AUDIT, event = "refused", request_id, policy, reason, client, host);
             }
-            Event::Answered { request_id, endpoint, status, reason, took } => {
-                answered(request_id, endpoint, *status, *reason, *took);
+            Event::Answered { endpoint, status, reason, took } => {
+                answered(endpoint, *status, *reason, *took);
             }
             Event::SignedIn { provider, user, client, since_start, .. } => {
                 info!(provider, user, %client, millis = millis(*since_start), "signed in");
@@ -263,10 +262,10 @@ impl Telemetry {
                 error!(?session, "a stored session does not open: altered, truncated or swapped");
                 info!(target: AUDIT, event = "session_unreadable", ?session);
             }
-            Event::BindingViolated { reason, refused, client } => {
+            Event::BindingViolated { request_id, reason, refused, client } => {
                 let reason = reason.code();
-                warn!(reason, refused, %client, "a session was shown by another client");
-                info!(target: AUDIT, event = "binding_violated", reason, refused, %client);
+                warn!(request_id, reason, refused, %client, "a session was shown by another client");
+                info!(target: AUDIT, event = "binding_violated", request_id, reason, refused, %client);
             }
             Event::Refreshed { session } => info!(?session, "tokens refreshed"),
             Event::RefreshFailed { session, reason, cause } => {
@@ -282,16 +281,16 @@ impl Telemetry {
     }
 }
 
-fn answered(request_id: &RequestId, endpoint: &str, status: u16, reason: Option<Reason>, took: Duration) {
+fn answered(endpoint: &str, status: u16, reason: Option<Reason>, took: Duration) {
     let millis = millis(took);
     match reason {
         Some(reason) if reason.kind() == Kind::Internal => {
-            error!(%request_id, endpoint, status, reason = reason.code(), millis, "answered");
+            error!(endpoint, status, reason = reason.code(), millis, "answered");
         }
         Some(reason) => {
-            info!(%request_id, endpoint, status, reason = reason.code(), millis, "answered");
+            info!(endpoint, status, reason = reason.code(), millis, "answered");
         }
-        None => debug!(%request_id, endpoint, status, millis, "answered"),
+        None => debug!(endpoint, status, millis, "answered"),
     }
 }
 

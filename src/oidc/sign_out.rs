@@ -77,10 +77,10 @@ impl SignOut {
 
     /// `GET /signed-out`: where the provider's logout comes back to, whatever parameters it brings.
     pub fn done(&self, asked: Asked<'_>) -> Answer {
-        let by_provider = asked.inbound.query().once("by").ok().flatten().is_some();
+        let by_provider = matches!(asked.inbound.provenance(), Provenance::Elsewhere | Provenance::Origin(_));
         let provider = self.provider.name().to_owned();
         let ended = ProviderSession::Ended { provider: provider.clone() };
-        self.page(asked.site, Ending::Done, if by_provider { ended } else { ProviderSession::MayContinue { provider } })
+        self.page(Ending::Done, if by_provider { ended } else { ProviderSession::MayContinue { provider } })
     }
 
     /// The form that signs out, and where its answer may lead.
@@ -114,7 +114,7 @@ impl SignOut {
                 } else {
                     ProviderSession::NoneKnown
                 };
-                self.page(asked.site, if pending { Ending::Pending } else { Ending::Done }, session)
+                self.page(if pending { Ending::Pending } else { Ending::Done }, session)
             }
         }
         .with_cookie(cleared)
@@ -162,7 +162,7 @@ impl SignOut {
         site.page(&self.prefix.path("/signed-out"))
     }
 
-    fn page(&self, _site: &Site, ending: Ending, provider_session: ProviderSession) -> Answer {
+    fn page(&self, ending: Ending, provider_session: ProviderSession) -> Answer {
         Answer::page(Page::SignedOut { ending, provider_session, sign_in: Link::local(&self.prefix.path("/login")) })
     }
 }

@@ -310,7 +310,7 @@ impl Keeper {
         if let (Reason::BindingAddress | Reason::BindingUserAgent, Client::Browser { address, .. }) =
             (reason, presented.client)
         {
-            self.telemetry.event(&Event::BindingViolated { reason, refused, client: address });
+            self.telemetry.event(&Event::BindingViolated { request_id: presented.request_id, reason, refused, client: address });
         }
     }
 
