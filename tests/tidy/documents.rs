@@ -24,11 +24,10 @@ pub(super) fn documents_reasons(tree: &Tree) -> Vec<String> {
 }
 
 pub(super) fn documents_metrics(tree: &Tree) -> Vec<String> {
+    let bare = |name: &str| name.trim_end_matches("_total").to_owned();
     let registered = tree.text(METRICS).split("registry.register(").skip(1);
-    let in_code = registered.filter_map(|rest| rest.split('"').nth(1)).map(str::to_owned).collect();
-    let bare = |name: &str| name.trim_end_matches("_total").trim_end_matches("_info").to_owned();
-    let rows = tree.rows(METRICS_TABLE).into_iter();
-    let in_table = rows.filter_map(|row| row.first().map(|name| bare(name))).collect();
+    let in_code = registered.filter_map(|rest| rest.split('"').nth(1)).map(bare).collect();
+    let in_table = tree.rows(METRICS_TABLE).iter().map(|row| bare(&row[0])).collect();
     differences(&in_code, &in_table, METRICS_TABLE)
 }
 
