@@ -50,7 +50,8 @@ impl Tree {
 
     /// What is in the binary: no tests beside the code either.
     pub(super) fn product(&self) -> impl Iterator<Item = &Source> {
-        self.rust().filter(|file| file.path.starts_with("src/") && !file.path.ends_with("/tests.rs"))
+        let tests = |file: &Source| file.path.ends_with("/tests.rs") || file.path.contains("/tests/");
+        self.rust().filter(move |file| file.path.starts_with("src/") && !tests(file))
     }
 
     pub(super) fn text(&self, path: &str) -> &str {
