@@ -590,3 +590,13 @@ async fn an_issuer_in_the_response_is_compared_exactly_and_missed_where_announce
     let unknown = stub.provider().check_issuer(None).await.unwrap_err();
     assert_eq!(unknown.reason, Reason::ProviderUnreachable);
 }
+
+fn kind(failure: &RefreshFailure) -> &'static str {
+    match failure {
+        RefreshFailure::InvalidGrant(_) => "invalid grant",
+        RefreshFailure::Lost(_) => "lost",
+        RefreshFailure::NotSent(_) => "not sent",
+        RefreshFailure::Rejected(_) => "rejected",
+        RefreshFailure::BadAnswer(_) => "bad answer",
+    }
+}

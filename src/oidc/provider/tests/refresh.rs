@@ -39,16 +39,6 @@ async fn a_userinfo_endpoint_that_is_down_does_not_cost_the_new_tokens() {
     }
 }
 
-fn kind(failure: &RefreshFailure) -> &'static str {
-    match failure {
-        RefreshFailure::InvalidGrant(_) => "invalid grant",
-        RefreshFailure::Lost(_) => "lost",
-        RefreshFailure::NotSent(_) => "not sent",
-        RefreshFailure::Rejected(_) => "rejected",
-        RefreshFailure::BadAnswer(_) => "bad answer",
-    }
-}
-
 #[tokio::test]
 async fn a_failed_refresh_says_what_can_have_become_of_the_token() {
     let stub = Stub::start().await;
