@@ -427,7 +427,7 @@ async fn a_refresh_whose_keys_cannot_be_fetched_is_lost_and_not_bad() {
     stub.answer("/jwks", Answer::Silence);
     for _ in 0..2 {
         let failure = provider.refresh(&Secret::new("r"), stub.before()).await.unwrap_err();
-        assert_eq!(kind(&failure), "lost");
+        assert_eq!(refresh::kind(&failure), "lost");
     }
     stub.clock.advance(Duration::from_secs(60));
     stub.answer("/jwks", Answer::Body(200, "application/json", key_set(&[&rotated])));
@@ -589,14 +589,4 @@ async fn an_issuer_in_the_response_is_compared_exactly_and_missed_where_announce
     assert!(stub.provider().check_issuer(Some(&stub.url)).await.is_ok());
     let unknown = stub.provider().check_issuer(None).await.unwrap_err();
     assert_eq!(unknown.reason, Reason::ProviderUnreachable);
-}
-
-fn kind(failure: &RefreshFailure) -> &'static str {
-    match failure {
-        RefreshFailure::InvalidGrant(_) => "invalid grant",
-        RefreshFailure::Lost(_) => "lost",
-        RefreshFailure::NotSent(_) => "not sent",
-        RefreshFailure::Rejected(_) => "rejected",
-        RefreshFailure::BadAnswer(_) => "bad answer",
-    }
 }

@@ -140,3 +140,13 @@ async fn settings_that_make_no_request_are_refused() {
     let nothing = ClientAuthentication::SecretPost(Secret::default());
     check(Config { client_authentication: nothing, ..config() }, SetUpError::ClientSecret);
 }
+
+pub(super) fn kind(failure: &RefreshFailure) -> &'static str {
+    match failure {
+        RefreshFailure::InvalidGrant(_) => "invalid grant",
+        RefreshFailure::Lost(_) => "lost",
+        RefreshFailure::NotSent(_) => "not sent",
+        RefreshFailure::Rejected(_) => "rejected",
+        RefreshFailure::BadAnswer(_) => "bad answer",
+    }
+}
