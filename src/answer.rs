@@ -23,6 +23,7 @@ pub struct Answer {
     body: Body,
     cookies: Vec<Cookie<'static>>,
     reason: Option<Reason>,
+    allow: Option<String>,
 }
 
 #[derive(Debug)]
@@ -119,6 +120,13 @@ impl Answer {
         self
     }
 
+    /// The same answer with the methods that would do (405).
+    #[must_use]
+    pub fn allowing(mut self, methods: String) -> Self {
+        self.allow = Some(methods);
+        self
+    }
+
     /// Why it is a refusal, if it is one.
     pub const fn reason(&self) -> Option<Reason> {
         self.reason
@@ -161,6 +169,9 @@ impl Answer {
             headers.extend(reason_header(reason));
             retry_after(headers, reason);
         }
+        if let Some(Ok(methods)) = self.allow.as_deref().map(HeaderValue::from_str) {
+            headers.insert(header::ALLOW, methods);
+        }
         secure(headers, frame);
         for cookie in &self.cookies {
             if let Ok(value) = HeaderValue::from_str(&cookie.to_string()) {
@@ -187,7 +198,7 @@ impl Answer {
     }
 
     const fn of(body: Body, reason: Option<Reason>) -> Self {
-        Self { body, cookies: Vec::new(), reason }
+        Self { body, cookies: Vec::new(), reason, allow: None }
     }
 }
 

@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc, time::Instant};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::Full;
-use tracing::{Instrument, info_span};
+use tracing::{Instrument, error_span};
 
 use crate::{
     account::Account,
@@ -183,7 +183,7 @@ impl Gateway {
         let (nonce, id) = halves(drawn);
         let request_id = inbound.request_id().unwrap_or_else(|| RequestId::from_random(id));
         let endpoint = route.map_or("none", |route| route.endpoint.label());
-        let span = info_span!("request", %request_id, endpoint);
+        let span = error_span!("request", %request_id, endpoint);
         let answer = self.answered(&inbound, route).instrument(span.clone()).await;
         let answer = answer.unwrap_or_else(|reason| self.refusal(&inbound, reason));
         span.in_scope(|| {
@@ -205,69 +205,51 @@ impl Gateway {
 
     async fn answered(&self, inbound: &Inbound, route: Result<Route, Reason>) -> Result<Answer, Reason> {
         let route = route?;
-        if route.reach == Reach::Anyone {
-            return self.for_anyone(route.endpoint).await;
-        }
-        match inbound.listener() {
-            Listener::Ops => Err(Reason::NotFound),
-            Listener::Application => self.for_application(inbound, route).await,
-            Listener::Nginx => {
-                let facts = inbound.facts()?;
-                route.admit(&facts, &self.site, inbound.provenance())?;
-                self.for_visitor(inbound, &facts, route.endpoint).await
-            }
-        }
-    }
-
-    async fn for_anyone(&self, endpoint: Endpoint) -> Result<Answer, Reason> {
-        match endpoint {
-            Endpoint::Health => Ok(Answer::healthy()),
-            Endpoint::Livez => Ok(Answer::probe(true)),
-            Endpoint::Readyz => Ok(Answer::probe(!self.drain.is_stopping())),
-            Endpoint::Metrics => {
-                if let Ok(count) = self.store.count().await {
-                    self.telemetry.metrics().set_active_sessions(count);
-                }
-                self.telemetry.metrics().text().map(Answer::metrics).map_err(|_| Reason::Internal)
-            }
-            _ => Err(Reason::NotFound),
-        }
-    }
-
-    async fn for_application(&self, inbound: &Inbound, route: Route) -> Result<Answer, Reason> {
-        if !inbound.is_trusted() {
-            return Err(Reason::UntrustedPeer);
-        }
-        self.for_session(inbound, Client::Application, route.endpoint).await
-    }
-
-    async fn for_visitor(&self, inbound: &Inbound, facts: &Facts<'_>, endpoint: Endpoint) -> Result<Answer, Reason> {
-        let asked = Asked { inbound, facts, site: &self.site };
-        Ok(match endpoint {
-            Endpoint::Challenge => {
-                challenge::challenge(&self.challenged(inbound, facts), inbound.refusal().unwrap_or(Reason::NoSession))
-            }
-            Endpoint::Deny => self.deny(inbound, facts).await,
-            Endpoint::Login => self.sign_in.begin(asked).await,
-            Endpoint::Callback => self.sign_in.complete(asked).await,
-            Endpoint::Logout => self.sign_out.asked(asked).await,
-            Endpoint::LogoutSubmitted => self.sign_out.submitted(asked).await,
-            Endpoint::SignedOut => self.sign_out.done(asked),
-            _ => {
-                return self.for_session(inbound, browser(inbound, facts), endpoint).await;
-            }
+        let visit = self.admitted(inbound, route)?;
+        let visitor = || visit.as_ref().map(|facts| Asked { inbound, facts, site: &self.site }).ok_or(Reason::NotFound);
+        let client = visit.as_ref().map_or(Client::Application, |facts| browser(inbound, facts));
+        Ok(match route.endpoint {
+            Endpoint::Health => Answer::healthy(),
+            Endpoint::Livez => Answer::probe(true),
+            Endpoint::Readyz => Answer::probe(!self.drain.is_stopping()),
+            Endpoint::Metrics => self.metrics().await?,
+            Endpoint::Check => self.account.check(&self.find(inbound, client).await?),
+            Endpoint::CheckActive => self.account.check_active(&self.find(inbound, client).await?).await,
+            Endpoint::Userinfo => Account::userinfo(&self.find(inbound, client).await?),
+            Endpoint::Refresh => self.account.refresh(self.find(inbound, client).await?).await,
+            Endpoint::Challenge => challenge::challenge(
+                &self.challenged(inbound, visitor()?.facts),
+                inbound.refusal().unwrap_or(Reason::NoSession),
+            ),
+            Endpoint::Deny => self.deny(inbound, visitor()?.facts).await,
+            Endpoint::Login => self.sign_in.begin(visitor()?).await,
+            Endpoint::Callback => self.sign_in.complete(visitor()?).await,
+            Endpoint::Logout => self.sign_out.asked(visitor()?).await,
+            Endpoint::LogoutSubmitted => self.sign_out.submitted(visitor()?).await,
+            Endpoint::SignedOut => self.sign_out.done(visitor()?),
+            Endpoint::Verify => return Err(Reason::Internal),
         })
     }
 
-    async fn for_session(&self, inbound: &Inbound, client: Client<'_>, endpoint: Endpoint) -> Result<Answer, Reason> {
-        let found = self.find(inbound, client).await?;
-        match endpoint {
-            Endpoint::Check => Ok(self.account.check(&found)),
-            Endpoint::CheckActive => Ok(self.account.check_active(&found).await),
-            Endpoint::Userinfo => Ok(Account::userinfo(&found)),
-            Endpoint::Refresh => Ok(self.account.refresh(found).await),
-            _ => Err(Reason::NotFound),
+    /// What nginx says of the request, where nginx sent it and the route asks who did.
+    fn admitted<'a>(&self, inbound: &'a Inbound, route: Route) -> Result<Option<Facts<'a>>, Reason> {
+        match (route.reach, inbound.listener()) {
+            (Reach::Anyone, _) => Ok(None),
+            (_, Listener::Nginx) => {
+                let facts = inbound.facts()?;
+                route.admit(&facts, &self.site, inbound.provenance())?;
+                Ok(Some(facts))
+            }
+            (_, Listener::Application | Listener::Ops) if inbound.is_trusted() => Ok(None),
+            (_, Listener::Application | Listener::Ops) => Err(Reason::UntrustedPeer),
         }
+    }
+
+    async fn metrics(&self) -> Result<Answer, Reason> {
+        if let Ok(count) = self.store.count().await {
+            self.telemetry.metrics().set_active_sessions(count);
+        }
+        self.telemetry.metrics().text().map(Answer::metrics).map_err(|_| Reason::Internal)
     }
 
     async fn deny(&self, inbound: &Inbound, facts: &Facts<'_>) -> Answer {
@@ -296,7 +278,13 @@ impl Gateway {
     }
 
     fn refusal(&self, inbound: &Inbound, reason: Reason) -> Answer {
-        challenge::refuse(inbound.caller(), reason, &Link::local(&self.prefix.path("/login")))
+        let answer = challenge::refuse(inbound.caller(), reason, &Link::local(&self.prefix.path("/login")));
+        match reason {
+            Reason::MethodNotAllowed => {
+                answer.allowing(Route::methods(inbound.listener(), &self.prefix, inbound.path()))
+            }
+            _ => answer,
+        }
     }
 
     /// May this request pass? Asking changes nothing; what has to be written is written beside the answer.

@@ -8,7 +8,7 @@ use std::{fmt, net::IpAddr};
 use http::{HeaderMap, HeaderName, Method, header, request::Parts};
 use ipnet::IpNet;
 
-use crate::{origin::HostName, reason::Reason};
+use crate::reason::Reason;
 
 /// What a listener is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -220,17 +220,11 @@ impl Inbound {
         }
     }
 
-    /// The `Host` that the caller asked for, in the form of nginx's `$host`.
-    pub fn host(&self) -> Option<HostName> {
-        let text = self.headers.get(header::HOST)?.to_str().ok()?;
-        let authority = text.parse::<http::uri::Authority>().ok()?;
-        HostName::parse(authority.host())
-    }
-
+    /// One fact, as text; nginx passes a target's raw bytes on, so it need not be ASCII.
     fn fact(&self, name: &str) -> Result<&str, Reason> {
         let mut values = self.headers.get_all(name).iter();
         match (values.next(), values.next()) {
-            (Some(value), None) => value.to_str().map_err(|_| Reason::FactsMalformed),
+            (Some(value), None) => str::from_utf8(value.as_bytes()).map_err(|_| Reason::FactsMalformed),
             _ => Err(Reason::FactsMalformed),
         }
     }

@@ -81,7 +81,6 @@ reasons! {
     CrossSite "cross_site" Forbidden "A state-changing request without proof that it came from one of our own pages.";
     // we cannot decide
     StoreUnavailable "store_unavailable" Unavailable "The session store did not answer in time.";
-    Overloaded "overloaded" Unavailable "A named limit on concurrent work is reached.";
     // routes
     NotFound "not_found" NotFound "There is no such page, or not for this caller.";
     MethodNotAllowed "method_not_allowed" BadRequest "The page does not take that method.";
@@ -122,13 +121,13 @@ reasons! {
     // sign-in: the user
     UserinfoInvalid "userinfo_invalid" BadRequest "The userinfo answer is not a JSON object of claims.";
     UserinfoSubject "userinfo_subject" BadRequest "The userinfo answer is about another subject.";
-    ClaimsTooLarge "claims_too_large" BadRequest "The user's claims are larger than a session may hold.";
+    ClaimsTooLarge "claims_too_large" BadRequest "The user's claims or tokens are larger than a session may hold.";
     AccessDenied "access_denied" Forbidden "The user signed in, and the access rules give them no session.";
     // refresh
     RefreshTokenMissing "refresh_token_missing" BadRequest "The session has no refresh token.";
     RefreshRejected "refresh_rejected" SignIn "The provider refused the refresh token; the session is over.";
     RefreshLost "refresh_lost" BadRequest "An earlier refresh went through but its answer was lost; the session lives on without tokens.";
-    RefreshBusy "refresh_busy" Unavailable "Another refresh of this session has not come to an end in time.";
+    RefreshBusy "refresh_busy" Unavailable "Others kept refreshing or changing this session for too long.";
     // our own
     Internal "internal_error" Internal "The gateway failed; the log has the cause under the request id.";
 }

@@ -107,19 +107,21 @@ impl Route {
     /// # Errors
     /// [`Reason::NotFound`], or [`Reason::MethodNotAllowed`] where another method would do.
     pub fn of(listener: Listener, prefix: &Prefix, method: &Method, path: &str) -> Result<Self, Reason> {
-        let local = match listener {
-            Listener::Ops => path,
-            Listener::Nginx | Listener::Application => prefix.strip(path).ok_or(Reason::NotFound)?,
-        };
         let method = if method == Method::HEAD { &Method::GET } else { method };
         let mut reason = Reason::NotFound;
-        for row in ROUTES.iter().filter(|row| row.path == local && row.listeners.contains(&listener)) {
+        for row in rows(listener, prefix, path) {
             if row.method == *method {
                 return Ok(row.route);
             }
             reason = Reason::MethodNotAllowed;
         }
         Err(reason)
+    }
+
+    /// The methods that a path takes, as `Allow` lists them (RFC 9110 section 10.2.1).
+    pub fn methods(listener: Listener, prefix: &Prefix, path: &str) -> String {
+        let methods: Vec<_> = rows(listener, prefix, path).map(|row| row.method.as_str()).collect();
+        methods.join(", ")
     }
 
     /// Whether a request that came through nginx may have this route.
@@ -171,6 +173,14 @@ impl Prefix {
     fn strip<'a>(&self, path: &'a str) -> Option<&'a str> {
         path.strip_prefix(self.0.as_str())
     }
+}
+
+fn rows(listener: Listener, prefix: &Prefix, path: &str) -> impl Iterator<Item = &'static Row> {
+    let local = match listener {
+        Listener::Ops => Some(path),
+        Listener::Nginx | Listener::Application => prefix.strip(path),
+    };
+    ROUTES.iter().filter(move |row| Some(row.path) == local && row.listeners.contains(&listener))
 }
 
 struct Row {
@@ -246,6 +256,14 @@ mod tests {
         check(Listener::Application, &Method::GET, "/auth/login", Err(Reason::NotFound));
         check(Listener::Ops, &Method::GET, "/metrics", Ok(Endpoint::Metrics));
         check(Listener::Ops, &Method::GET, "/auth/userinfo", Err(Reason::NotFound));
+    }
+
+    #[test]
+    fn the_methods_of_a_path_are_known() {
+        let prefix = Prefix::parse("/auth").unwrap();
+        assert_eq!(Route::methods(Listener::Nginx, &prefix, "/auth/logout"), "GET, POST");
+        assert_eq!(Route::methods(Listener::Nginx, &prefix, "/auth/refresh"), "POST");
+        assert_eq!(Route::methods(Listener::Nginx, &prefix, "/elsewhere"), "");
     }
 
     #[test]

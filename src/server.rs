@@ -44,6 +44,7 @@ impl Server {
 
     /// Serves until the drain is told to stop, then lets requests in flight finish.
     pub async fn serve(self, gateway: Arc<Gateway>, drain: Drain) {
+        let mut last = Vec::new();
         for (config, bound) in self.listeners {
             info!(listener = config.name, address = ?bound.address(), "listening");
             let serving = listener::Serving {
@@ -53,7 +54,12 @@ impl Server {
                 gateway: Arc::clone(&gateway),
                 drain: drain.clone(),
             };
-            drain.spawn(listener::accept(bound, Arc::new(serving)));
+            // The platform's listener answers until the very end, so that it can see that the process drains.
+            if config.kind == Listener::Ops {
+                last.push(tokio::spawn(async move { listener::accept_forever(&bound, &Arc::new(serving)).await }));
+            } else {
+                drain.spawn(listener::accept(bound, Arc::new(serving)));
+            }
         }
         drain.stopping().await;
         info!("draining");
@@ -61,6 +67,10 @@ impl Server {
             info!("stopped");
         } else {
             tracing::warn!("stopped with requests still in flight");
+        }
+        for task in last {
+            task.abort();
+            let _ = task.await;
         }
     }
 }

@@ -127,8 +127,10 @@ pub struct TokenState {
     pub access_expires_at: Option<Timestamp>,
     /// Whether there is a refresh token.
     pub refreshable: bool,
-    /// When a refresh was begun whose answer has not been written down.
-    pub attempt: Option<Timestamp>,
+    /// Whether a refresh was begun of which nobody knows what came: the token may be used up.
+    pub in_doubt: bool,
+    /// No refresh begins by itself before this.
+    pub retry_at: Timestamp,
 }
 
 impl TokenState {
@@ -139,8 +141,7 @@ impl TokenState {
         };
         let life = expires_at.since(self.issued_at);
         let due_at = expires_at.minus(REFRESH_AHEAD.min(life / 3));
-        let begun_lately = self.attempt.is_some_and(|begun| now.since(begun) < REFRESH_RETRY_AFTER);
-        now >= due_at && !begun_lately
+        now >= due_at && now >= self.retry_at
     }
 }
 
@@ -359,7 +360,8 @@ pub(crate) mod tests {
                 issued_at: START,
                 access_expires_at: Some(START.plus(10 * MINUTE)),
                 refreshable: true,
-                attempt: None,
+                in_doubt: false,
+                retry_at: START,
             },
         }
     }
@@ -427,8 +429,8 @@ pub(crate) mod tests {
         let late = START.plus(HOUR);
         assert!(!TokenState { refreshable: false, ..facts().tokens }.refresh_due(late));
         assert!(!TokenState { access_expires_at: None, ..facts().tokens }.refresh_due(late));
-        assert!(!TokenState { attempt: Some(late), ..facts().tokens }.refresh_due(late));
-        assert!(TokenState { attempt: Some(START), ..facts().tokens }.refresh_due(late));
+        assert!(!TokenState { retry_at: late.plus(MINUTE), ..facts().tokens }.refresh_due(late));
+        assert!(TokenState { in_doubt: true, ..facts().tokens }.refresh_due(late));
     }
 
     #[test]

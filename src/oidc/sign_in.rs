@@ -219,7 +219,8 @@ impl SignIn {
                 issued_at: now,
                 access_expires_at: signed_in.tokens.access_expires_at,
                 refreshable: signed_in.tokens.refresh.is_some(),
-                attempt: None,
+                in_doubt: false,
+                retry_at: now,
             },
         }
     }

@@ -38,7 +38,7 @@ pub struct SignOut {
 
 /// What became of the sessions that a browser showed.
 struct Ended {
-    outcome: Outcome,
+    pending: bool,
     id_token: Option<crate::secret::Secret>,
     had_session: bool,
 }
@@ -101,7 +101,7 @@ impl SignOut {
     }
 
     fn farewell(&self, asked: Asked<'_>, ended: &Ended, cleared: Cookie<'static>) -> Answer {
-        let pending = ended.outcome == Outcome::Pending;
+        let pending = ended.pending;
         if asked.inbound.caller() == Caller::Script {
             return Answer::json(json!({"status": "signed_out", "pending": pending})).with_cookie(cleared);
         }
@@ -123,13 +123,12 @@ impl SignOut {
     }
 
     async fn end_all(&self, inbound: &Inbound, site: &Site) -> Ended {
-        let mut ended = Ended { outcome: Outcome::Done, id_token: None, had_session: false };
+        let mut ended = Ended { pending: false, id_token: None, had_session: false };
         for handle in self.keeper.shown(inbound, site) {
-            ended.had_session = true;
             let tokens = self.tokens_of(&handle).await;
-            if self.keeper.end_shown(&handle, EndCause::Logout).await == Outcome::Pending {
-                ended.outcome = Outcome::Pending;
-            }
+            let outcome = self.keeper.end_shown(&handle, EndCause::Logout).await;
+            ended.had_session |= outcome != Outcome::Before;
+            ended.pending |= outcome == Outcome::Pending;
             if let Some(tokens) = tokens {
                 ended.id_token = Some(tokens.id.clone()).filter(|id| !id.is_empty());
                 self.revoke(tokens);

@@ -58,7 +58,7 @@ pub struct Cookies<'a> {
 impl Transaction {
     /// What is kept of a return target: nothing if it is too long for a cookie that must stay small.
     pub fn kept(target: &ReturnTarget, site: &Site) -> String {
-        let own = site.landing().url().origin() == target.url().origin();
+        let own = site.page("/").origin() == target.url().origin();
         let text = if own { target.path_and_rest() } else { target.url().as_str() };
         if text.len() > RETURN_TO_BYTES { String::new() } else { text.to_owned() }
     }

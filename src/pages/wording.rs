@@ -50,7 +50,7 @@ pub const fn for_reason(reason: Reason) -> Wording {
         | Reason::FactsMalformed => NOT_SET_UP,
         Reason::HostUnknown => WRONG_ADDRESS,
         Reason::CrossSite => FROM_ANOTHER_SITE,
-        Reason::StoreUnavailable | Reason::Overloaded | Reason::RefreshBusy => TRY_AGAIN,
+        Reason::StoreUnavailable | Reason::RefreshBusy => TRY_AGAIN,
         Reason::NotFound => NOT_FOUND,
         Reason::MethodNotAllowed
         | Reason::BodyTooLarge

@@ -14,7 +14,7 @@ use tokio::{
 
 use crate::{
     gateway::Origin,
-    inbound::Peer,
+    inbound::{Listener, Peer},
     reason::Reason,
     server::{
         Limits,
@@ -51,7 +51,7 @@ where
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = serving.drain.stopping() => {
+        () = serving.drain.stopping(), if serving.kind != Listener::Ops => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

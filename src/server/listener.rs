@@ -101,24 +101,24 @@ fn bind_unix(path: &Path, mode: u32) -> io::Result<Bound> {
 
 /// Accepts connections until the stop; a full listener closes what it cannot take.
 pub async fn accept(bound: Bound, serving: Arc<Serving>) {
-    let places = Arc::new(Semaphore::new(serving.limits.connections));
     let stopping = serving.drain.clone();
     tokio::select! {
         () = stopping.stopping() => {}
-        () = accept_forever(&bound, &serving, &places) => {}
+        () = accept_forever(&bound, &serving) => {}
     }
 }
 
-async fn accept_forever(bound: &Bound, serving: &Arc<Serving>, places: &Arc<Semaphore>) {
+/// Accepts connections for ever.
+pub async fn accept_forever(bound: &Bound, serving: &Arc<Serving>) {
+    let places = Arc::new(Semaphore::new(serving.limits.connections));
     loop {
         let accepted = match bound {
             Bound::Tcp(listener, _) => listener.accept().await.map(|(stream, peer)| {
                 let _ = stream.set_nodelay(true);
-                let peer = Peer::Address(peer.ip());
-                start(serving, places, peer, stream);
+                start(serving, &places, Peer::Address(peer.ip()), stream);
             }),
             Bound::Unix(listener, _) => listener.accept().await.map(|(stream, _)| {
-                start(serving, places, Peer::Unix, stream);
+                start(serving, &places, Peer::Unix, stream);
             }),
         };
         if let Err(error) = accepted {
@@ -136,12 +136,18 @@ where
         serving.gateway.telemetry().metrics().connection_refused();
         return;
     };
-    let serving = Arc::clone(serving);
     let drain = serving.drain.clone();
-    drain.spawn(async move {
+    let is_ops = serving.kind == Listener::Ops;
+    let serving = Arc::clone(serving);
+    let connection = async move {
         connection::serve(&serving, peer, stream).await;
         drop(place);
-    });
+    };
+    if is_ops {
+        tokio::spawn(connection);
+    } else {
+        drain.spawn(connection);
+    }
 }
 
 /// How long accepting rests after the system refused, for example for want of file descriptors.

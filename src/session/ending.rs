@@ -1,7 +1,8 @@
 //! Ended sessions, as this process remembers them: final here at once, and in the store as soon as it listens.
 //!
 //! Invariant: an ending that was promised is kept until the store has its tombstone, and laid again after every
-//! reconnect, since a store may have lost what it last wrote. Bounded: the oldest endings go first, once settled.
+//! reconnect, since a store may have lost what it last wrote. Bounded: settled endings go first, the soonest forgotten
+//! of them.
 
 use std::{
     collections::HashMap,
@@ -10,7 +11,7 @@ use std::{
 
 use crate::{
     clock::Timestamp,
-    store::{Name, Store},
+    store::{Ended, Name, Store},
 };
 
 /// The endings this process knows of.
@@ -32,8 +33,10 @@ struct Ending {
 /// Whether the store has heard of an ending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It has.
+    /// It has; the session lived until now.
     Done,
+    /// It has, and knew of no such session.
+    Before,
     /// It will, once it answers again.
     Pending,
 }
@@ -48,9 +51,9 @@ impl Endings {
     pub async fn end(&self, store: &Store, name: &Name, until: Timestamp) -> Outcome {
         self.remember(*name, until);
         match store.end(name, until).await {
-            Ok(_) => {
+            Ok(ended) => {
                 self.settled(name);
-                Outcome::Done
+                if ended == Ended::Now { Outcome::Done } else { Outcome::Before }
             }
             Err(_) => Outcome::Pending,
         }
@@ -73,7 +76,7 @@ impl Endings {
     fn remember(&self, name: Name, until: Timestamp) {
         let mut known = self.known();
         if known.sessions.len() >= ENDINGS_LIMIT {
-            known.drop_one_settled();
+            known.drop_one();
         }
         known.sessions.insert(name, Ending { until, settled: false });
     }
@@ -108,13 +111,9 @@ impl Endings {
 }
 
 impl Known {
-    fn drop_one_settled(&mut self) {
-        let oldest = self
-            .sessions
-            .iter()
-            .filter(|(_, ending)| ending.settled)
-            .min_by_key(|(_, ending)| ending.until)
-            .map(|(name, _)| *name);
+    fn drop_one(&mut self) {
+        let first = self.sessions.iter().min_by_key(|(_, ending)| (!ending.settled, ending.until));
+        let oldest = first.map(|(name, _)| *name);
         if let Some(name) = oldest {
             self.sessions.remove(&name);
         }

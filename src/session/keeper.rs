@@ -273,11 +273,10 @@ impl Keeper {
     /// Ends a session for good. With the store down the ending is kept and made good as soon as it is back.
     pub async fn end(&self, handle: &Handle, expires_at: Timestamp, cause: EndCause) -> Outcome {
         let outcome = self.endings.end(&self.store, handle.name(), expires_at).await;
-        self.telemetry.event(&Event::SessionEnded {
-            session: *handle.name(),
-            cause,
-            pending: outcome == Outcome::Pending,
-        });
+        if outcome != Outcome::Before {
+            let pending = outcome == Outcome::Pending;
+            self.telemetry.event(&Event::SessionEnded { session: *handle.name(), cause, pending });
+        }
         outcome
     }
 

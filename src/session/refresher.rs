@@ -1,7 +1,7 @@
 //! Refreshes tokens: one task in the whole fleet per session, off every request's path.
 //!
-//! Invariants: a refresh token is used by whoever holds the session's lock, and only after the attempt was written
-//! down; new tokens are written by compare-and-set on a session that still lives. So a lost answer is known to have
+//! Invariants: a refresh token is used by whoever holds the session's lock, and only after it was written down that it
+//! may be used up; new tokens are written by compare-and-set on a session that still lives. So a lost answer is known to have
 //! been lost, and a slow or absent provider signs nobody out.
 
 use std::{sync::Arc, time::Duration};
@@ -16,7 +16,7 @@ use crate::{
     random,
     reason::Reason,
     session::{
-        Facts, TokenState, Tokens,
+        Facts, REFRESH_RETRY_AFTER, TokenState, Tokens,
         cookie::Handle,
         keeper::{Edit, Keeper},
         turns::Turns,
@@ -109,6 +109,8 @@ impl Refresher {
         if !store.lock(&lock, &owner, LEASE).await.map_err(unavailable)? {
             return Err(Reason::RefreshBusy);
         }
+        // A lease that cannot be renewed stops nothing: the token may be on its way to the provider already, and what
+        // comes of it is written only if nobody else has written meanwhile.
         let keep_lock = async {
             loop {
                 tokio::time::sleep(LEASE / 3).await;
@@ -131,13 +133,12 @@ impl Refresher {
         let Some(refresh_token) = tokens.refresh.clone() else {
             return Err(Reason::RefreshTokenMissing);
         };
-        let retry = facts.tokens.attempt.is_some();
-        let revision = facts.tokens.revision;
-        self.note_attempt(handle, revision, Some(self.0.clock.now())).await?;
+        let before = facts.tokens;
+        self.note(handle, before.revision, true).await?;
         let identified = Identified { issuer: &facts.issuer, subject: &facts.subject, id_token: Some(&tokens.id) };
         match self.0.provider.refresh(&refresh_token, identified).await {
-            Ok(refreshed) => self.keep(handle, revision, tokens, refreshed).await,
-            Err(failure) => Err(self.give_up(handle, revision, facts.expires_at, retry, failure).await),
+            Ok(refreshed) => self.keep(handle, before.revision, tokens, refreshed).await,
+            Err(failure) => Err(self.give_up(handle, before, facts.expires_at, failure).await),
         }
     }
 
@@ -155,13 +156,14 @@ impl Refresher {
             facts.tokens.issued_at = now;
             facts.tokens.access_expires_at = refreshed.access_expires_at;
             facts.tokens.refreshable = tokens.refresh.is_some();
-            facts.tokens.attempt = None;
+            facts.tokens.in_doubt = false;
+            facts.tokens.retry_at = now;
             if let Some(claims) = &refreshed.claims {
                 facts.user = self.0.profile.user(&facts.subject, claims);
             }
             Edit::Tokens(Box::new(tokens.clone()))
         };
-        let facts = self.0.keeper.update(handle, apply).await?;
+        let facts = self.written(handle, apply).await?;
         self.0.telemetry.event(&Event::Refreshed { session: *handle.name() });
         if let Some(failure) = &refreshed.userinfo_failure {
             let provider = self.0.provider.name();
@@ -171,19 +173,31 @@ impl Refresher {
         Ok(fresh(&facts))
     }
 
+    /// Writes what the provider has answered. The old refresh token may be used up, so a store in trouble is waited for.
+    async fn written(&self, handle: &Handle, apply: impl Fn(&mut Facts) -> Edit) -> Result<Facts, Reason> {
+        let deadline = tokio::time::Instant::now() + WAIT_FOR_STORE;
+        loop {
+            match self.0.keeper.update(handle, &apply).await {
+                Err(Reason::StoreUnavailable | Reason::RefreshBusy) if tokio::time::Instant::now() < deadline => {}
+                settled => return settled,
+            }
+            tokio::time::sleep(POLL_STORE).await;
+        }
+    }
+
+    /// What becomes of the session follows from what the provider can have done with the refresh token.
     async fn give_up(
         &self,
         handle: &Handle,
-        revision: u64,
+        before: TokenState,
         expires_at: Timestamp,
-        retry: bool,
         failure: RefreshFailure,
     ) -> Reason {
         let session = *handle.name();
         let told = failure.failure().clone();
         let reason = match failure {
-            RefreshFailure::InvalidGrant(_) if retry => {
-                self.drop_tokens(handle, revision).await;
+            RefreshFailure::InvalidGrant(_) if before.in_doubt => {
+                self.drop_tokens(handle, before.revision).await;
                 Reason::RefreshLost
             }
             RefreshFailure::InvalidGrant(_) => {
@@ -191,7 +205,7 @@ impl Refresher {
                 Reason::RefreshRejected
             }
             RefreshFailure::NotSent(_) | RefreshFailure::Rejected(_) => {
-                let _ = self.note_attempt(handle, revision, None).await;
+                let _ = self.note(handle, before.revision, before.in_doubt).await;
                 told.reason
             }
             RefreshFailure::Lost(_) => told.reason,
@@ -205,12 +219,16 @@ impl Refresher {
         reason
     }
 
-    async fn note_attempt(&self, handle: &Handle, revision: u64, at: Option<Timestamp>) -> Result<(), Reason> {
+    /// Writes down whether the token is in doubt, and that none is tried by itself for a while.
+    async fn note(&self, handle: &Handle, revision: u64, in_doubt: bool) -> Result<(), Reason> {
+        let retry_at = self.0.clock.now().plus(REFRESH_RETRY_AFTER);
         let note = |facts: &mut Facts| {
-            if facts.tokens.revision != revision || facts.tokens.attempt == at {
+            let state = &mut facts.tokens;
+            if state.revision != revision || (state.in_doubt == in_doubt && state.retry_at == retry_at) {
                 return Edit::Leave;
             }
-            facts.tokens.attempt = at;
+            state.in_doubt = in_doubt;
+            state.retry_at = retry_at;
             Edit::Facts
         };
         self.0.keeper.update(handle, note).await.map(|_| ())
@@ -222,7 +240,7 @@ impl Refresher {
                 return Edit::Leave;
             }
             facts.tokens.refreshable = false;
-            facts.tokens.attempt = None;
+            facts.tokens.in_doubt = false;
             Edit::Tokens(Box::default())
         };
         let _ = self.0.keeper.update(handle, drop).await;
@@ -256,3 +274,6 @@ const LEASE: Duration = Duration::from_secs(6);
 /// How long somebody who asked for fresh tokens waits for another's refresh.
 const WAIT_FOR_OTHERS: Duration = Duration::from_secs(12);
 const POLL_OTHERS: Duration = Duration::from_millis(50);
+/// How long new tokens wait for a store in trouble before they are lost.
+const WAIT_FOR_STORE: Duration = Duration::from_secs(30);
+const POLL_STORE: Duration = Duration::from_millis(250);

@@ -2,9 +2,10 @@
 
 use std::{fs::OpenOptions, io, path::PathBuf, sync::Mutex};
 
+use tracing::Metadata;
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
-    filter::{FilterFn, ParseError, filter_fn},
+    filter::{FilterExt, ParseError, filter_fn},
     fmt,
     layer::SubscriberExt,
     util::{SubscriberInitExt, TryInitError},
@@ -23,8 +24,14 @@ pub fn begin(config: &Config) -> Result<(), LogError> {
         Audit::File(path) => Some(audit_file(path)?),
     };
     let with_audit = to_file.is_none();
-    let lines = lines(config.format).with_filter(filter_fn(move |line| with_audit || line.target() != AUDIT));
-    tracing_subscriber::registry().with(to_file).with(lines.with_filter(filter)).try_init().map_err(LogError::Twice)
+    // Audit lines are written whatever the filter says, and only once.
+    let wanted = filter.or(filter_fn(is_audit)).and(filter_fn(move |line| with_audit || !is_audit(line)));
+    let lines = lines(config.format).with_filter(wanted);
+    tracing_subscriber::registry().with(to_file).with(lines).try_init().map_err(LogError::Twice)
+}
+
+fn is_audit(line: &Metadata<'_>) -> bool {
+    line.target() == AUDIT
 }
 
 fn lines<S>(format: Format) -> Box<dyn Layer<S> + Send + Sync>
@@ -43,8 +50,10 @@ fn audit_file(path: &PathBuf) -> Result<Box<dyn Layer<Registry> + Send + Sync>, 
         .append(true)
         .open(path)
         .map_err(|error| LogError::AuditFile(path.clone(), error))?;
-    let only_audit: FilterFn<_> = filter_fn(|line| line.target() == AUDIT);
-    let layer = fmt::layer().json().flatten_event(true).with_ansi(false).with_writer(Mutex::new(file));
+    // Spans too: they carry the request's id.
+    let only_audit = filter_fn(|line: &Metadata<'_>| line.is_span() || is_audit(line));
+    let layer =
+        fmt::layer().json().flatten_event(true).with_span_list(false).with_ansi(false).with_writer(Mutex::new(file));
     Ok(layer.with_filter(only_audit).boxed())
 }
 

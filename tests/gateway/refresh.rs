@@ -120,6 +120,67 @@ async fn a_lost_answer_costs_the_tokens_and_not_the_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_is_not_forgotten_over_an_outage() {
+    let stage = stage().await;
+    let alice = stage.signed_in("alice").await;
+    stage.idp.set(Switch::RefreshAnswerLost);
+    assert_eq!(alice.fetch(Method::POST, "/auth/refresh").await.refusal(), (503, "provider_unreachable"));
+    stage.idp.clear(Switch::RefreshAnswerLost);
+    stage.idp.stop().await;
+    assert_eq!(alice.fetch(Method::POST, "/auth/refresh").await.refusal(), (503, "provider_unreachable"));
+    stage.idp.restart().await.unwrap();
+    assert_eq!(alice.fetch(Method::POST, "/auth/refresh").await.refusal(), (400, "refresh_lost"));
+    assert_eq!(alice.fetch(Method::GET, "/").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_do_not_ask_a_provider_in_trouble_again_and_again() {
+    let stage = stage().await;
+    let alice = stage.signed_in("alice").await;
+    stage.advance(ALMOST_EXPIRED);
+    stage.idp.trouble(Endpoint::Token, Trouble::Unavailable);
+    stage.idp.clear_log();
+    for _ in 0..20 {
+        assert_eq!(alice.fetch(Method::GET, "/").await.status, 200);
+    }
+    eventually("one attempt failed", async || {
+        stage.metric(r#"oauth2_token_refresh_total{result="failure"}"#).await >= 1.0
+    })
+    .await;
+    for _ in 0..20 {
+        assert_eq!(alice.fetch(Method::GET, "/").await.status, 200);
+    }
+    assert_eq!(stage.asked(Endpoint::Token), 1);
+    stage.idp.relieve(Endpoint::Token);
+    stage.advance(Duration::from_secs(16));
+    eventually("it is tried again later", async || {
+        alice.fetch(Method::GET, "/").await;
+        stage.metric(r#"oauth2_token_refresh_total{result="success"}"#).await >= 1.0
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_tokens_wait_for_a_store_in_trouble() {
+    let mut stage = plan().with_redis().start().await;
+    let alice = stage.signed_in("alice").await;
+    stage.idp.trouble(Endpoint::Token, Trouble::Slow(Duration::from_millis(600)));
+    let (client, url) = (alice.client.clone(), alice.url("/auth/refresh"));
+    let refresh = tokio::spawn(async move {
+        client.post(url).header("Sec-Fetch-Site", "same-origin").send().await.unwrap().status().as_u16()
+    });
+    eventually("the refresh is at the provider", async || grants(&stage) == 1).await;
+    stage.redis.as_mut().unwrap().down();
+    eventually("the provider has answered", async || {
+        stage.idp.requests_to(Endpoint::Token).last().is_some_and(|request| request.status.is_some())
+    })
+    .await;
+    stage.redis.as_mut().unwrap().up();
+    assert_eq!(refresh.await.unwrap(), 200);
+    assert_eq!(alice.fetch(Method::POST, "/auth/refresh").await.status, 200, "the new token was kept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_grant_that_the_provider_has_ended_ends_the_session() {
     let stage = stage().await;
     let alice = stage.signed_in("alice").await;

@@ -277,6 +277,9 @@ async fn requests_in_flight_are_answered_before_the_end() {
     });
     crate::support::eventually("the refresh is at the provider", async || stage.asked(dev_idp::Endpoint::Token) == 2)
         .await;
+    stage.begin_stop();
+    assert_eq!(ops(&stage, "/readyz").await, (503, "draining\n".into()));
+    assert_eq!(ops(&stage, "/livez").await.0, 200);
     stage.stop_gateway().await;
     assert_eq!(refresh.await.unwrap(), 200);
 }

@@ -176,6 +176,11 @@ impl Stage {
         eventually("the gateway answers", || async { visitor.get("/auth/health").await.status == 200 }).await;
     }
 
+    /// Tells the gateway to stop, and does not wait.
+    pub(crate) fn begin_stop(&self) {
+        self.gateway.as_ref().unwrap().drain.stop();
+    }
+
     /// Stops the gateway as a signal does, and waits for its end.
     pub(crate) async fn stop_gateway(&mut self) {
         if let Some(running) = self.gateway.take() {
