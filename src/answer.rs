@@ -29,7 +29,7 @@ pub struct Answer {
 enum Body {
     Allowed(HeaderMap),
     Refused(Reason),
-    Redirect(Url),
+    Redirect(StatusCode, Url),
     Page(Box<Page>),
     Json(Value),
     JsonError(Reason),
@@ -64,7 +64,12 @@ impl Answer {
 
     /// Sends the browser on (302).
     pub fn redirect(to: Url) -> Self {
-        Self::of(Body::Redirect(to), None)
+        Self::of(Body::Redirect(StatusCode::FOUND, to), None)
+    }
+
+    /// Sends the browser on after a form, by GET (303).
+    pub fn see_other(to: Url) -> Self {
+        Self::of(Body::Redirect(StatusCode::SEE_OTHER, to), None)
     }
 
     /// Shows a page; its status follows from it.
@@ -124,7 +129,7 @@ impl Answer {
         match &self.body {
             Body::Allowed(_) | Body::Json(_) => StatusCode::OK,
             Body::Refused(reason) => verify_status(*reason),
-            Body::Redirect(_) => StatusCode::FOUND,
+            Body::Redirect(status, _) => *status,
             Body::Page(page) => page.reason().map_or(StatusCode::OK, status),
             Body::JsonError(reason) => status(*reason),
             Body::Plain(status, ..) => *status,
@@ -146,7 +151,7 @@ impl Answer {
         let mut response = match self.body {
             Body::Allowed(_) | Body::Refused(_) => return self.for_nginx(),
             Body::Plain(_, kind, text) => return plain(status, kind, text),
-            Body::Redirect(to) => redirect(&to),
+            Body::Redirect(_, to) => redirect(&to),
             Body::Page(page) => html(&page, frame),
             Body::Json(value) => json_body(&value),
             Body::JsonError(reason) => json_error(reason, frame.request_id),
@@ -174,7 +179,7 @@ impl Answer {
         match &self.body {
             Body::Allowed(_) => format!("{status} allowed"),
             Body::Refused(_) => format!("{status} refused {reason}"),
-            Body::Redirect(to) => format!("{status} {to}"),
+            Body::Redirect(_, to) => format!("{status} {to}"),
             Body::Page(_) => format!("{status} page {reason}"),
             Body::Json(value) => format!("{status} {value}"),
             Body::JsonError(_) => format!("{status} json {reason}"),

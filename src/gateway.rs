@@ -282,7 +282,13 @@ impl Gateway {
     }
 
     async fn find(&self, inbound: &Inbound, client: Client<'_>) -> Result<Found, Reason> {
-        self.keeper.find(inbound, &self.site, &Presented { site: self.site.name(), client, request_id: inbound.request_id_text() }).await
+        self.keeper
+            .find(
+                inbound,
+                &self.site,
+                &Presented { site: self.site.name(), client, request_id: inbound.request_id_text() },
+            )
+            .await
     }
 
     fn challenged<'a>(&'a self, inbound: &Inbound, facts: &'a Facts<'a>) -> Challenged<'a> {
@@ -343,12 +349,13 @@ impl Gateway {
     }
 
     /// What an allowed request causes beside its answer: the time of last use, and fresh tokens.
-    fn keep_up(&self, allow: &Allow, handle: Handle) {
+    fn keep_up(&self, allow: &Allow, handle: Arc<Handle>) {
         let facts = allow.session().facts();
+        if self.keeper.wants_touch(facts) {
+            self.keeper.touch_aside(Arc::clone(&handle), &self.drain);
+        }
         if facts.tokens.refresh_due(self.clock.now()) {
             self.refresher.begin(handle);
-        } else if self.keeper.wants_touch(facts) {
-            self.keeper.touch_aside(handle, &self.drain);
         }
     }
 }

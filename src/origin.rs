@@ -288,7 +288,8 @@ impl HostName {
     }
 }
 
-fn percent_decoded(text: &str) -> String {
+/// A text with its percent-escapes decoded; what is no UTF-8 then becomes replacement characters.
+pub fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {

@@ -111,7 +111,7 @@ pub enum Address {
 /// Limits of every connection.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Most bytes of a request's head.
+    /// Bytes of a request's head that are buffered; one that is not complete by then is refused (431).
     pub header_bytes: usize,
     /// How long a head may take from its first byte.
     pub header_timeout: Duration,

@@ -277,10 +277,11 @@ impl Provider {
             Some(id) => Some(self.verified(known, id, &tokens.access, occasion).await?),
             None => None,
         };
-        // The tokens are good and the old refresh token is used up: a userinfo endpoint that is down must not cost them.
+        // The tokens are good and the old refresh token is used up: a userinfo endpoint in trouble must not cost them.
+        // Only an answer about somebody else does.
         let userinfo = self.userinfo(known, &tokens.access, before.subject).await;
         let (userinfo, userinfo_failure) = match userinfo {
-            Err(failure) if failure.reason == Reason::ProviderUnreachable => (None, Some(failure)),
+            Err(failure) if failure.reason != Reason::UserinfoSubject => (None, Some(failure)),
             other => (other?, None),
         };
         let claims = match userinfo_failure {

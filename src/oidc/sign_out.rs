@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use cookie::Cookie;
+use http::Method;
 use serde_json::json;
 use url::Url;
 
@@ -106,6 +107,7 @@ impl SignOut {
         }
         let onward = ended.had_session.then(|| self.onward(asked.site, ended)).flatten();
         match onward {
+            Some(url) if !pending && asked.inbound.method() == Method::POST => Answer::see_other(url),
             Some(url) if !pending => Answer::redirect(url),
             _ => {
                 let provider = self.provider.name().to_owned();

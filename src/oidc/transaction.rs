@@ -1,8 +1,9 @@
 //! Pure. The login transaction: one sign-in attempt, in a sealed cookie of its own.
 //!
-//! Invariant: an answer is taken only from the browser that asked, once, and in time. The cookie's name is a keyed hash
-//! of `state`, and `state` is in the associated data: another state finds no cookie, or one that does not open. Nothing
-//! is stored until the answer comes, so a flood of sign-ins fills nothing (RFC 9700 section 4.7).
+//! Invariant: an answer is taken only from the browser that asked, once, and in time. The cookie's name ends in a keyed
+//! hash of `state`, and `state` is in the associated data: another state finds no cookie, or one that does not open.
+//! Before the hash stands when it was begun, only so that the oldest can be told. Nothing is stored until the answer
+//! comes, so a flood of sign-ins fills nothing (RFC 9700 section 4.7).
 
 use std::time::Duration;
 
@@ -87,7 +88,7 @@ impl Cookies<'_> {
             .map_err(|_| Reason::Internal)?;
         let value = URL_SAFE_NO_PAD.encode([key.id().0.as_slice(), &sealed].concat());
         let seconds = i64::try_from(self.config.lifetime.as_secs()).unwrap_or(i64::MAX);
-        Ok(self.cookie(self.name(key.id(), state), value, time::Duration::seconds(seconds)))
+        Ok(self.cookie(self.name(transaction.started_at, key.id(), state), value, time::Duration::seconds(seconds)))
     }
 
     /// Finds and opens the transaction that a callback's `state` belongs to, and says what its cookie is called.
@@ -100,13 +101,11 @@ impl Cookies<'_> {
         state: &Secret,
         now: Timestamp,
     ) -> Result<(Transaction, String), Reason> {
-        let names: Vec<_> = self.ring.all().map(|key| self.name(key.id(), state)).collect();
+        let hashes: Vec<_> = self.ring.all().map(|key| self.hash(key.id(), state)).collect();
         let mut refusal = Reason::TransactionMissing;
-        for (name, value) in shown.filter(|(name, _)| names.iter().any(|own| own == name)) {
+        for (name, value) in shown.filter(|(name, _)| hashes.iter().any(|hash| name.ends_with(hash))) {
             match self.unseal(value, state) {
-                Some(transaction) => {
-                    return self.in_time(transaction, now).map(|found| (found, name.to_owned()));
-                }
+                Some(transaction) => return self.in_time(transaction, now).map(|found| (found, name.to_owned())),
                 None => refusal = Reason::TransactionUnreadable,
             }
         }
@@ -119,7 +118,7 @@ impl Cookies<'_> {
         let mut cookies: Vec<_> = shown.map(|(name, value)| (name.to_owned(), name.len() + value.len())).collect();
         let mut room = TOGETHER_BYTES.saturating_sub(bytes);
         let mut kept = 1;
-        cookies.reverse();
+        cookies.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
         cookies
             .into_iter()
             .filter_map(|(name, size)| {
@@ -149,10 +148,13 @@ impl Cookies<'_> {
         postcard::from_bytes(&plain).ok()
     }
 
-    fn name(&self, id: KeyId, state: &Secret) -> String {
+    fn name(&self, started_at: Timestamp, id: KeyId, state: &Secret) -> String {
+        format!("{}{:012x}-{}", self.prefix(), started_at.millis(), self.hash(id, state))
+    }
+
+    fn hash(&self, id: KeyId, state: &Secret) -> String {
         let hash = self.ring.by_id(id).map(|key| key.name(&[b"transaction", state.reveal().as_bytes()]));
-        let short = URL_SAFE_NO_PAD.encode(&hash.unwrap_or_default()[..NAME_BYTES]);
-        format!("{}{short}", self.prefix())
+        URL_SAFE_NO_PAD.encode(&hash.unwrap_or_default()[..NAME_BYTES])
     }
 
     fn cookie(&self, name: String, value: String, max_age: time::Duration) -> Cookie<'static> {
@@ -211,9 +213,14 @@ mod tests {
     }
 
     fn issued(return_to: &str, state: &str) -> (String, String) {
+        issued_at(START, return_to, state)
+    }
+
+    fn issued_at(started_at: Timestamp, return_to: &str, state: &str) -> (String, String) {
         let (config, ring) = (config(), ring());
         let cookies = Cookies { config: &config, ring: &ring };
-        let cookie = cookies.issue(&transaction(return_to), &Secret::new(state), [3; 12]).unwrap();
+        let transaction = Transaction { started_at, ..transaction(return_to) };
+        let cookie = cookies.issue(&transaction, &Secret::new(state), [3; 12]).unwrap();
         (cookie.name().to_owned(), cookie.value().to_owned())
     }
 
@@ -262,15 +269,15 @@ mod tests {
         let mut jar: Vec<(String, String)> = Vec::new();
         for tab in 0..40 {
             let target = if tab % 3 == 0 { format!("/{}", "x".repeat(RETURN_TO_BYTES - 1)) } else { "/short".into() };
-            let new = issued(&target, &format!("state-{tab}"));
+            let new = issued_at(START.plus(Duration::from_secs(tab)), &target, &format!("state-{tab}"));
             let shown = jar.iter().map(|(name, value)| (name.as_str(), value.as_str()));
             let drop = cookies.to_drop(shown, new.0.len() + new.1.len());
             jar.retain(|(name, _)| !drop.contains(name));
-            jar.push(new);
+            jar.insert(usize::try_from(tab).unwrap() % (jar.len() + 1), new);
             let bytes: usize = jar.iter().map(|(name, value)| name.len() + value.len()).sum();
             assert!(jar.len() <= LIVING && bytes <= TOGETHER_BYTES, "{} {bytes}", jar.len());
-            assert!(open(&jar, &format!("state-{tab}"), 0).is_ok());
-            assert!(tab == 0 || open(&jar, &format!("state-{}", tab - 1), 0).is_ok());
+            assert!(open(&jar, &format!("state-{tab}"), 50).is_ok());
+            assert!(tab == 0 || open(&jar, &format!("state-{}", tab - 1), 50).is_ok());
         }
         assert!(jar.len() >= 3, "the latest tabs all work: {}", jar.len());
     }

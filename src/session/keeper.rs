@@ -57,7 +57,7 @@ pub struct Found {
     /// Proof that it lives.
     pub session: Authenticated,
     /// Its name and key.
-    pub handle: Handle,
+    pub handle: Arc<Handle>,
 }
 
 impl Keeper {
@@ -120,7 +120,7 @@ impl Keeper {
         if let Some(reason) = session.drift() {
             self.note_binding(reason, false, presented);
         }
-        Ok(Found { session, handle })
+        Ok(Found { session, handle: Arc::new(handle) })
     }
 
     async fn read(&self, handle: &Handle) -> Result<(Version, Facts), Reason> {
@@ -255,7 +255,7 @@ impl Keeper {
     }
 
     /// Writes down beside the answer that a session was used.
-    pub fn touch_aside(self: &Arc<Self>, handle: Handle, drain: &Drain) {
+    pub fn touch_aside(self: &Arc<Self>, handle: Arc<Handle>, drain: &Drain) {
         if let Some(turn) = self.touching.take(*handle.name()) {
             let this = Arc::clone(self);
             drain.spawn(async move {
@@ -310,7 +310,12 @@ impl Keeper {
         if let (Reason::BindingAddress | Reason::BindingUserAgent, Client::Browser { address, .. }) =
             (reason, presented.client)
         {
-            self.telemetry.event(&Event::BindingViolated { request_id: presented.request_id, reason, refused, client: address });
+            self.telemetry.event(&Event::BindingViolated {
+                request_id: presented.request_id,
+                reason,
+                refused,
+                client: address,
+            });
         }
     }
 

@@ -62,7 +62,7 @@ impl Refresher {
     }
 
     /// Refreshes in the background if nobody in this process does so already.
-    pub fn begin(&self, handle: Handle) {
+    pub fn begin(&self, handle: Arc<Handle>) {
         let Some(turn) = self.0.turns.take(*handle.name()) else {
             return;
         };
@@ -77,7 +77,7 @@ impl Refresher {
     ///
     /// # Errors
     /// The reason why there are no fresh tokens.
-    pub async fn refresh(&self, handle: Handle, seen: TokenState) -> Result<Fresh, Reason> {
+    pub async fn refresh(&self, handle: Arc<Handle>, seen: TokenState) -> Result<Fresh, Reason> {
         let this = self.clone();
         let task = self.0.drain.spawn(async move { this.until_fresh(&handle, seen).await });
         task.await.unwrap_or(Err(Reason::Internal))
@@ -163,6 +163,11 @@ impl Refresher {
         };
         let facts = self.0.keeper.update(handle, apply).await?;
         self.0.telemetry.event(&Event::Refreshed { session: *handle.name() });
+        if let Some(failure) = &refreshed.userinfo_failure {
+            let provider = self.0.provider.name();
+            let event = Event::ProviderFailed { provider, operation: "userinfo", cause: &failure.cause };
+            self.0.telemetry.event(&event);
+        }
         Ok(fresh(&facts))
     }
 

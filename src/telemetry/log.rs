@@ -32,7 +32,7 @@ where
     S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
 {
     match format {
-        Format::Json => fmt::layer().json().flatten_event(true).with_ansi(false).boxed(),
+        Format::Json => fmt::layer().json().flatten_event(true).with_span_list(false).with_ansi(false).boxed(),
         Format::Text => fmt::layer().with_ansi(false).boxed(),
     }
 }

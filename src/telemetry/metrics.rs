@@ -4,7 +4,7 @@ use std::{fmt, sync::atomic::AtomicU64, time::Duration};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 
@@ -49,6 +49,7 @@ macro_rules! labels {
 
 labels! {
     VerifyLabels { decision: &'static str, reason: &'static str, policy: String }
+    VersionLabel { version: &'static str }
     ResultLabel { result: &'static str }
     ReasonLabel { reason: &'static str }
     KindLabel { kind: &'static str }
@@ -91,8 +92,9 @@ impl Metrics {
 
     fn register(&mut self) {
         let registry = &mut self.registry;
-        let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("portcullis_build", "The gateway's build", version);
+        let version = Family::<VersionLabel, Gauge<u64, AtomicU64>>::default();
+        version.get_or_create(&VersionLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
+        registry.register("portcullis_build_info", "The gateway's build: always 1", version);
         registry.register("portcullis_verify", "Answers to verify", self.verify.clone());
         registry.register("portcullis_verify_duration_seconds", "Time to answer verify", self.verify_seconds.clone());
         registry.register("oauth2_authorization", "Sign-ins by their result", self.authorization.clone());

@@ -16,6 +16,11 @@ impl Policies {
         Self(policies.into_iter().map(|policy| (policy.name.clone(), policy)).collect())
     }
 
+    /// The names, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(PolicyName::as_str)
+    }
+
     /// The policy of that name.
     ///
     /// # Errors

@@ -87,8 +87,8 @@ async fn without_a_key_id_every_fitting_key_is_tried() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_knows_only_rs256_is_taken_at_its_word() {
     signs_in(Plan::new(), &[Switch::DiscoveryRs256Only]).await;
-    let es256 = Plan::new().provider(|provider| provider.algorithm = Algorithm::Es256);
-    is_refused_before_userinfo(es256, &[Switch::DiscoveryRs256Only], "id_token_algorithm").await;
+    let rs256_alone = Plan::new().set("PROVIDER__MAIN__ALGORITHMS", r#"["RS256"]"#);
+    is_refused_before_userinfo(rs256_alone, &[Switch::SignatureOtherAlgorithm], "id_token_algorithm").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

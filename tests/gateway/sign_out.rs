@@ -30,7 +30,8 @@ async fn signing_out_ends_the_session_here_and_at_the_provider() {
         let stage = Stage::usual().await;
         let alice = stage.signed_in("alice").await;
         let session = alice.session().unwrap();
-        let out = alice.ask(method, "/auth/logout", headers).await;
+        let out = alice.ask(method.clone(), "/auth/logout", headers).await;
+        assert_eq!(out.status, if method == Method::POST { 303 } else { 302 });
         let to = out.location().unwrap();
         assert_eq!(to.path(), "/end_session");
         assert!(to.query_pairs().any(|(name, value)| name == "id_token_hint" && !value.is_empty()));

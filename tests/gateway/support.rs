@@ -4,14 +4,17 @@ use std::{
     fs,
     net::TcpListener,
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use dev_idp::{Client, DevIdp, Endpoint};
 use portcullis::{
     clock::{Clock, Timestamp},
-    config::{Environment, load},
+    config::{environment::Environment, load::load},
     drain::Drain,
     gateway::Gateway,
     server::{Address, Server},
@@ -272,7 +275,10 @@ fn settings(
         ("PROVIDER__MAIN__ISSUER".to_owned(), issuer),
         ("PROVIDER__MAIN__CLIENT_ID".to_owned(), client_id),
         ("PROVIDER__MAIN__CA_FILE".to_owned(), format!("{folder_text}/ca.pem")),
-        ("SESSION__KEY".to_owned(), portcullis::seal::MasterKey::from_bytes([42; 32]).to_base64().to_string()),
+        (
+            "SESSION__KEY".to_owned(),
+            portcullis::seal::MasterKey::from_bytes(portcullis::random::bytes().unwrap()).to_base64().to_string(),
+        ),
     ];
     match plan.authentication {
         None => all.push(("PROVIDER__MAIN__AUTHENTICATION".to_owned(), "none".to_owned())),
@@ -283,7 +289,7 @@ fn settings(
     }
     if let Some(redis) = redis {
         all.push(("STORE__KIND".to_owned(), "redis".to_owned()));
-        all.push(("STORE__REDIS__URL".to_owned(), redis.url()));
+        all.push(("STORE__REDIS__URL".to_owned(), format!("unix://{}", redis.socket().display())));
     } else {
         all.push(("STORE__KIND".to_owned(), "memory".to_owned()));
     }
@@ -298,7 +304,7 @@ async fn start_provider(plan: &Plan, certificates: &Certificates, https: u16) ->
         Some(("client_secret_basic", secret)) => Client::basic("gateway", secret, &callback),
         Some((_, secret)) => Client::post("gateway", secret, &callback),
     };
-    let client = client.returning_to(format!("https://{APP}:{https}/auth/signed-out"));
+    let client = client.returning_to(&format!("https://{APP}:{https}/auth/signed-out"));
     let mut settings = plan.provider.clone();
     settings.clients = vec![client];
     settings.tls = Some(certificates.for_provider());
@@ -306,9 +312,20 @@ async fn start_provider(plan: &Plan, certificates: &Certificates, https: u16) ->
 }
 
 /// A port that nobody listens on just now.
+///
+/// Below the ports that the system gives to outgoing connections, and no two tests of this process get the same.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let base = FIRST_PORT + u16::try_from(std::process::id() % 100).unwrap() * 100;
+    loop {
+        let port = base + NEXT.fetch_add(1, Ordering::Relaxed) % 2_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
+
+const FIRST_PORT: u16 = 18_000;
 
 /// Waits until something holds.
 pub(crate) async fn eventually<F>(what: &str, mut holds: impl FnMut() -> F)

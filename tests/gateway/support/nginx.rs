@@ -15,6 +15,8 @@ use super::{APP, PATIENCE, certificates::Certificates, free_port};
 pub(crate) struct Nginx {
     pub(crate) https: u16,
     pub(crate) http: u16,
+    /// Where further sites may listen.
+    pub(crate) other: u16,
     pub(crate) folder: PathBuf,
     process: Child,
 }
@@ -27,7 +29,7 @@ impl Nginx {
         upstream: &Upstream,
         sites: &[String],
     ) -> Self {
-        let (into, http) = (folder.join("nginx"), free_port());
+        let (into, http, other) = (folder.join("nginx"), free_port(), free_port());
         let rendered = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/nginx-render"))
             .arg("--into")
             .arg(&into)
@@ -46,6 +48,7 @@ impl Nginx {
             let text = text
                 .replace("{application}", &upstream.address().to_string())
                 .replace("{port}", &https.to_string())
+                .replace("{other}", &other.to_string())
                 .replace("{certificate}", &certificates.certificate.display().to_string())
                 .replace("{key}", &certificates.key.display().to_string());
             fs::write(into.join(format!("sites/extra-{number}.conf")), text).unwrap();
@@ -58,7 +61,7 @@ impl Nginx {
             .stderr(Stdio::null())
             .spawn()
             .unwrap_or_else(|error| panic!("nginx does not start ({error}); install it: scripts/install nginx"));
-        let mut nginx = Self { https, http, folder: into, process };
+        let mut nginx = Self { https, http, other, folder: into, process };
         nginx.listening().await;
         nginx
     }
