@@ -129,10 +129,9 @@ impl Answer {
         match &self.body {
             Body::Allowed(_) | Body::Json(_) => StatusCode::OK,
             Body::Refused(reason) => verify_status(*reason),
-            Body::Redirect(status, _) => *status,
             Body::Page(page) => page.reason().map_or(StatusCode::OK, status),
             Body::JsonError(reason) => status(*reason),
-            Body::Plain(status, ..) => *status,
+            Body::Redirect(status, _) | Body::Plain(status, ..) => *status,
         }
     }
 

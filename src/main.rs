@@ -1,2 +1,12 @@
-//! The program.
-fn main() {}
+//! The program: parses the command line and hands it to the library.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use portcullis::cli::{self, Cli};
+
+fn main() -> ExitCode {
+    // Whoever was first has installed the same one.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    cli::run(&Cli::parse())
+}

@@ -288,8 +288,8 @@ impl HostName {
     }
 }
 
-/// A text with its percent-escapes decoded; what is no UTF-8 then becomes replacement characters.
-pub fn percent_decoded(text: &str) -> String {
+/// The text without its percent-encoding; what is no UTF-8 then becomes U+FFFD.
+pub(crate) fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {

@@ -221,30 +221,31 @@ mod tests {
     use super::*;
     use crate::origin::{PublicUrl, SiteParts};
 
-    fn find(listener: Listener, method: Method, path: &str) -> Result<Endpoint, Reason> {
+    fn find(listener: Listener, method: &Method, path: &str) -> Result<Endpoint, Reason> {
         let prefix = Prefix::parse("/auth").unwrap();
-        Route::of(listener, &prefix, &method, path).map(|route| route.endpoint)
+        Route::of(listener, &prefix, method, path).map(|route| route.endpoint)
     }
 
     #[test]
     fn each_listener_has_its_own_endpoints() {
-        let check =
-            |listener, method, path: &str, expected| assert_eq!(find(listener, method, path), expected, "{path}");
-        check(Listener::Nginx, Method::GET, "/auth/verify", Ok(Endpoint::Verify));
-        check(Listener::Nginx, Method::HEAD, "/auth/verify", Ok(Endpoint::Verify));
-        check(Listener::Nginx, Method::POST, "/auth/verify", Err(Reason::MethodNotAllowed));
-        check(Listener::Nginx, Method::GET, "/auth/logout", Ok(Endpoint::Logout));
-        check(Listener::Nginx, Method::POST, "/auth/logout", Ok(Endpoint::LogoutSubmitted));
-        check(Listener::Nginx, Method::GET, "/auth/verify/", Err(Reason::NotFound));
-        check(Listener::Nginx, Method::GET, "/authverify", Err(Reason::NotFound));
-        check(Listener::Nginx, Method::GET, "/verify", Err(Reason::NotFound));
-        check(Listener::Nginx, Method::GET, "/metrics", Err(Reason::NotFound));
-        check(Listener::Nginx, Method::GET, "/auth/metrics", Err(Reason::NotFound));
-        check(Listener::Application, Method::GET, "/auth/verify", Err(Reason::NotFound));
-        check(Listener::Application, Method::GET, "/auth/userinfo", Ok(Endpoint::Userinfo));
-        check(Listener::Application, Method::GET, "/auth/login", Err(Reason::NotFound));
-        check(Listener::Ops, Method::GET, "/metrics", Ok(Endpoint::Metrics));
-        check(Listener::Ops, Method::GET, "/auth/userinfo", Err(Reason::NotFound));
+        let check = |listener, method: &Method, path: &str, expected| {
+            assert_eq!(find(listener, method, path), expected, "{path}");
+        };
+        check(Listener::Nginx, &Method::GET, "/auth/verify", Ok(Endpoint::Verify));
+        check(Listener::Nginx, &Method::HEAD, "/auth/verify", Ok(Endpoint::Verify));
+        check(Listener::Nginx, &Method::POST, "/auth/verify", Err(Reason::MethodNotAllowed));
+        check(Listener::Nginx, &Method::GET, "/auth/logout", Ok(Endpoint::Logout));
+        check(Listener::Nginx, &Method::POST, "/auth/logout", Ok(Endpoint::LogoutSubmitted));
+        check(Listener::Nginx, &Method::GET, "/auth/verify/", Err(Reason::NotFound));
+        check(Listener::Nginx, &Method::GET, "/authverify", Err(Reason::NotFound));
+        check(Listener::Nginx, &Method::GET, "/verify", Err(Reason::NotFound));
+        check(Listener::Nginx, &Method::GET, "/metrics", Err(Reason::NotFound));
+        check(Listener::Nginx, &Method::GET, "/auth/metrics", Err(Reason::NotFound));
+        check(Listener::Application, &Method::GET, "/auth/verify", Err(Reason::NotFound));
+        check(Listener::Application, &Method::GET, "/auth/userinfo", Ok(Endpoint::Userinfo));
+        check(Listener::Application, &Method::GET, "/auth/login", Err(Reason::NotFound));
+        check(Listener::Ops, &Method::GET, "/metrics", Ok(Endpoint::Metrics));
+        check(Listener::Ops, &Method::GET, "/auth/userinfo", Err(Reason::NotFound));
     }
 
     #[test]

@@ -383,12 +383,12 @@ pub(crate) mod tests {
             let result = facts.authenticate(&browser(), &lifetimes(), START.plus(after));
             assert_eq!(result.err(), expected, "{after:?} {seen_after:?}");
         };
-        let moment = Duration::from_millis(1);
+        let just_before = |end: Duration| end.saturating_sub(Duration::from_millis(1));
         check(Duration::ZERO, Duration::ZERO, None);
-        check(30 * MINUTE - moment, Duration::ZERO, None);
+        check(just_before(30 * MINUTE), Duration::ZERO, None);
         check(30 * MINUTE, Duration::ZERO, Some(Reason::SessionIdle));
-        check(4 * HOUR - moment, 4 * HOUR - MINUTE, None);
-        check(4 * HOUR, 4 * HOUR - moment, Some(Reason::SessionExpired));
+        check(just_before(4 * HOUR), 3 * HOUR + 59 * MINUTE, None);
+        check(4 * HOUR, just_before(4 * HOUR), Some(Reason::SessionExpired));
     }
 
     #[test]

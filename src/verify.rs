@@ -1,6 +1,6 @@
 //! Pure. The decision: may this request pass?
 //!
-//! Invariant: an [`Allow`] is made of proofs. [`Authenticated`](crate::session::Authenticated) says that a session
+//! Invariant: an [`Allow`] is made of proofs. [`Authenticated`] says that a session
 //! lives, [`Permitted`] that a rule lets its user in; neither can be made anywhere but where it was checked, and
 //! without both there is no 200. Asking changes nothing.
 

@@ -96,7 +96,10 @@ fn fingerprint(user_agent: &[u8]) -> [u8; 16] {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
-    use super::*;
+    use super::{
+        Strictness::{Log, Off, Strict},
+        *,
+    };
 
     fn compare(rules: BindingRules, bound: &str, shown: &str, agent: &[u8]) -> Result<Option<Reason>, Reason> {
         Binding::of(bound.parse().unwrap(), b"Browser/1").compare(&rules, shown.parse().unwrap(), agent)
@@ -109,7 +112,6 @@ mod tests {
             assert_eq!(compare(rules, "192.0.2.7", shown, agent), expected);
         };
         let (same, other) = (b"Browser/1".as_slice(), b"Browser/2".as_slice());
-        use Strictness::{Log, Off, Strict};
         check(Strict, Strict, "192.0.2.7", same, Ok(None));
         check(Strict, Strict, "192.0.2.8", same, Err(Reason::BindingAddress));
         check(Strict, Strict, "192.0.2.7", other, Err(Reason::BindingUserAgent));
@@ -122,7 +124,7 @@ mod tests {
     #[test]
     fn networks_are_24_and_64_bits_wide_and_mapped_addresses_are_ipv4() {
         let check = |bound: &str, shown: &str, same: bool| {
-            let rules = BindingRules { address: Strictness::Strict, exact_address: false, user_agent: Strictness::Off };
+            let rules = BindingRules { address: Strict, exact_address: false, user_agent: Off };
             assert_eq!(compare(rules, bound, shown, b"").is_ok(), same, "{bound} {shown}");
         };
         check("192.0.2.7", "192.0.2.250", true);

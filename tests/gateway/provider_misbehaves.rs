@@ -7,7 +7,9 @@ use crate::support::{Plan, Stage, Visitor};
 
 async fn signs_in(plan: Plan, switches: &[Switch]) -> Stage {
     let stage = plan.start().await;
-    switches.iter().for_each(|switch| stage.idp.set(*switch));
+    for switch in switches {
+        stage.idp.set(*switch);
+    }
     let alice = Visitor::new(&stage);
     let reply = alice.sign_in("alice", "/x").await;
     assert_eq!(reply.status, 200, "{switches:?}: {reply:?}");
@@ -16,7 +18,9 @@ async fn signs_in(plan: Plan, switches: &[Switch]) -> Stage {
 
 async fn is_refused(plan: Plan, switches: &[Switch], reason: &str) -> Stage {
     let stage = plan.start().await;
-    switches.iter().for_each(|switch| stage.idp.set(*switch));
+    for switch in switches {
+        stage.idp.set(*switch);
+    }
     let alice = Visitor::new(&stage);
     let reply = alice.sign_in("alice", "/x").await;
     assert_eq!(reply.header("x-portcullis-reason"), reason, "{switches:?}: {reply:?}");

@@ -56,8 +56,8 @@ async fn the_transaction_travels_in_a_cookie_that_scripts_and_other_sites_do_not
         assert!(cookie.contains(attribute), "{attribute} in {cookie}");
     }
     assert!(!cookie.contains("Domain"));
-    let state = reply.location().unwrap().query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
-    assert!(!cookie.contains(&state), "the state is not to be read in it");
+    let sent = reply.location().unwrap().query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
+    assert!(!cookie.contains(&sent), "the state is not to be read in it");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,7 +91,7 @@ async fn repeated_missing_and_empty_parameters_are_refused_before_any_token_requ
     let stage = Stage::usual().await;
     let alice = Visitor::new(&stage);
     let callback = alice.up_to_callback("alice", "/").await;
-    let state = callback.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
+    let sent = callback.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
     let check = async |query: String, reason: &str| {
         let reply = alice.get(&format!("/auth/callback?{query}")).await;
         assert_eq!(reply.refusal(), (400, reason), "{query}");
@@ -100,11 +100,11 @@ async fn repeated_missing_and_empty_parameters_are_refused_before_any_token_requ
     check(String::new(), "parameter_missing").await;
     check("&&&".into(), "parameter_missing").await;
     check("state=&code=&iss=".into(), "parameter_missing").await;
-    check(format!("state={state}"), "parameter_missing").await;
-    check(format!("state={state}&state={state}&code=x"), "parameter_repeated").await;
-    check(format!("state={state}&code=a&code=b"), "parameter_repeated").await;
-    check(format!("state={state}&code=a&iss=x&iss=x"), "parameter_repeated").await;
-    check(format!("state=x{state}&code=a"), "transaction_missing").await;
+    check(format!("state={sent}"), "parameter_missing").await;
+    check(format!("state={sent}&state={sent}&code=x"), "parameter_repeated").await;
+    check(format!("state={sent}&code=a&code=b"), "parameter_repeated").await;
+    check(format!("state={sent}&code=a&iss=x&iss=x"), "parameter_repeated").await;
+    check(format!("state=x{sent}&code=a"), "transaction_missing").await;
     assert_eq!(stage.asked(Endpoint::Token), 0);
     assert_eq!(alice.visit(&callback).await.status, 302, "the real answer still counts");
 }

@@ -27,6 +27,7 @@ pub(crate) mod browser;
 pub(crate) mod certificates;
 pub(crate) mod nginx;
 pub(crate) mod oidc_provider;
+#[expect(dead_code, reason = "the store's own tests use more of it")]
 #[path = "../store/support/redis.rs"]
 pub(crate) mod redis;
 pub(crate) mod visitor;

@@ -1,0 +1,98 @@
+//! `portcullis check`: what the settings come to, in a few lines, without any secret.
+
+use std::fmt::Write as _;
+
+use humantime::format_duration;
+
+use crate::{
+    config::{Config, Mode},
+    inbound::Listener,
+    server::Address,
+    store,
+};
+
+/// `ok`, and what the gateway would be.
+pub(super) fn summary(config: &Config) -> String {
+    let mut text = String::from("ok\n");
+    let mode = match config.mode {
+        Mode::Production => "production",
+        Mode::Development => "development",
+    };
+    let policies: Vec<&str> = config.gateway.policies.names().collect();
+    let lifetimes = &config.gateway.session.lifetimes;
+    let lines = [
+        ("mode", mode.to_owned()),
+        ("site", format!("{} at {}", config.gateway.site.name(), config.gateway.site.page("/"))),
+        ("callback", config.gateway.site.page(&config.gateway.sign_in.prefix.path("/callback")).to_string()),
+        ("provider", format!("{} at {}", config.gateway.provider.name, config.gateway.provider.issuer.as_str())),
+        (
+            "sessions",
+            format!("{} at most, {} idle", format_duration(lifetimes.absolute), format_duration(lifetimes.idle)),
+        ),
+        ("store", store(&config.gateway.store)),
+        ("policies", policies.join(", ")),
+    ];
+    for (name, value) in lines {
+        let _ = writeln!(text, "{name:<10}{value}");
+    }
+    for listener in &config.server.listeners {
+        let address = address(&listener.address);
+        let _ = writeln!(text, "{:<10}{}, {} at {address}", "listener", listener.name, kind(listener.kind));
+    }
+    text
+}
+
+fn store(config: &store::Config) -> String {
+    match config {
+        store::Config::Memory(memory) => {
+            format!("memory, {} sessions at most", memory.max_sessions)
+        }
+        store::Config::Redis(redis) => {
+            format!("Redis at {}, keys {}:…", redis.address, redis.prefix)
+        }
+    }
+}
+
+const fn kind(listener: Listener) -> &'static str {
+    match listener {
+        Listener::Nginx => "nginx",
+        Listener::Application => "application",
+        Listener::Ops => "ops",
+    }
+}
+
+fn address(address: &Address) -> String {
+    match address {
+        Address::Tcp(address) => address.to_string(),
+        Address::Unix { path, .. } => format!("unix:{}", path.display()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::fixture::{KEY, Settings};
+
+    #[test]
+    fn a_summary_tells_what_is_where_and_no_secret() {
+        let config = Settings::valid()
+            .with("[store]\nkind = 'redis'\n[store.redis]\nurl = 'rediss://u:m4rk3r@cache/1'")
+            .with("[provider.main]\nclient_secret = 'm4rk3r'")
+            .config();
+        let summary = summary(&config);
+        assert_eq!(
+            summary,
+            "ok\n\
+             mode      production\n\
+             site      main at https://app.example.com/\n\
+             callback  https://app.example.com/auth/callback\n\
+             provider  main at https://op.example.com\n\
+             sessions  4h at most, 30m idle\n\
+             store     Redis at cache:6379, keys portcullis:…\n\
+             policies  staff\n\
+             listener  nginx, nginx at unix:/run/portcullis/nginx.sock\n\
+             listener  ops, ops at 127.0.0.1:4182\n"
+        );
+        assert!(!summary.contains("m4rk3r") && !summary.contains(KEY));
+    }
+}

@@ -1,0 +1,244 @@
+//! Pure. Who may have a session, and who may pass where: access conditions and policies.
+//!
+//! Invariant: a rule for everybody says so. A condition that is empty, or was forgotten, opens nothing.
+
+use super::{LONGEST_COOKIE, NAME, SECOND, duration};
+use crate::{
+    config::{
+        problem::{Checked, Path, Problems},
+        raw::{
+            ClaimTable, ConditionsTable, PolicyTable, RuleTable,
+            node::{Field, List, Named},
+        },
+    },
+    rules::{ClaimCondition, Conditions, Email, EmailDomain},
+    verify::policy::{Effect, Policies, Policy, PolicyName, Rule},
+};
+
+/// Checks who may have a session at all.
+pub(super) fn access(table: &ConditionsTable, problems: &mut Problems) -> Checked<Conditions> {
+    let asked = Asked {
+        groups: &table.groups,
+        emails: &table.emails,
+        email_domains: &table.email_domains,
+        email_verified: &table.email_verified,
+        claims: &table.claims,
+    };
+    asked.conditions(problems)
+}
+
+/// Checks all policies.
+pub(super) fn policies(table: &Named<PolicyTable>, problems: &mut Problems) -> Checked<Policies> {
+    if table.entries.is_empty() {
+        problems.add(&table.path, "is missing: without a [policy.NAME] nobody ever passes");
+    }
+    let read: Vec<_> = table.entries.iter().map(|(name, entry)| policy(name, &table.path, entry, problems)).collect();
+    read.into_iter().collect::<Checked<Vec<_>>>().map(Policies::new)
+}
+
+fn policy(name: &str, path: &Path, table: &PolicyTable, problems: &mut Problems) -> Checked<Policy> {
+    let parsed = PolicyName::parse(name).ok_or_else(|| problems.add(&path.key(name), NAME));
+    if table.rules.members.is_empty() {
+        let message = if table.rules.present { "must not be empty" } else { "is missing" };
+        problems.add(&table.rules.path, format!("{message}: a policy without rules lets nobody pass"));
+    }
+    refuse_unreachable(&table.rules, problems);
+    let rules = table.rules.members.iter().enumerate();
+    let rules: Vec<_> =
+        rules.map(|(index, table_of)| rule(&table.rules.path.index(index), table_of, problems)).collect();
+    Ok(Policy { name: parsed?, rules: rules.into_iter().collect::<Checked<_>>()? })
+}
+
+fn refuse_unreachable(rules: &List<RuleTable>, problems: &mut Problems) {
+    let for_all = |rule: &RuleTable| rule.everyone.given() == Some(&true) && !rule.max_sign_in_age.is_present();
+    let Some(last) = rules.members.iter().position(for_all) else {
+        return;
+    };
+    for index in last + 1..rules.members.len() {
+        problems.add(&rules.path.index(index), format!("is never reached: {} is for everyone", rules.path.index(last)));
+    }
+}
+
+fn rule(path: &Path, table: &RuleTable, problems: &mut Problems) -> Checked<Rule> {
+    let allow = table.allow.required(problems);
+    let asked = Asked {
+        groups: &table.groups,
+        emails: &table.emails,
+        email_domains: &table.email_domains,
+        email_verified: &table.email_verified,
+        claims: &table.claims,
+    };
+    refuse_unclear(path, table, &asked, problems);
+    let max_sign_in_age = match table.max_sign_in_age.given() {
+        Some(_) => duration(&table.max_sign_in_age, SECOND, SECOND..=LONGEST_COOKIE, problems).map(Some),
+        None => table.max_sign_in_age.optional(),
+    };
+    if allow == Ok(false) && table.max_sign_in_age.is_present() {
+        problems.add(&table.max_sign_in_age.path, "is only for a rule that allows");
+    }
+    let effect = if allow? { Effect::Allow } else { Effect::Deny };
+    Ok(Rule { effect, conditions: asked.conditions(problems)?, max_sign_in_age: max_sign_in_age? })
+}
+
+fn refuse_unclear(path: &Path, table: &RuleTable, asked: &Asked<'_>, problems: &mut Problems) {
+    let everyone = table.everyone.given() == Some(&true);
+    let unreadable = table.everyone.is_present() && table.everyone.given().is_none();
+    if everyone && asked.anything() {
+        problems.add(&table.everyone.path, "contradicts the other conditions of this rule");
+    }
+    if !everyone && !unreadable && !asked.anything() {
+        problems.add(path, "has no condition on the user; a rule for everybody signed in says everyone = true");
+    }
+}
+
+/// Conditions as they are written, in whichever table.
+struct Asked<'a> {
+    groups: &'a Field<Vec<String>>,
+    emails: &'a Field<Vec<Email>>,
+    email_domains: &'a Field<Vec<EmailDomain>>,
+    email_verified: &'a Field<bool>,
+    claims: &'a List<ClaimTable>,
+}
+
+impl Asked<'_> {
+    /// Whether there is any condition, readable or not.
+    fn anything(&self) -> bool {
+        self.groups.is_present()
+            || self.emails.is_present()
+            || self.email_domains.is_present()
+            || self.claims.present
+            || self.email_verified.given().map_or(self.email_verified.is_present(), |verified| *verified)
+    }
+
+    fn conditions(&self, problems: &mut Problems) -> Checked<Conditions> {
+        if self.claims.present && self.claims.members.is_empty() {
+            problems.add(&self.claims.path, EMPTY);
+        }
+        let claims: Vec<_> = self.claims.members.iter().map(|table| claim(table, problems)).collect();
+        let groups = filled(self.groups, problems);
+        let emails = filled(self.emails, problems);
+        let email_domains = filled(self.email_domains, problems);
+        Ok(Conditions {
+            groups: groups?,
+            emails: emails?,
+            email_domains: email_domains?,
+            claims: claims.into_iter().collect::<Checked<_>>()?,
+            email_verified: self.email_verified.or(false)?,
+        })
+    }
+}
+
+fn claim(table: &ClaimTable, problems: &mut Problems) -> Checked<ClaimCondition> {
+    let path = table.path.required(problems);
+    let values = table.values.required(problems).and_then(|_| filled(&table.values, problems));
+    Ok(ClaimCondition { path: path?, values: values? })
+}
+
+/// The list; none at all may be given, but not an empty one, which would ask for nothing.
+fn filled<T: Clone>(field: &Field<Vec<T>>, problems: &mut Problems) -> Checked<Vec<T>> {
+    if field.given().is_some_and(Vec::is_empty) {
+        return Err(problems.add(&field.path, EMPTY));
+    }
+    field.or(Vec::new())
+}
+
+const EMPTY: &str = "must not be empty: leave it out to ask for nothing";
+
+#[cfg(test)]
+mod tests {
+    use crate::config::fixture::Settings;
+
+    fn check(rules: &str, expected: &str) {
+        let settings = Settings::valid().without("policy").with(&format!("[policy.staff]\nrules = [{rules}]"));
+        assert_eq!(settings.problems(), expected, "{rules}");
+    }
+
+    #[test]
+    fn rules_for_everybody_say_so() {
+        let open =
+            "policy.staff.rules[0]: has no condition on the user; a rule for everybody signed in says everyone = true";
+        check("{ allow = true, groups = ['staff'] }", "");
+        check("{ allow = true, everyone = true }", "");
+        check("{ allow = true }", open);
+        check("{ allow = true, everyone = false }", open);
+        check("{ allow = true, email_verified = false }", open);
+        check("{ allow = true, max_sign_in_age = '1h' }", open);
+        check("{ allow = false }", open);
+        check("{ allow = true, everyone = true, max_sign_in_age = '1h' }", "");
+        check(
+            "{ allow = true, everyone = true, groups = ['staff'] }",
+            "policy.staff.rules[0].everyone: contradicts the other conditions of this rule",
+        );
+        check(
+            "{ allow = true, group = ['staff'] }",
+            &format!("{open}\npolicy.staff.rules[0].group: is not a setting; did you mean groups?"),
+        );
+    }
+
+    #[test]
+    fn a_condition_is_never_empty() {
+        for list in ["groups", "emails", "email_domains", "claims"] {
+            let path = format!("policy.staff.rules[0].{list}");
+            check(
+                &format!("{{ allow = true, {list} = [] }}"),
+                &format!("{path}: must not be empty: leave it out to ask for nothing"),
+            );
+        }
+        check(
+            "{ allow = true, claims = [{ path = 'roles', values = [] }] }",
+            "policy.staff.rules[0].claims[0].values: must not be empty: leave it out to ask for nothing",
+        );
+        check("{ allow = true, groups = [''] }", "policy.staff.rules[0].groups[0]: must not be empty");
+    }
+
+    #[test]
+    fn conditions_are_read() {
+        check(
+            "{ allow = true, claims = [{ path = 'https://example.com/roles', values = ['a'] }, { path = ['a', 'b.c'], values = ['d'] }] }",
+            "",
+        );
+        check(
+            "{ allow = true, emails = ['alice', 7], email_domains = ['@example.com', '*.example.com'], claims = [{ path = '' }, 3] }",
+            "policy.staff.rules[0].claims[0].path: must be a claim: \"groups\", \"realm_access.roles\", [\"roles\", \"my.app\"]\n\
+             policy.staff.rules[0].claims[0].values: is missing\n\
+             policy.staff.rules[0].claims[1]: must be a table\n\
+             policy.staff.rules[0].email_domains[0]: must be a domain such as \"example.com\", without \"@\" or wild card\n\
+             policy.staff.rules[0].email_domains[1]: must be a domain such as \"example.com\", without \"@\" or wild card\n\
+             policy.staff.rules[0].emails[0]: is not an e-mail address\n\
+             policy.staff.rules[0].emails[1]: must be a text in quotes",
+        );
+    }
+
+    #[test]
+    fn every_rule_can_be_reached() {
+        check("{ allow = false, groups = ['x'] }, { allow = true, everyone = true }", "");
+        check(
+            "{ allow = true, everyone = true }, { allow = false, groups = ['x'] }",
+            "policy.staff.rules[1]: is never reached: policy.staff.rules[0] is for everyone",
+        );
+        check("{ allow = true, everyone = true, max_sign_in_age = '1h' }, { allow = true, groups = ['x'] }", "");
+        check(
+            "{ allow = false, groups = ['x'], max_sign_in_age = '1h' }",
+            "policy.staff.rules[0].max_sign_in_age: is only for a rule that allows",
+        );
+    }
+
+    #[test]
+    fn there_is_a_policy_and_it_has_rules() {
+        let lets_nobody = "a policy without rules lets nobody pass";
+        check("", &format!("policy.staff.rules: must not be empty: {lets_nobody}"));
+        let bare = Settings::valid().without("policy.staff.rules").problems();
+        assert_eq!(bare, format!("policy.staff.rules: is missing: {lets_nobody}"));
+        let none = Settings::valid().without("policy").problems();
+        assert_eq!(none, "policy: is missing: without a [policy.NAME] nobody ever passes");
+        let named = Settings::valid().with("[policy.'a b']\nrules = [{ allow = true, everyone = true }]").problems();
+        assert_eq!(named, "policy.\"a b\": must have a name of at most 64 letters, digits, hyphens and underscores");
+    }
+
+    #[test]
+    fn access_conditions_are_no_different() {
+        let access = |keys: &str| Settings::valid().with(&format!("[access]\n{keys}")).problems();
+        assert_eq!(access("email_domains = ['example.com']\nemail_verified = true"), "");
+        assert_eq!(access("groups = []"), "access.groups: must not be empty: leave it out to ask for nothing");
+    }
+}

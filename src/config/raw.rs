@@ -1,0 +1,274 @@
+//! Pure. The settings as they are written: every key there is, with the type of its value.
+//!
+//! A new key is one line here, one in `check`, and one with its meaning in `config/portcullis.toml`; a test compares
+//! the two files. A key whose value is a [`Secret`] has a twin with `_file` at its end.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use self::{
+    leaf::{Authentication, Count, File, ListenAddress, LogoutKind, ResponseMode, SameSite, SocketMode, StoreKind},
+    node::{Field, List, Named, Node, table},
+};
+use super::Mode;
+use crate::{
+    inbound::Listener,
+    oidc::{claims::ClaimPath, jwk::Algorithm},
+    origin::{HostName, PublicUrl},
+    route::Prefix,
+    rules::{Email, EmailDomain},
+    secret::Secret,
+    session::binding::Strictness,
+    telemetry::Format,
+};
+
+pub(super) mod leaf;
+pub(super) mod node;
+
+table! {
+    /// The whole file.
+    Raw {
+        mode: Field<Mode>,
+        listener: Named<ListenerTable>,
+        server: ServerTable,
+        site: Named<SiteTable>,
+        provider: Named<ProviderTable>,
+        access: ConditionsTable,
+        session: SessionTable,
+        sign_in: SignInTable,
+        store: StoreTable,
+        policy: Named<PolicyTable>,
+        identity: IdentityTable,
+        log: LogTable,
+        pages: PagesTable,
+    }
+}
+
+table! {
+    /// A listener.
+    ListenerTable {
+        kind: Field<Listener>,
+        address: Field<ListenAddress>,
+        socket_mode: Field<SocketMode>,
+        trusted_proxies: Field<Vec<IpNet>>,
+    }
+}
+
+table! {
+    /// Prefix, limits and timers of all listeners.
+    ServerTable {
+        prefix: Field<Prefix>,
+        header_bytes: Field<Count>,
+        header_timeout: Field<Duration>,
+        idle_timeout: Field<Duration>,
+        body_bytes: Field<Count>,
+        body_timeout: Field<Duration>,
+        connections: Field<Count>,
+        drain_timeout: Field<Duration>,
+    }
+}
+
+table! {
+    /// A site.
+    SiteTable {
+        public_url: Field<PublicUrl>,
+        hosts: Field<Vec<HostName>>,
+        cookie_domain: Field<String>,
+        return_origins: Field<Vec<PublicUrl>>,
+        landing: Field<String>,
+        error_url: Field<String>,
+    }
+}
+
+table! {
+    /// A provider.
+    ProviderTable {
+        issuer: Field<String>,
+        client_id: Field<String>,
+        client_secret: Field<Secret>,
+        client_secret_file: Field<File>,
+        authentication: Field<Authentication>,
+        response_mode: Field<ResponseMode>,
+        scopes: Field<Vec<String>>,
+        offline_access: Field<bool>,
+        userinfo: Field<bool>,
+        algorithms: Field<Vec<Algorithm>>,
+        extra_parameters: Named<Field<String>>,
+        max_age: Field<Duration>,
+        clock_skew: Field<Duration>,
+        logout: Field<LogoutKind>,
+        revoke_tokens: Field<bool>,
+        ca_file: Field<File>,
+        user_claim: Field<ClaimPath>,
+        groups_claim: Field<ClaimPath>,
+    }
+}
+
+table! {
+    /// Who may have a session at all.
+    ConditionsTable {
+        groups: Field<Vec<String>>,
+        emails: Field<Vec<Email>>,
+        email_domains: Field<Vec<EmailDomain>>,
+        email_verified: Field<bool>,
+        claims: List<ClaimTable>,
+    }
+}
+
+table! {
+    /// A claim that must hold any of some values.
+    ClaimTable {
+        path: Field<ClaimPath>,
+        values: Field<Vec<String>>,
+    }
+}
+
+table! {
+    /// Cookie, lifetimes, binding and keys.
+    SessionTable {
+        cookie_name: Field<String>,
+        same_site: Field<SameSite>,
+        absolute_lifetime: Field<Duration>,
+        idle_timeout: Field<Duration>,
+        bind_address: Field<Strictness>,
+        bind_exact_address: Field<bool>,
+        bind_user_agent: Field<Strictness>,
+        key: Field<Secret>,
+        key_file: Field<File>,
+        key_new: Field<Secret>,
+        key_new_file: Field<File>,
+        key_old: Field<Secret>,
+        key_old_file: Field<File>,
+    }
+}
+
+table! {
+    /// The way from login to callback.
+    SignInTable {
+        lifetime: Field<Duration>,
+    }
+}
+
+table! {
+    /// Where sessions live.
+    StoreTable {
+        kind: Field<StoreKind>,
+        memory: MemoryTable,
+        redis: RedisTable,
+    }
+}
+
+table! {
+    /// The embedded store.
+    MemoryTable {
+        max_sessions: Field<Count>,
+        max_marks: Field<Count>,
+    }
+}
+
+table! {
+    /// Redis or Valkey.
+    RedisTable {
+        url: Field<Secret>,
+        url_file: Field<File>,
+        username: Field<String>,
+        password: Field<Secret>,
+        password_file: Field<File>,
+        database: Field<Count>,
+        prefix: Field<String>,
+        deadline: Field<Duration>,
+        connections: Field<Count>,
+        ca_file: Field<File>,
+    }
+}
+
+table! {
+    /// A policy.
+    PolicyTable {
+        rules: List<RuleTable>,
+    }
+}
+
+table! {
+    /// A rule of a policy.
+    RuleTable {
+        allow: Field<bool>,
+        everyone: Field<bool>,
+        groups: Field<Vec<String>>,
+        emails: Field<Vec<Email>>,
+        email_domains: Field<Vec<EmailDomain>>,
+        email_verified: Field<bool>,
+        claims: List<ClaimTable>,
+        max_sign_in_age: Field<Duration>,
+    }
+}
+
+table! {
+    /// What upstreams are told.
+    IdentityTable {
+        access_token: Field<bool>,
+        claims: Named<Field<ClaimPath>>,
+    }
+}
+
+table! {
+    /// The log.
+    LogTable {
+        format: Field<Format>,
+        filter: Field<String>,
+        audit: Field<String>,
+        audit_allowed: Field<bool>,
+    }
+}
+
+table! {
+    /// The gateway's own pages.
+    PagesTable {
+        product_name: Field<String>,
+        support_url: Field<String>,
+        csp_report_only: Field<bool>,
+    }
+}
+
+impl Raw {
+    /// Every file that the settings name, to be read before they are checked.
+    pub(super) fn files(&mut self) -> impl Iterator<Item = &mut Field<File>> {
+        let session = &mut self.session;
+        let redis = &mut self.store.redis;
+        let providers = self.provider.entries.values_mut();
+        let own = [
+            &mut session.key_file,
+            &mut session.key_new_file,
+            &mut session.key_old_file,
+            &mut redis.url_file,
+            &mut redis.password_file,
+            &mut redis.ca_file,
+        ];
+        own.into_iter().chain(providers.flat_map(|provider| [&mut provider.client_secret_file, &mut provider.ca_file]))
+    }
+
+    /// Every key there is.
+    pub(super) fn keys() -> Vec<node::KnownKey> {
+        let mut keys = Vec::new();
+        Self::describe(&[], &mut keys);
+        keys
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_secret_can_stand_in_a_file() {
+        let keys = Raw::keys();
+        let secrets: Vec<_> = keys.iter().filter(|key| key.kind == node::Kind::Secret).collect();
+        assert!(secrets.len() >= 6);
+        for secret in secrets {
+            let twin: Vec<String> = secret.path.iter().map(ToString::to_string).collect();
+            let twin = format!("{}_file", twin.join("."));
+            assert!(keys.iter().any(|key| key.path.join(".") == twin), "{twin}");
+        }
+    }
+}
