@@ -75,9 +75,14 @@ async fn main() -> anyhow::Result<ExitCode> {
     };
     stage.end_all();
     match outcome {
-        Some(done) => done?.map(|()| ExitCode::SUCCESS),
+        Some(done) => Ok(done?.map_or_else(told, |()| ExitCode::SUCCESS)),
         None => Ok(ExitCode::from(INTERRUPTED)),
     }
+}
+
+fn told(error: anyhow::Error) -> ExitCode {
+    eprintln!("bench: {error:#}");
+    ExitCode::FAILURE
 }
 
 fn measure(stage: &Stage, arguments: &Arguments) -> anyhow::Result<()> {
