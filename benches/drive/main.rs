@@ -75,12 +75,12 @@ async fn main() -> anyhow::Result<ExitCode> {
     };
     stage.end_all();
     match outcome {
-        Some(done) => Ok(done?.map_or_else(told, |()| ExitCode::SUCCESS)),
+        Some(done) => Ok(done?.map_or_else(|error| told(&error), |()| ExitCode::SUCCESS)),
         None => Ok(ExitCode::from(INTERRUPTED)),
     }
 }
 
-fn told(error: anyhow::Error) -> ExitCode {
+fn told(error: &anyhow::Error) -> ExitCode {
     eprintln!("bench: {error:#}");
     ExitCode::FAILURE
 }
