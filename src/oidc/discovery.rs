@@ -43,6 +43,11 @@ impl Issuer {
         &self.text
     }
 
+    /// Its host, by which people know it.
+    pub fn host(&self) -> &str {
+        self.document.host_str().unwrap_or_default()
+    }
+
     /// Where its discovery document is.
     pub const fn document(&self) -> &Url {
         &self.document

@@ -62,6 +62,11 @@ impl Provider {
         &self.config.name
     }
 
+    /// What people are told it is called: its host.
+    pub fn shown_name(&self) -> &str {
+        self.config.issuer.host()
+    }
+
     /// Its issuer.
     pub fn issuer(&self) -> &str {
         self.config.issuer.as_str()

@@ -234,7 +234,7 @@ impl SignIn {
         });
         let used = failed.used_cookie.clone().map(|name| self.cookies().clear(name));
         let sign_in = self.config.prefix.path("/login");
-        failed.answer(asked.inbound.caller(), asked.site, self.provider.name(), &sign_in).with_cookies(used)
+        failed.answer(asked.inbound.caller(), asked.site, self.provider.shown_name(), &sign_in).with_cookies(used)
     }
 
     fn redirect_uri(&self, site: &Site) -> url::Url {

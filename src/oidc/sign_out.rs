@@ -79,7 +79,7 @@ impl SignOut {
     /// `GET /signed-out`: where the provider's logout comes back to, whatever parameters it brings.
     pub fn done(&self, asked: Asked<'_>) -> Answer {
         let by_provider = matches!(asked.inbound.provenance(), Provenance::Elsewhere | Provenance::Origin(_));
-        let provider = self.provider.name().to_owned();
+        let provider = self.provider.shown_name().to_owned();
         let ended = ProviderSession::Ended { provider: provider.clone() };
         self.page(Ending::Done, if by_provider { ended } else { ProviderSession::MayContinue { provider } })
     }
@@ -110,7 +110,7 @@ impl SignOut {
             Some(url) if !pending && asked.inbound.method() == Method::POST => Answer::see_other(url),
             Some(url) if !pending => Answer::redirect(url),
             _ => {
-                let provider = self.provider.name().to_owned();
+                let provider = self.provider.shown_name().to_owned();
                 let session = if ended.had_session {
                     ProviderSession::MayContinue { provider }
                 } else {
