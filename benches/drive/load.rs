@@ -1,0 +1,91 @@
+//! wrk: many connections that ask one thing as fast as they are answered.
+
+use std::{fs, process::Command, time::Duration};
+
+use anyhow::{Context, ensure};
+
+use crate::stage::Stage;
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Load {
+    /// Where.
+    pub(crate) url: String,
+    /// With which headers.
+    pub(crate) headers: Vec<(String, String)>,
+    /// Whether every answer must be a 200, or every one a refusal.
+    pub(crate) answers: Answers,
+}
+
+/// What every answer must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answers {
+    /// 200.
+    Allowed,
+    /// 401.
+    Refused,
+}
+
+/// What wrk saw.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    /// Answers.
+    pub(crate) requests: f64,
+    /// Answers in a second.
+    pub(crate) requests_per_second: f64,
+    /// The time that half of them took at most.
+    pub(crate) p50_us: f64,
+    /// The time that 99 of 100 took at most.
+    pub(crate) p99_us: f64,
+}
+
+impl Load {
+    /// Asks for a while.
+    pub(crate) fn run(&self, stage: &Stage, time: Duration) -> anyhow::Result<Seen> {
+        let script = stage.path("load.lua");
+        fs::write(&script, self.script()?)?;
+        let output = stage.run(
+            "wrk",
+            Command::new("wrk")
+                .args(["--threads=1", "--latency"])
+                .arg(format!("--connections={CONNECTIONS}"))
+                .arg(format!("--duration={}s", time.as_secs()))
+                .arg("--script")
+                .arg(&script)
+                .arg(&self.url),
+        )?;
+        self.read(&output).with_context(|| format!("{}: {output}", self.url))
+    }
+
+    fn script(&self) -> anyhow::Result<String> {
+        let plain = |text: &str| text.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b']');
+        let line = |(name, value): &(String, String)| {
+            ensure!(plain(name) && plain(value), "the header {name} does not fit into a script");
+            Ok(format!("wrk.headers[ [[{name}]] ] = [[{value}]]\n"))
+        };
+        let lines: Vec<_> = self.headers.iter().map(line).collect::<Result<_, _>>()?;
+        Ok(lines.concat() + SUMMARY)
+    }
+
+    fn read(&self, output: &str) -> anyhow::Result<Seen> {
+        let line = output.lines().find_map(|line| line.strip_prefix("seen ")).context("wrk said nothing")?;
+        let numbers: Vec<f64> = line.split(' ').map(str::parse).collect::<Result<_, _>>()?;
+        let &[requests, micros, p50_us, p99_us, refused, broken] = numbers.as_slice() else {
+            anyhow::bail!("wrk said something else");
+        };
+        ensure!(requests > 0.0 && broken == 0.0, "{broken} of {requests} requests had no answer");
+        let expected = if self.answers == Answers::Refused { requests } else { 0.0 };
+        ensure!((refused - expected).abs() < 0.5, "{refused} of {requests} requests were refused");
+        Ok(Seen { requests, requests_per_second: requests / micros * 1e6, p50_us, p99_us })
+    }
+}
+
+/// As many as nginx keeps to its upstream.
+pub(crate) const CONNECTIONS: u32 = 32;
+const SUMMARY: &str = "done = function(summary, latency)
+    local errors = summary.errors
+    io.write(string.format('seen %d %d %d %d %d %d\\n', summary.requests, summary.duration,
+        latency:percentile(50), latency:percentile(99), errors.status,
+        errors.connect + errors.read + errors.write + errors.timeout))
+end
+";

@@ -1,0 +1,100 @@
+//! Somebody who signs in as a browser does, and asks once.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read, Write},
+    net::{TcpStream, ToSocketAddrs},
+    time::Duration,
+};
+
+use anyhow::{Context, bail, ensure};
+use url::Url;
+
+/// What came back: the head alone.
+pub(crate) struct Reply {
+    /// The status.
+    pub(crate) status: u16,
+    /// The headers, in order, names in lower case.
+    pub(crate) headers: Vec<(String, String)>,
+    /// The head as it came, but for the line with the date.
+    pub(crate) undated: String,
+}
+
+impl Reply {
+    /// A header's value.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Opens a page, signs in at the provider on the way, and gives the cookie that opens it from now on.
+pub(crate) fn sign_in(page: &Url) -> anyhow::Result<String> {
+    let mut jars: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    let mut url = page.clone();
+    for _ in 0..REDIRECTS {
+        let jar = jars.entry(url.authority().to_owned()).or_default();
+        let reply =
+            get(&url, &[("Cookie", cookies(jar).as_str()), ("User-Agent", USER_AGENT), ("Accept", "text/html")])?;
+        keep_cookies(jar, &reply);
+        match (reply.status, reply.header("location")) {
+            (301..=308, Some(location)) => url = hinted(url.join(location)?),
+            (200, _) if url == *page => return Ok(cookies(jar)),
+            (status, _) => bail!("signing in ended at {url} with {status}"),
+        }
+    }
+    bail!("signing in ended after {REDIRECTS} redirects")
+}
+
+fn hinted(mut url: Url) -> Url {
+    if url.path().ends_with("/authorize") {
+        url.query_pairs_mut().append_pair("login_hint", PERSON);
+    }
+    url
+}
+
+fn cookies(jar: &BTreeMap<String, String>) -> String {
+    jar.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
+}
+
+fn keep_cookies(jar: &mut BTreeMap<String, String>, reply: &Reply) {
+    let set = reply.headers.iter().filter(|(name, _)| name == "set-cookie");
+    for (name, value) in set.filter_map(|(_, cookie)| cookie.split(';').next()?.split_once('=')) {
+        if value.is_empty() {
+            jar.remove(name);
+        } else {
+            jar.insert(name.to_owned(), value.to_owned());
+        }
+    }
+}
+
+/// Asks once, and hangs up.
+pub(crate) fn get<T: AsRef<str>>(url: &Url, headers: &[(T, T)]) -> anyhow::Result<Reply> {
+    ensure!(url.scheme() == "http", "{url} is not http");
+    let address = (url.host_str().context("no host")?, url.port_or_known_default().unwrap_or(80));
+    let address = address.to_socket_addrs()?.next().context("no address")?;
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
+    let mut lines = vec![format!("GET {target} HTTP/1.1"), format!("Host: {}", url.authority())];
+    lines.extend(headers.iter().map(|(name, value)| format!("{}: {}", name.as_ref(), value.as_ref())));
+    lines.push("Connection: close\r\n\r\n".to_owned());
+    stream.write_all(lines.join("\r\n").as_bytes())?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    read(&String::from_utf8_lossy(&answer))
+}
+
+fn read(answer: &str) -> anyhow::Result<Reply> {
+    let (head, _) = answer.split_once("\r\n\r\n").context("no answer")?;
+    let (line, fields) = head.split_once("\r\n").context("no headers")?;
+    let status = line.split(' ').nth(1).context("no status")?.parse()?;
+    let field = |line: &str| line.split_once(':').map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()));
+    let undated: Vec<_> = head.lines().filter(|line| !line.to_lowercase().starts_with("date:")).collect();
+    Ok(Reply { status, headers: fields.lines().filter_map(field).collect(), undated: undated.join("\n") })
+}
+
+/// What it calls itself; the session is bound to it.
+pub(crate) const USER_AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
+const PERSON: &str = "alice";
+const REDIRECTS: usize = 12;
+const PATIENCE: Duration = Duration::from_secs(5);
