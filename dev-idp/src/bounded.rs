@@ -40,6 +40,10 @@ impl<V> Bounded<V> {
         }
     }
 
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &String> {
+        self.order.iter()
+    }
+
     pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
         self.entries.values_mut()
     }

@@ -91,6 +91,17 @@ pub(crate) struct IssuedIdToken {
     pub(crate) session: String,
 }
 
+/// The tokens that a provider has issued; what was revoked one by one is not among them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Issued {
+    /// Access tokens.
+    pub access_tokens: Vec<String>,
+    /// Refresh tokens, the spent ones too.
+    pub refresh_tokens: Vec<String>,
+    /// ID tokens, the bent ones too.
+    pub id_tokens: Vec<String>,
+}
+
 impl Default for Ledger {
     fn default() -> Self {
         Self {
@@ -196,6 +207,16 @@ impl Ledger {
         Ok((grant.clone(), access.scopes.clone()))
     }
 
+    /// The tokens that are remembered, oldest first.
+    pub(crate) fn issued(&self) -> Issued {
+        let listed = |keys: &mut dyn Iterator<Item = &String>| keys.cloned().collect();
+        Issued {
+            access_tokens: listed(&mut self.accesses.keys()),
+            refresh_tokens: listed(&mut self.refreshes.keys()),
+            id_tokens: listed(&mut self.id_tokens.keys()),
+        }
+    }
+
     /// Revokes a token of this client: a refresh token with its whole grant, an access token alone (RFC 7009).
     pub(crate) fn revoke(&mut self, token: &str, client: &str) {
         let owner = |grants: &Bounded<Grant>, id: &str| grants.entry(id).is_some_and(|grant| grant.client == client);
@@ -293,6 +314,19 @@ mod tests {
         assert_eq!(ledger.refreshable("first", "app", NOW).err(), Some(Unusable::Reused));
         assert_eq!(ledger.refreshable("second", "app", NOW).err(), Some(Unusable::Revoked));
         assert_eq!(ledger.opened("access", NOW).err(), Some(Unusable::Revoked));
+    }
+
+    #[test]
+    fn spent_tokens_are_among_those_issued() {
+        let mut ledger = ledger();
+        ledger.spend("first");
+        ledger.issue_refresh("second".to_owned(), "g", NOW + 1000);
+        let expected = Issued {
+            access_tokens: vec!["access".to_owned()],
+            refresh_tokens: vec!["first".to_owned(), "second".to_owned()],
+            id_tokens: Vec::new(),
+        };
+        assert_eq!(ledger.issued(), expected);
     }
 
     #[test]

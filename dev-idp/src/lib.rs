@@ -50,6 +50,7 @@ mod log;
 mod random;
 
 pub use endpoint::Endpoint;
+pub use ledger::Issued;
 pub use log::{Presented, Record};
 pub use settings::{Algorithm, Authentication, Client, IdTokenClaims, Issuer, Person, Settings, Tls};
 pub use start::{DevIdp, StartError, start};

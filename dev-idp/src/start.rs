@@ -16,6 +16,7 @@ use url::Url;
 use crate::{
     endpoint::Endpoint,
     keys::KeySet,
+    ledger::Issued,
     log::Record,
     provider::Provider,
     server::Server,
@@ -109,6 +110,11 @@ impl DevIdp {
     /// Forgets the requests so far.
     pub fn clear_log(&self) {
         self.provider.log.clear();
+    }
+
+    /// The tokens issued so far, so that a test can look for them where they must not be.
+    pub fn issued(&self) -> Issued {
+        self.provider.ledger().issued()
     }
 
     /// Replaces all keys, with new `kid`s. After eight rotations the first keys come back.
