@@ -4,7 +4,7 @@ use std::{
     fs::{self, Permissions},
     io,
     net::SocketAddr,
-    os::unix::fs::PermissionsExt,
+    os::unix::{fs::PermissionsExt, net::UnixDatagram},
     path::{Path, PathBuf},
     process,
     sync::Arc,
@@ -89,6 +89,9 @@ pub fn bind(address: &Address) -> io::Result<Bound> {
 }
 
 fn bind_unix(path: &Path, mode: u32) -> io::Result<Bound> {
+    if is_listened_on(path) {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens on that socket"));
+    }
     let mut hidden = path.as_os_str().to_owned();
     hidden.push(format!(".{}", process::id()));
     let hidden = PathBuf::from(hidden);
@@ -97,6 +100,15 @@ fn bind_unix(path: &Path, mode: u32) -> io::Result<Bound> {
     fs::set_permissions(&hidden, Permissions::from_mode(mode))?;
     fs::rename(&hidden, path)?;
     Ok(Bound::Unix(listener, SocketFile { path: path.to_owned(), mode }))
+}
+
+/// Whether a living process holds the socket: one that a crash left behind refuses, one that is held says that it is of
+/// another type. A connection of the right type could wait for ever. Somebody else's that we may not ask counts as free.
+fn is_listened_on(path: &Path) -> bool {
+    use io::ErrorKind::{ConnectionRefused, NotFound, PermissionDenied};
+    let asked = UnixDatagram::unbound().and_then(|socket| socket.connect(path));
+    let free = |error: io::Error| matches!(error.kind(), NotFound | ConnectionRefused | PermissionDenied);
+    !asked.is_err_and(free)
 }
 
 /// Accepts connections until the stop; a full listener closes what it cannot take.
@@ -152,3 +164,25 @@ where
 
 /// How long accepting rests after the system refused, for example for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_is_taken_over_from_the_dead_and_not_from_the_living() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gateway.sock");
+        let first = bind_unix(&path, 0o660).unwrap();
+        assert_eq!(bind_unix(&path, 0o660).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert!(path.exists());
+        drop(first);
+        assert!(!path.exists());
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(path.exists(), "as after a crash");
+        let mode = bind_unix(&path, 0o600).map(|_bound| fs::metadata(&path).unwrap().permissions().mode());
+        assert_eq!(mode.unwrap() & 0o777, 0o600);
+    }
+}
