@@ -383,3 +383,6 @@ fn halves(drawn: [u8; 32]) -> ([u8; 16], [u8; 16]) {
     second.copy_from_slice(&drawn[16..]);
     (first, second)
 }
+
+#[cfg(test)]
+mod tests;
