@@ -11,3 +11,5 @@ mod refresh;
 mod sign_out;
 mod store_trouble;
 mod server;
+mod cli;
+mod secrets;

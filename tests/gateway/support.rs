@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::TcpListener,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU16, Ordering},
@@ -23,6 +23,7 @@ use portcullis::{
 use sample_upstream::Upstream;
 use tempfile::TempDir;
 
+pub(crate) mod binary;
 pub(crate) mod browser;
 pub(crate) mod certificates;
 pub(crate) mod nginx;
@@ -50,6 +51,8 @@ pub(crate) struct Plan {
     authentication: Option<(&'static str, &'static str)>,
     foreign_issuer: Option<(String, String)>,
     sites: Vec<String>,
+    ground: Option<(TempDir, Certificates)>,
+    gateway_too: bool,
 }
 
 impl Plan {
@@ -62,6 +65,8 @@ impl Plan {
             authentication: None,
             foreign_issuer: None,
             sites: Vec::new(),
+            ground: None,
+            gateway_too: true,
         }
     }
 
@@ -98,6 +103,18 @@ impl Plan {
     /// One more nginx site file; `{application}` and `{port}` in it are filled in.
     pub(crate) fn site(mut self, text: &str) -> Self {
         self.sites.push(text.to_owned());
+        self
+    }
+
+    /// In a folder, and with certificates, that were there before.
+    pub(crate) fn standing_on(mut self, folder: TempDir, certificates: Certificates) -> Self {
+        self.ground = Some((folder, certificates));
+        self
+    }
+
+    /// The journey starts the gateway itself, as a process.
+    pub(crate) fn without_gateway(mut self) -> Self {
+        self.gateway_too = false;
         self
     }
 
@@ -138,10 +155,13 @@ impl Stage {
         Plan::new().start().await
     }
 
-    async fn start(plan: Plan, https: u16) -> Self {
+    async fn start(mut plan: Plan, https: u16) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let folder = TempDir::new().unwrap();
-        let certificates = Certificates::make(folder.path());
+        let (folder, certificates) = plan.ground.take().unwrap_or_else(|| {
+            let folder = TempDir::new().unwrap();
+            let certificates = Certificates::make(folder.path());
+            (folder, certificates)
+        });
         let idp = start_provider(&plan, &certificates, https).await;
         let upstream = sample_upstream::start(std::net::SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let redis = plan.with_redis.then(redis::Server::start);
@@ -151,8 +171,22 @@ impl Stage {
         let telemetry = Telemetry::new(false);
         let mut stage =
             Self { idp, upstream, clock, nginx, redis, certificates, telemetry, gateway: None, settings, folder };
-        stage.start_gateway().await;
+        if plan.gateway_too {
+            stage.start_gateway().await;
+        }
         stage
+    }
+
+    /// The gateway's settings as a file; [`Stage::environment`] goes over it.
+    pub(crate) fn settings_file(&self) -> PathBuf {
+        let file = self.folder.path().join("portcullis.toml");
+        fs::write(&file, SETTINGS).unwrap();
+        file
+    }
+
+    /// What the settings file leaves open.
+    pub(crate) fn environment(&self) -> Vec<(String, String)> {
+        self.settings.clone()
     }
 
     /// Starts the gateway, or another one after [`Stage::stop_gateway`].
@@ -161,9 +195,7 @@ impl Stage {
         for (key, value) in &self.settings {
             environment.add(key.clone(), Some(value.clone()));
         }
-        let file = self.folder.path().join("portcullis.toml");
-        fs::write(&file, SETTINGS).unwrap();
-        let config = load(&file, &environment).unwrap_or_else(|problems| panic!("{problems}"));
+        let config = load(&self.settings_file(), &environment).unwrap_or_else(|problems| panic!("{problems}"));
         let drain = Drain::default();
         let server = Server::bind(config.server).unwrap();
         let gateway = Gateway::new(config.gateway, &self.clock, self.telemetry.clone(), drain.clone()).unwrap();
