@@ -11,7 +11,7 @@ mod refresh;
 mod sign_out;
 mod store_trouble;
 mod server;
-
+mod browser;
 mod npm_provider;
 mod cli;
 mod secrets;
