@@ -57,6 +57,12 @@ pub struct SiteLook {
 /// What a page says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Page {
+    /// Signed in, and going on at once. A redirect would belong to the provider's navigation, on which browsers leave a
+    /// `SameSite=Strict` cookie out.
+    SignedIn {
+        /// The page that was wanted.
+        to: Link,
+    },
     /// The session here is over.
     SignedOut {
         /// Whether our own side is done.
@@ -202,7 +208,7 @@ impl Page {
     /// Why it is shown, where there is a reason.
     pub const fn reason(&self) -> Option<Reason> {
         match self {
-            Self::SignedOut { .. } | Self::ConfirmSignOut { .. } => None,
+            Self::SignedIn { .. } | Self::SignedOut { .. } | Self::ConfirmSignOut { .. } => None,
             Self::Error { reason, .. }
             | Self::Forbidden { reason, .. }
             | Self::TryAgain { reason, .. }
@@ -217,7 +223,8 @@ impl Page {
             Self::ConfirmSignOut { form, .. } | Self::Forbidden { other_account: OtherAccount::SignOut(form), .. } => {
                 Some(form)
             }
-            Self::SignedOut { .. }
+            Self::SignedIn { .. }
+            | Self::SignedOut { .. }
             | Self::Error { .. }
             | Self::Forbidden { .. }
             | Self::TryAgain { .. }

@@ -34,17 +34,19 @@ fn exhibit(name: &'static str, page: &Page) -> Exhibit {
 }
 
 fn pages(provider: &Url) -> Vec<(&'static str, Page)> {
-    let mut pages = signing_out(provider);
+    let mut pages = signing_in_and_out(provider);
     pages.extend(errors());
     pages.extend(refusals(provider));
     pages.extend(outages());
     pages
 }
 
-fn signing_out(provider: &Url) -> Vec<(&'static str, Page)> {
+fn signing_in_and_out(provider: &Url) -> Vec<(&'static str, Page)> {
     let signed_out = |ending, provider_session| Page::SignedOut { ending, provider_session, sign_in: login() };
     let named = || "Harbour Identity".to_owned();
     vec![
+        // Its own address but for the fragment, so that going on stays here.
+        ("signed-in", Page::SignedIn { to: Link::local("/signed-in#here") }),
         ("signed-out", signed_out(Ending::Done, ProviderSession::NoneKnown)),
         ("signed-out-everywhere", signed_out(Ending::Done, ProviderSession::Ended { provider: named() })),
         ("signed-out-here", signed_out(Ending::Done, ProviderSession::MayContinue { provider: named() })),

@@ -16,7 +16,8 @@ use crate::{
         provider::{Account, Provider, ProviderError, SignedIn},
         transaction::{self, Cookies, Transaction},
     },
-    origin::Site,
+    origin::{ReturnTarget, Site},
+    pages::{Link, Page},
     random,
     reason::Reason,
     route::Prefix,
@@ -138,8 +139,16 @@ impl SignIn {
             since_start: self.clock.now().since(transaction.started_at),
             callback: began.elapsed(),
         });
-        let answer = Answer::redirect(target.url().clone()).with_cookie(cookie);
-        Ok(answer.with_cookie(self.cookies().clear(cookie_name)))
+        Ok(self.onward(&target).with_cookie(cookie).with_cookie(self.cookies().clear(cookie_name)))
+    }
+
+    /// To the page that was wanted; from a page of our own, where a redirect would lose the session's cookie.
+    fn onward(&self, target: &ReturnTarget) -> Answer {
+        if self.keeper.cookie_is_strict() {
+            let to = Link::parse(target.url().as_str()).unwrap_or_else(|_| Link::local("/"));
+            return Answer::page(Page::SignedIn { to });
+        }
+        Answer::redirect(target.url().clone())
     }
 
     fn transaction(&self, asked: Asked<'_>, state: &Secret) -> Result<(Transaction, String), Reason> {

@@ -32,6 +32,7 @@ fn pages_with(text: &str) -> Vec<Page> {
         next,
     };
     vec![
+        Page::SignedIn { to: link() },
         signed_out(Ending::Done, ProviderSession::NoneKnown),
         signed_out(Ending::Done, ProviderSession::Ended { provider: provider() }),
         signed_out(Ending::Pending, ProviderSession::MayContinue { provider: provider() }),

@@ -18,6 +18,7 @@ pub struct Wording {
 
 pub(super) const fn of(page: &Page) -> Wording {
     match page {
+        Page::SignedIn { .. } => SIGNED_IN,
         Page::SignedOut { .. } => SIGNED_OUT,
         Page::ConfirmSignOut { .. } => CONFIRM_SIGN_OUT,
         Page::ProviderDown { .. } => PROVIDER_DOWN,
@@ -89,6 +90,9 @@ pub const fn for_reason(reason: Reason) -> Wording {
         Reason::Internal => OUR_FAULT,
     }
 }
+
+const SIGNED_IN: Wording =
+    Wording { title: "You are signed in", happened: "One moment: your page is opening.", now: "" };
 
 const SIGNED_OUT: Wording = Wording { title: "You are signed out", happened: "", now: "" };
 

@@ -80,6 +80,11 @@ impl Keeper {
         &self.lifetimes
     }
 
+    /// Whether browsers leave the session's cookie out of navigations that another site began.
+    pub const fn cookie_is_strict(&self) -> bool {
+        self.cookie.strict
+    }
+
     /// The key ring, for other sealed things.
     pub const fn ring(&self) -> &KeyRing {
         &self.ring

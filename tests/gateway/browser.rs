@@ -148,11 +148,7 @@ async fn a_link_on_another_site_signs_nobody_out_unasked() {
     browser.visit("/page").await;
     browser.sign_in("alice", "/page").await;
     browser.driver.goto(stage.idp.url(dev_idp::Endpoint::Login)).await.unwrap();
-    let link = browser.url("/auth/logout");
-    let script = format!(
-        "const link = document.createElement('a'); link.href = '{link}'; document.body.append(link); link.click()"
-    );
-    browser.script(&script).await;
+    browser.follow_link_to("/auth/logout").await;
     browser.arrives("/auth/logout").await;
     assert_eq!(browser.driver.get_all_cookies().await.unwrap().len(), 1, "still signed in");
     browser.press("form button").await;
@@ -223,5 +219,24 @@ async fn the_browser_has_nothing_to_say_against_our_pages() {
     assert_eq!(browser.status().await, 503);
     assert!(browser.text("body").await.contains("provider_unreachable"));
     assert_eq!(browser.complaints().await, Vec::<String>::new(), "the provider is down");
+    browser.close().await;
+}
+
+/// The way back from the provider is a navigation that another site began; a link on another site is one too.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_strict_cookie_people_sign_in_and_links_from_elsewhere_ask_first() {
+    let stage = Plan::new().set("SESSION__SAME_SITE", "strict").start().await;
+    let browser = Browser::open(&stage).await;
+    browser.visit("/page?a=b&c='%22%3B").await;
+    browser.sign_in("alice", "/page?a=b&c='%22%3B").await;
+    assert!(browser.text("#identity").await.contains("alice@example.com"));
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
+    browser.driver.goto(stage.idp.url(dev_idp::Endpoint::Login)).await.unwrap();
+    stage.idp.forget_sign_ons();
+    browser.follow_link_to("/page").await;
+    browser.sign_in("bob", "/page").await;
+    assert!(browser.text("#identity").await.contains("bob@example.com"));
+    browser.visit("/page").await;
+    assert!(browser.text("#identity").await.contains("bob@example.com"), "a typed address brings the session along");
     browser.close().await;
 }

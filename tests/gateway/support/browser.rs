@@ -44,6 +44,15 @@ impl Browser {
         self.arrives(path).await;
     }
 
+    /// Follows a link to the application that stands on the page shown now, whosever it is.
+    pub(crate) async fn follow_link_to(&self, path: &str) {
+        let link = self.url(path);
+        let script = format!(
+            "const link = document.createElement('a'); link.href = '{link}'; document.body.append(link); link.click()"
+        );
+        self.script(&script).await;
+    }
+
     /// Presses a button as soon as it is there.
     pub(crate) async fn press(&self, css: &str) {
         self.shows(css).await;
