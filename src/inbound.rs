@@ -159,13 +159,13 @@ impl Inbound {
         self.all_cookies().filter(move |(found, _)| found.starts_with(prefix)).take(COOKIES_LOOKED_AT)
     }
 
+    /// Each cookie is read by itself: browsers send what scripts and sibling hosts wrote into theirs, in any bytes.
     fn all_cookies(&self) -> impl Iterator<Item = (&str, &str)> {
         self.headers
             .get_all(header::COOKIE)
             .iter()
-            .filter_map(|line| line.to_str().ok())
-            .flat_map(|line| line.split(';'))
-            .filter_map(|pair| pair.trim().split_once('='))
+            .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
+            .filter_map(|pair| str::from_utf8(pair.trim_ascii()).ok()?.split_once('='))
     }
 
     /// The `User-Agent`, as bytes; empty if there is none.

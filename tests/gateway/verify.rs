@@ -3,7 +3,7 @@
 use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use reqwest::Method;
 
-use crate::support::{APP, Plan, Reply, Stage, Visitor};
+use crate::support::{APP, Plan, Reply, Stage, Visitor, visitor::USER_AGENT};
 
 /// The headers that a client might hope to be believed by.
 const FORGED: &[(&str, &str)] = &[
@@ -337,6 +337,19 @@ async fn cookies_of_our_name_that_are_not_ours_neither_open_nor_shadow() {
         ["__Host-portcullis=", "__Host-portcullis", "=", ";", "a=1; ; b=2", "__Host-portcullis=%s%n%x", "portcullis=1"]
     {
         assert_eq!(ask(&[odd]).await.0, 401, "{odd}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cookie_in_bytes_that_are_no_text_hides_no_other() {
+    let stage = Stage::usual().await;
+    let alice = stage.signed_in("alice").await;
+    let cookie = format!("__Host-portcullis={}", alice.session().unwrap());
+    for stranger in ["name=Zo\u{eb}".as_bytes(), b"name=\xff\xfe", b"\xe4=1"] {
+        let head = format!("GET / HTTP/1.1\r\nHost: {APP}\r\nUser-Agent: {USER_AGENT}\r\nConnection: close\r\nCookie: ");
+        let request = [head.as_bytes(), stranger, b"; ", cookie.as_bytes(), b"\r\n\r\n"].concat();
+        let answer = crate::support::nginx::raw(&stage, &request).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{stranger:?}: {answer}");
     }
 }
 
