@@ -154,9 +154,9 @@ impl Inbound {
         self.all_cookies().filter(move |(found, _)| *found == name).map(|(_, value)| value).take(COOKIES_LOOKED_AT)
     }
 
-    /// Names and values of all cookies whose names start so, in order, at most [`COOKIES_LOOKED_AT`].
+    /// Names and values of all cookies whose names start so, in order; as many as fit into a head.
     pub fn cookies_starting<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
-        self.all_cookies().filter(move |(found, _)| found.starts_with(prefix)).take(COOKIES_LOOKED_AT)
+        self.all_cookies().filter(move |(found, _)| found.starts_with(prefix))
     }
 
     /// Each cookie is read by itself: browsers send what scripts and sibling hosts wrote into theirs, in any bytes.

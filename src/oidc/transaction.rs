@@ -113,7 +113,8 @@ impl Cookies<'_> {
     }
 
     /// Which of a browser's transaction cookies must go so that a new one of `bytes` fits beside the rest: at most
-    /// [`LIVING`] and at most [`TOGETHER_BYTES`] in all, the latest kept.
+    /// [`LIVING`] and at most [`TOGETHER_BYTES`] in all, the latest kept. Of very many, [`DROPPED_AT_ONCE`] go now and
+    /// the others at the next sign-in, because nginx takes only so many headers of an answer.
     pub fn to_drop<'c>(&self, shown: impl Iterator<Item = (&'c str, &'c str)>, bytes: usize) -> Vec<String> {
         let mut cookies: Vec<_> = shown.map(|(name, value)| (name.to_owned(), name.len() + value.len())).collect();
         let mut room = TOGETHER_BYTES.saturating_sub(bytes);
@@ -127,6 +128,7 @@ impl Cookies<'_> {
                 room = if fits { room - size } else { 0 };
                 (!fits).then_some(name)
             })
+            .take(DROPPED_AT_ONCE)
             .collect()
     }
 
@@ -179,6 +181,8 @@ pub const LIVING: usize = 5;
 pub const TOGETHER_BYTES: usize = 3_900;
 /// The longest return target that a transaction keeps.
 pub const RETURN_TO_BYTES: usize = 512;
+/// Most cookies that one answer takes away: some 130 bytes each, of the 16 KiB that nginx reads.
+const DROPPED_AT_ONCE: usize = 50;
 const NAME_BYTES: usize = 12;
 
 #[cfg(test)]

@@ -346,7 +346,8 @@ async fn a_cookie_in_bytes_that_are_no_text_hides_no_other() {
     let alice = stage.signed_in("alice").await;
     let cookie = format!("__Host-portcullis={}", alice.session().unwrap());
     for stranger in ["name=Zo\u{eb}".as_bytes(), b"name=\xff\xfe", b"\xe4=1"] {
-        let head = format!("GET / HTTP/1.1\r\nHost: {APP}\r\nUser-Agent: {USER_AGENT}\r\nConnection: close\r\nCookie: ");
+        let head =
+            format!("GET / HTTP/1.1\r\nHost: {APP}\r\nUser-Agent: {USER_AGENT}\r\nConnection: close\r\nCookie: ");
         let request = [head.as_bytes(), stranger, b"; ", cookie.as_bytes(), b"\r\n\r\n"].concat();
         let answer = crate::support::nginx::raw(&stage, &request).await;
         assert!(answer.starts_with("HTTP/1.1 200 "), "{stranger:?}: {answer}");
