@@ -339,6 +339,10 @@ impl Gateway {
     ) -> Result<(Allow, HeaderMap), Reason> {
         route.admit(facts, &self.site, inbound.provenance())?;
         let policy = policy.map_err(|reason| *reason)?;
+        // Should nginx lack the line that overwrites it, the client's own would reach the application.
+        if inbound.carries_any(self.identity.claims.iter().map(|claim| &claim.name)) {
+            return Err(Reason::IdentityForged);
+        }
         let Found { session, handle } = self.find(inbound, browser(inbound, facts)).await?;
         let access_token =
             if self.identity.access_token { Some(self.keeper.read_whole(&handle).await?.2.access) } else { None };

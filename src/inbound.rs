@@ -149,6 +149,11 @@ impl Inbound {
         self.fact("x-portcullis-reason").ok().and_then(Reason::from_code)
     }
 
+    /// Whether the client sent any of these headers.
+    pub fn carries_any<'a>(&self, mut names: impl Iterator<Item = &'a HeaderName>) -> bool {
+        names.any(|name| self.headers.contains_key(name))
+    }
+
     /// Values of all cookies with that name, in order, at most [`COOKIES_LOOKED_AT`].
     pub fn cookies<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.all_cookies().filter(move |(found, _)| *found == name).map(|(_, value)| value).take(COOKIES_LOOKED_AT)

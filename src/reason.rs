@@ -77,6 +77,7 @@ reasons! {
     PolicyDenied "policy_denied" Forbidden "The user is known, and no rule of the policy lets them in.";
     UntrustedPeer "untrusted_peer" Forbidden "The connection did not come from a trusted nginx.";
     FactsMalformed "facts_malformed" Forbidden "A fact header that nginx always sets is missing, repeated, or not what it must be.";
+    IdentityForged "identity_forged" Forbidden "The client sent a header of its own that the settings give to a claim.";
     HostUnknown "host_unknown" Forbidden "The host is none of the configured ones.";
     CrossSite "cross_site" Forbidden "A state-changing request without proof that it came from one of our own pages.";
     // we cannot decide

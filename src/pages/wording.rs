@@ -47,7 +47,8 @@ pub const fn for_reason(reason: Reason) -> Wording {
         | Reason::PolicyMalformed
         | Reason::PolicyUnknown
         | Reason::UntrustedPeer
-        | Reason::FactsMalformed => NOT_SET_UP,
+        | Reason::FactsMalformed
+        | Reason::IdentityForged => NOT_SET_UP,
         Reason::HostUnknown => WRONG_ADDRESS,
         Reason::CrossSite => FROM_ANOTHER_SITE,
         Reason::StoreUnavailable | Reason::Overloaded | Reason::RefreshBusy => TRY_AGAIN,

@@ -68,6 +68,18 @@ async fn a_signed_in_user_arrives_at_the_application_under_the_gateways_headers_
     assert!(!cookies.contains("portcullis"), "the session cookie reached the application");
 }
 
+/// The shipped files do not know the claims of the settings; an operator who forgets the lines for them is not the
+/// one to pay for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_header_that_a_client_made_up_gets_nowhere_even_where_nginx_does_not_clear_it() {
+    let claims = r#"{ X-Auth-Request-Roles = "https://example.com/roles" }"#;
+    let stage = Plan::new().set("IDENTITY__CLAIMS", claims).start().await;
+    let alice = stage.signed_in("alice").await;
+    let reply = alice.ask(Method::GET, "/api/whoami", &[("X-Auth-Request-ROLES", "root")]).await;
+    assert_eq!(reply.refusal(), (403, "identity_forged"));
+    assert_eq!(alice.fetch(Method::GET, "/api/whoami").await.status, 200);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_public_location_passes_nothing_on_that_a_client_made_up() {
     let stage = Stage::usual().await;
