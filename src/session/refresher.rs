@@ -16,7 +16,7 @@ use crate::{
     random,
     reason::Reason,
     session::{
-        Facts, TokenState, Tokens,
+        Facts, REFRESH_RETRY_AFTER, TokenState, Tokens,
         cookie::Handle,
         keeper::{Edit, Keeper},
         turns::Turns,
@@ -38,6 +38,7 @@ struct Parts {
     telemetry: Telemetry,
     drain: Drain,
     turns: Turns,
+    resting: Turns,
 }
 
 /// How a refresh that somebody waits for ended.
@@ -57,19 +58,27 @@ impl Refresher {
         telemetry: Telemetry,
         drain: Drain,
     ) -> Self {
-        let turns = Turns::default();
-        Self(Arc::new(Parts { keeper, provider, profile, clock, telemetry, drain, turns }))
+        let (turns, resting) = (Turns::default(), Turns::default());
+        Self(Arc::new(Parts { keeper, provider, profile, clock, telemetry, drain, turns, resting }))
     }
 
-    /// Refreshes in the background if nobody in this process does so already.
+    /// Refreshes in the background if nobody in this process does so already, or has just failed to: while a provider
+    /// is down, every request of every session would begin another refresh.
     pub fn begin(&self, handle: Arc<Handle>) {
+        let Some(rest) = self.0.resting.take(*handle.name()) else {
+            return;
+        };
         let Some(turn) = self.0.turns.take(*handle.name()) else {
             return;
         };
         let this = self.clone();
         self.0.drain.spawn(async move {
-            let _ = this.alone(&handle, Demand::WhenDue).await;
+            let outcome = this.alone(&handle, Demand::WhenDue).await;
             drop(turn);
+            if outcome.is_err() {
+                let _ = tokio::time::timeout(REFRESH_RETRY_AFTER, this.0.drain.stopping()).await;
+            }
+            drop(rest);
         });
     }
 
