@@ -4,7 +4,10 @@ use std::{
     fs::{self, Permissions},
     io,
     net::SocketAddr,
-    os::unix::fs::PermissionsExt,
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt},
+        net::UnixStream,
+    },
     path::{Path, PathBuf},
     process,
     sync::Arc,
@@ -33,16 +36,19 @@ pub enum Bound {
     Unix(UnixListener, SocketFile),
 }
 
-/// A Unix socket's file, removed when it is no more listened on.
+/// A Unix socket's file, removed when it is no more listened on, unless another process has put its own there.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
     mode: u32,
+    inode: u64,
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        if fs::metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -88,15 +94,20 @@ pub fn bind(address: &Address) -> io::Result<Bound> {
     }
 }
 
+/// A socket that nobody listens on any more is replaced; one that answers is another gateway's, and stays.
 fn bind_unix(path: &Path, mode: u32) -> io::Result<Bound> {
+    if UnixStream::connect(path).is_ok() {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
     let mut hidden = path.as_os_str().to_owned();
     hidden.push(format!(".{}", process::id()));
     let hidden = PathBuf::from(hidden);
     let _ = fs::remove_file(&hidden);
     let listener = UnixListener::bind(&hidden)?;
     fs::set_permissions(&hidden, Permissions::from_mode(mode))?;
+    let inode = fs::metadata(&hidden)?.ino();
     fs::rename(&hidden, path)?;
-    Ok(Bound::Unix(listener, SocketFile { path: path.to_owned(), mode }))
+    Ok(Bound::Unix(listener, SocketFile { path: path.to_owned(), mode, inode }))
 }
 
 /// Accepts connections until the stop; a full listener closes what it cannot take.
@@ -146,3 +157,35 @@ where
 
 /// How long accepting rests after the system refused, for example for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_second_process_neither_takes_nor_removes_a_living_socket() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("nginx.sock");
+        let first = bind_unix(&path, 0o660).unwrap();
+        assert_eq!(bind_unix(&path, 0o660).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert!(UnixStream::connect(&path).is_ok());
+        drop(first);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_was_left_behind_is_replaced_and_a_successors_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("nginx.sock");
+        let first = bind_unix(&path, 0o660).unwrap();
+        fs::remove_file(&path).unwrap();
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let second = bind_unix(&path, 0o660).unwrap();
+        drop(first);
+        assert!(UnixStream::connect(&path).is_ok());
+        drop(second);
+        assert!(!path.exists());
+    }
+}
