@@ -7,6 +7,7 @@ use std::{fmt, sync::Arc, time::Instant};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::Full;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::{Instrument, info_span};
 
 use crate::{
@@ -84,6 +85,7 @@ pub struct Gateway {
     clock: Clock,
     telemetry: Telemetry,
     drain: Drain,
+    waiting: Semaphore,
 }
 
 /// What a connection says of all requests on it.
@@ -146,6 +148,7 @@ impl Gateway {
             clock: clock.clone(),
             telemetry,
             drain,
+            waiting: Semaphore::new(WAITING_FOR_PROVIDER),
         })
     }
 
@@ -208,6 +211,7 @@ impl Gateway {
         if route.reach == Reach::Anyone {
             return self.for_anyone(route.endpoint).await;
         }
+        let _place = self.place(route.endpoint)?;
         match inbound.listener() {
             Listener::Ops => Err(Reason::NotFound),
             Listener::Application => self.for_application(inbound, route).await,
@@ -217,6 +221,14 @@ impl Gateway {
                 self.for_visitor(inbound, &facts, route.endpoint).await
             }
         }
+    }
+
+    /// While a provider is silent, those who wait for it must leave room for those who only want to be let in.
+    fn place(&self, endpoint: Endpoint) -> Result<Option<SemaphorePermit<'_>>, Reason> {
+        if !endpoint.waits_for_provider() {
+            return Ok(None);
+        }
+        self.waiting.try_acquire().map(Some).map_err(|_| Reason::Overloaded)
     }
 
     async fn for_anyone(&self, endpoint: Endpoint) -> Result<Answer, Reason> {
@@ -399,3 +411,6 @@ fn halves(drawn: [u8; 32]) -> ([u8; 16], [u8; 16]) {
     second.copy_from_slice(&drawn[16..]);
     (first, second)
 }
+
+/// Most requests that wait for the provider at once; the listeners take many more connections than that.
+const WAITING_FOR_PROVIDER: usize = 256;
