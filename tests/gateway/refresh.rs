@@ -177,6 +177,8 @@ async fn a_logout_during_a_refresh_is_final() {
     let (refreshed, out) = tokio::join!(refresh, logout);
     assert_eq!(out.status, 200);
     assert_eq!(refreshed.refusal(), (401, "session_ended"), "{refreshed:?}");
+    // Both tokens of the session, and both that the refresh brought when nobody was there any more to have them.
+    eventually("all tokens are given back", async || stage.asked(Endpoint::Revoke) == 4).await;
     let thief = Visitor::new(&stage);
     thief.plant(&format!("__Host-portcullis={session}"));
     assert_eq!(thief.ask(Method::GET, "/", &[]).await.refusal(), (401, "session_ended"));
