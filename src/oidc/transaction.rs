@@ -170,9 +170,12 @@ impl Cookies<'_> {
     }
 }
 
-/// The name under which the store remembers that a transaction was completed.
-pub fn mark(ring: &KeyRing, state: &Secret) -> Name {
-    Name::new(ring.sealing().name(&[b"transaction used", state.reveal().as_bytes()]))
+/// The name under which the store remembers that the transaction of that cookie was completed: under the key that the
+/// cookie's name is under, so that gateways half-way through a key rotation mean the same.
+pub fn mark(cookies: &Cookies<'_>, cookie: &str, state: &Secret) -> Name {
+    let own = cookies.ring.all().find(|key| cookie.ends_with(&cookies.hash(key.id(), state)));
+    let key = own.unwrap_or(cookies.ring.sealing());
+    Name::new(key.name(&[b"transaction used", state.reveal().as_bytes()]))
 }
 
 /// Most transactions of one browser at once.
@@ -246,6 +249,20 @@ mod tests {
         assert_eq!(open(&[], "state-a", 0), Err(Reason::TransactionMissing));
         let swapped = [(a.0, b.1)];
         assert_eq!(open(&swapped, "state-a", 0), Err(Reason::TransactionUnreadable));
+    }
+
+    #[test]
+    fn a_transaction_has_one_mark_on_every_gateway_of_a_key_rotation() {
+        let (config, state) = (config(), Secret::new("state"));
+        let (name, _) = issued("/", "state");
+        let keys = |sealing: u8, accepted: &[u8]| {
+            let accepted: Vec<_> = accepted.iter().map(|byte| MasterKey::from_bytes([*byte; 32])).collect();
+            KeyRing::new(&MasterKey::from_bytes([sealing; 32]), &accepted)
+        };
+        let mark_on = |ring: &KeyRing| mark(&Cookies { config: &config, ring }, &name, &state);
+        let before = mark_on(&keys(1, &[]));
+        assert_eq!(mark_on(&keys(1, &[2])), before);
+        assert_eq!(mark_on(&keys(2, &[1])), before);
     }
 
     #[test]
