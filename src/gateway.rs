@@ -7,6 +7,7 @@ use std::{fmt, sync::Arc, time::Instant};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::Full;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::{Instrument, error_span};
 
 use crate::{
@@ -84,6 +85,7 @@ pub struct Gateway {
     clock: Clock,
     telemetry: Telemetry,
     drain: Drain,
+    waiting: Semaphore,
 }
 
 /// What a connection says of all requests on it.
@@ -146,6 +148,7 @@ impl Gateway {
             clock: clock.clone(),
             telemetry,
             drain,
+            waiting: Semaphore::new(WAITING_FOR_PROVIDER),
         })
     }
 
@@ -206,6 +209,7 @@ impl Gateway {
     async fn answered(&self, inbound: &Inbound, route: Result<Route, Reason>) -> Result<Answer, Reason> {
         let route = route?;
         let visit = self.admitted(inbound, route)?;
+        let _place = self.place(route.endpoint)?;
         let visitor = || visit.as_ref().map(|facts| Asked { inbound, facts, site: &self.site }).ok_or(Reason::NotFound);
         let client = visit.as_ref().map_or(Client::Application, |facts| browser(inbound, facts));
         Ok(match route.endpoint {
@@ -229,6 +233,14 @@ impl Gateway {
             Endpoint::SignedOut => self.sign_out.done(visitor()?),
             Endpoint::Verify => return Err(Reason::Internal),
         })
+    }
+
+    /// While a provider is silent, those who wait for it must leave room for those who only want to be let in.
+    fn place(&self, endpoint: Endpoint) -> Result<Option<SemaphorePermit<'_>>, Reason> {
+        if !endpoint.waits_for_provider() {
+            return Ok(None);
+        }
+        self.waiting.try_acquire().map(Some).map_err(|_| Reason::Overloaded)
     }
 
     /// What nginx says of the request, where nginx sent it and the route asks who did.
@@ -327,6 +339,10 @@ impl Gateway {
     ) -> Result<(Allow, HeaderMap), Reason> {
         route.admit(facts, &self.site, inbound.provenance())?;
         let policy = policy.map_err(|reason| *reason)?;
+        // Should nginx lack the line that overwrites it, the client's own would reach the application.
+        if inbound.carries_any(self.identity.claims.iter().map(|claim| &claim.name)) {
+            return Err(Reason::IdentityForged);
+        }
         let Found { session, handle } = self.find(inbound, browser(inbound, facts)).await?;
         let access_token =
             if self.identity.access_token { Some(self.keeper.read_whole(&handle).await?.2.access) } else { None };
@@ -383,6 +399,9 @@ fn halves(drawn: [u8; 32]) -> ([u8; 16], [u8; 16]) {
     second.copy_from_slice(&drawn[16..]);
     (first, second)
 }
+
+/// Most requests that wait for the provider at once; the listeners take many more connections than that.
+const WAITING_FOR_PROVIDER: usize = 256;
 
 #[cfg(test)]
 mod tests;

@@ -149,23 +149,28 @@ impl Inbound {
         self.fact("x-portcullis-reason").ok().and_then(Reason::from_code)
     }
 
+    /// Whether the client sent any of these headers.
+    pub fn carries_any<'a>(&self, mut names: impl Iterator<Item = &'a HeaderName>) -> bool {
+        names.any(|name| self.headers.contains_key(name))
+    }
+
     /// Values of all cookies with that name, in order, at most [`COOKIES_LOOKED_AT`].
     pub fn cookies<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.all_cookies().filter(move |(found, _)| *found == name).map(|(_, value)| value).take(COOKIES_LOOKED_AT)
     }
 
-    /// Names and values of all cookies whose names start so, in order, at most [`COOKIES_LOOKED_AT`].
+    /// Names and values of all cookies whose names start so, in order; as many as fit into a head.
     pub fn cookies_starting<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
-        self.all_cookies().filter(move |(found, _)| found.starts_with(prefix)).take(COOKIES_LOOKED_AT)
+        self.all_cookies().filter(move |(found, _)| found.starts_with(prefix))
     }
 
+    /// Each cookie is read by itself: browsers send what scripts and sibling hosts wrote into theirs, in any bytes.
     fn all_cookies(&self) -> impl Iterator<Item = (&str, &str)> {
         self.headers
             .get_all(header::COOKIE)
             .iter()
-            .filter_map(|line| line.to_str().ok())
-            .flat_map(|line| line.split(';'))
-            .filter_map(|pair| pair.trim().split_once('='))
+            .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
+            .filter_map(|pair| str::from_utf8(pair.trim_ascii()).ok()?.split_once('='))
     }
 
     /// The `User-Agent`, as bytes; empty if there is none.

@@ -77,10 +77,12 @@ reasons! {
     PolicyDenied "policy_denied" Forbidden "The user is known, and no rule of the policy lets them in.";
     UntrustedPeer "untrusted_peer" Forbidden "The connection did not come from a trusted nginx.";
     FactsMalformed "facts_malformed" Forbidden "A fact header that nginx always sets is missing, repeated, or not what it must be.";
+    IdentityForged "identity_forged" Forbidden "The client sent a header of its own that the settings give to a claim.";
     HostUnknown "host_unknown" Forbidden "The host is none of the configured ones.";
     CrossSite "cross_site" Forbidden "A state-changing request without proof that it came from one of our own pages.";
     // we cannot decide
     StoreUnavailable "store_unavailable" Unavailable "The session store did not answer in time.";
+    Overloaded "overloaded" Unavailable "A named limit on concurrent work is reached.";
     // routes
     NotFound "not_found" NotFound "There is no such page, or not for this caller.";
     MethodNotAllowed "method_not_allowed" BadRequest "The page does not take that method.";

@@ -70,6 +70,13 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    /// Whether its answer may have to wait for the provider; such requests have a limited number of places.
+    pub const fn waits_for_provider(self) -> bool {
+        matches!(self, Self::Login | Self::Callback | Self::Refresh)
+    }
+}
+
 /// Who may reach an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {

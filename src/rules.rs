@@ -1,7 +1,8 @@
 //! Pure. The conditions that policies and sign-in share: groups, e-mails, e-mail domains, claims.
 //!
 //! Invariant: a condition that asks for something the user does not have, or that the provider does not vouch for,
-//! is not met. Conditions of different kinds must all be met; of one kind, any one.
+//! is not met by those who are to be let in; those who are to be kept out meet it by an address that nobody vouches
+//! for, because they need not have it verified. Conditions of different kinds must all be met; of one kind, any one.
 
 use serde_json::{Map, Value};
 
@@ -44,15 +45,23 @@ impl Conditions {
             && !self.email_verified
     }
 
-    /// Whether a user meets all of them.
+    /// Whether a user meets all of them, by what the provider vouches for.
     pub fn met_by(&self, user: &User) -> bool {
-        let email = verified_email(user);
+        self.met_with(verified_email(user).as_ref(), user)
+    }
+
+    /// Whether a user meets all of them, by whatever address they have: for keeping somebody out.
+    pub fn claimed_by(&self, user: &User) -> bool {
+        self.met_with(Email::parse(user.email.trim()).as_ref(), user)
+    }
+
+    fn met_with(&self, email: Option<&Email>, user: &User) -> bool {
         let any = |list: &[String], found: &[String]| list.iter().any(|wanted| found.contains(wanted));
         let group = self.groups.is_empty() || any(&self.groups, &user.groups);
-        let address = self.emails.is_empty() || email.as_ref().is_some_and(|email| self.emails.contains(email));
+        let address = self.emails.is_empty() || email.is_some_and(|email| self.emails.contains(email));
         let domain = self.email_domains.is_empty()
-            || email.as_ref().is_some_and(|email| self.email_domains.iter().any(|domain| email.is_in(domain)));
-        let verified = !self.email_verified || email.is_some();
+            || email.is_some_and(|email| self.email_domains.iter().any(|domain| email.is_in(domain)));
+        let verified = !self.email_verified || verified_email(user).is_some();
         group && address && domain && verified && self.claims_met_by(user)
     }
 
@@ -172,6 +181,24 @@ mod tests {
         let verified = Conditions { email_verified: true, ..Conditions::default() };
         assert!(!verified.met_by(&user));
         assert!(verified.met_by(&facts().user));
+    }
+
+    #[test]
+    fn who_is_to_be_kept_out_is_so_without_a_verified_address() {
+        let check = |conditions: Conditions, email: &str, expected: bool| {
+            let user = User { email: email.into(), email_verified: false, ..user() };
+            assert_eq!(conditions.claimed_by(&user), expected, "{email} {conditions:?}");
+            assert!(!conditions.met_by(&user));
+        };
+        let mallory = || Email::parse("mallory@example.com").unwrap();
+        let emails = || Conditions { emails: vec![mallory()], ..Conditions::default() };
+        check(emails(), "mallory@example.com", true);
+        check(emails(), " Mallory@EXAMPLE.com ", true);
+        check(emails(), "alice@example.com", false);
+        check(emails(), "", false);
+        check(domains(&["example.com"]), "mallory@example.com", true);
+        check(domains(&["example.com"]), "mallory@example.org", false);
+        check(Conditions { email_verified: true, ..emails() }, "mallory@example.com", false);
     }
 
     #[test]

@@ -127,7 +127,8 @@ impl SignIn {
         let consumed = |failed: Failed| failed.of(&transaction, &cookie_name);
         let wrong_issuer = |failure| consumed(Failed::at_provider(failure, ""));
         self.provider.check_issuer(answer.issuer.as_deref()).await.map_err(wrong_issuer)?;
-        self.use_up(&answer.state, &transaction).await.map_err(|reason| Failed::from(reason).to_retry(&transaction))?;
+        let first = self.use_up(&answer.state, &transaction, &cookie_name).await;
+        first.map_err(|reason| Failed::from(reason).to_retry(&transaction))?;
         let signed_in = self.exchanged(asked, answer, &transaction).await.map_err(consumed)?;
         let cookie = self.session(asked, &signed_in).await.map_err(|reason| consumed(reason.into()))?;
         let target = asked.site.return_target(Some(transaction.return_to.as_str()));
@@ -160,9 +161,9 @@ impl SignIn {
     }
 
     /// From here on the transaction is used, whatever comes of it.
-    async fn use_up(&self, state: &Secret, transaction: &Transaction) -> Result<(), Reason> {
+    async fn use_up(&self, state: &Secret, transaction: &Transaction, cookie_name: &str) -> Result<(), Reason> {
         let until = transaction.started_at.plus(self.config.transaction.lifetime);
-        let name = transaction::mark(self.keeper.ring(), state);
+        let name = transaction::mark(&self.cookies(), cookie_name, state);
         let by = Token(drawn()?);
         match self.keeper.store().mark_once(&name, &by, until).await {
             Ok(Mark::First) => Ok(()),

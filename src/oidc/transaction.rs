@@ -113,7 +113,8 @@ impl Cookies<'_> {
     }
 
     /// Which of a browser's transaction cookies must go so that a new one of `bytes` fits beside the rest: at most
-    /// [`LIVING`] and at most [`TOGETHER_BYTES`] in all, the latest kept.
+    /// [`LIVING`] and at most [`TOGETHER_BYTES`] in all, the latest kept. Of very many, [`DROPPED_AT_ONCE`] go now and
+    /// the others at the next sign-in, because nginx takes only so many headers of an answer.
     pub fn to_drop<'c>(&self, shown: impl Iterator<Item = (&'c str, &'c str)>, bytes: usize) -> Vec<String> {
         let mut cookies: Vec<_> = shown.map(|(name, value)| (name.to_owned(), name.len() + value.len())).collect();
         let mut room = TOGETHER_BYTES.saturating_sub(bytes);
@@ -127,6 +128,7 @@ impl Cookies<'_> {
                 room = if fits { room - size } else { 0 };
                 (!fits).then_some(name)
             })
+            .take(DROPPED_AT_ONCE)
             .collect()
     }
 
@@ -168,9 +170,12 @@ impl Cookies<'_> {
     }
 }
 
-/// The name under which the store remembers that a transaction was completed.
-pub fn mark(ring: &KeyRing, state: &Secret) -> Name {
-    Name::new(ring.sealing().name(&[b"transaction used", state.reveal().as_bytes()]))
+/// The name under which the store remembers that the transaction of that cookie was completed: under the key that the
+/// cookie's name is under, so that gateways half-way through a key rotation mean the same.
+pub fn mark(cookies: &Cookies<'_>, cookie: &str, state: &Secret) -> Name {
+    let own = cookies.ring.all().find(|key| cookie.ends_with(&cookies.hash(key.id(), state)));
+    let key = own.unwrap_or(cookies.ring.sealing());
+    Name::new(key.name(&[b"transaction used", state.reveal().as_bytes()]))
 }
 
 /// Most transactions of one browser at once.
@@ -179,6 +184,8 @@ pub const LIVING: usize = 5;
 pub const TOGETHER_BYTES: usize = 3_900;
 /// The longest return target that a transaction keeps.
 pub const RETURN_TO_BYTES: usize = 512;
+/// Most cookies that one answer takes away: some 130 bytes each, of the 16 KiB that nginx reads.
+const DROPPED_AT_ONCE: usize = 50;
 const NAME_BYTES: usize = 12;
 
 #[cfg(test)]
@@ -242,6 +249,20 @@ mod tests {
         assert_eq!(open(&[], "state-a", 0), Err(Reason::TransactionMissing));
         let swapped = [(a.0, b.1)];
         assert_eq!(open(&swapped, "state-a", 0), Err(Reason::TransactionUnreadable));
+    }
+
+    #[test]
+    fn a_transaction_has_one_mark_on_every_gateway_of_a_key_rotation() {
+        let (config, state) = (config(), Secret::new("state"));
+        let (name, _) = issued("/", "state");
+        let keys = |sealing: u8, accepted: &[u8]| {
+            let accepted: Vec<_> = accepted.iter().map(|byte| MasterKey::from_bytes([*byte; 32])).collect();
+            KeyRing::new(&MasterKey::from_bytes([sealing; 32]), &accepted)
+        };
+        let mark_on = |ring: &KeyRing| mark(&Cookies { config: &config, ring }, &name, &state);
+        let before = mark_on(&keys(1, &[]));
+        assert_eq!(mark_on(&keys(1, &[2])), before);
+        assert_eq!(mark_on(&keys(2, &[1])), before);
     }
 
     #[test]

@@ -48,10 +48,11 @@ pub const fn for_reason(reason: Reason) -> Wording {
         | Reason::PolicyMalformed
         | Reason::PolicyUnknown
         | Reason::UntrustedPeer
-        | Reason::FactsMalformed => NOT_SET_UP,
+        | Reason::FactsMalformed
+        | Reason::IdentityForged => NOT_SET_UP,
         Reason::HostUnknown => WRONG_ADDRESS,
         Reason::CrossSite => FROM_ANOTHER_SITE,
-        Reason::StoreUnavailable | Reason::RefreshBusy => TRY_AGAIN,
+        Reason::StoreUnavailable | Reason::Overloaded | Reason::RefreshBusy => TRY_AGAIN,
         Reason::NotFound => NOT_FOUND,
         Reason::MethodNotAllowed
         | Reason::BodyTooLarge

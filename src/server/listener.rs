@@ -4,7 +4,10 @@ use std::{
     fs::{self, Permissions},
     io,
     net::SocketAddr,
-    os::unix::{fs::PermissionsExt, net::UnixDatagram},
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt},
+        net::UnixDatagram,
+    },
     path::{Path, PathBuf},
     process,
     sync::Arc,
@@ -33,16 +36,19 @@ pub enum Bound {
     Unix(UnixListener, SocketFile),
 }
 
-/// A Unix socket's file, removed when it is no more listened on.
+/// A Unix socket's file, removed when it is no more listened on, unless another process has put its own there.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
     mode: u32,
+    inode: u64,
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        if fs::metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -88,6 +94,7 @@ pub fn bind(address: &Address) -> io::Result<Bound> {
     }
 }
 
+/// A socket that nobody listens on any more is replaced; one that answers is another gateway's, and stays.
 fn bind_unix(path: &Path, mode: u32) -> io::Result<Bound> {
     if is_listened_on(path) {
         return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens on that socket"));
@@ -98,8 +105,9 @@ fn bind_unix(path: &Path, mode: u32) -> io::Result<Bound> {
     let _ = fs::remove_file(&hidden);
     let listener = UnixListener::bind(&hidden)?;
     fs::set_permissions(&hidden, Permissions::from_mode(mode))?;
+    let inode = fs::metadata(&hidden)?.ino();
     fs::rename(&hidden, path)?;
-    Ok(Bound::Unix(listener, SocketFile { path: path.to_owned(), mode }))
+    Ok(Bound::Unix(listener, SocketFile { path: path.to_owned(), mode, inode }))
 }
 
 /// Whether a living process holds the socket: one that a crash left behind refuses, one that is held says that it is of
@@ -184,5 +192,19 @@ mod tests {
         assert!(path.exists(), "as after a crash");
         let mode = bind_unix(&path, 0o600).map(|_bound| fs::metadata(&path).unwrap().permissions().mode());
         assert_eq!(mode.unwrap() & 0o777, 0o600);
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_was_left_behind_is_replaced_and_a_successors_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("nginx.sock");
+        let first = bind_unix(&path, 0o660).unwrap();
+        fs::remove_file(&path).unwrap();
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let second = bind_unix(&path, 0o660).unwrap();
+        drop(first);
+        assert!(is_listened_on(&path));
+        drop(second);
+        assert!(!path.exists());
     }
 }

@@ -98,14 +98,15 @@ impl Keeper {
     /// Looks at every cookie of our name, within a bound, and gives the first that opens a live session.
     ///
     /// # Errors
-    /// [`Reason::StoreUnavailable`] if any could not be looked up; else the reason of the cookie that came furthest.
+    /// [`Reason::StoreUnavailable`] as soon as one could not be looked up, since each further one might take as long; else
+    /// the reason of the cookie that came furthest.
     pub async fn find(&self, inbound: &Inbound, site: &Site, presented: &Presented<'_>) -> Result<Found, Reason> {
         let name = self.cookie.name_on(site);
         let mut refusal = Reason::NoSession;
         for value in inbound.cookies(&name) {
             match self.open(value, presented).await {
                 Ok(found) => return Ok(found),
-                Err(Reason::StoreUnavailable) => refusal = Reason::StoreUnavailable,
+                Err(Reason::StoreUnavailable) => return Err(Reason::StoreUnavailable),
                 Err(reason) if is_further(refusal, reason) => refusal = reason,
                 Err(_) => {}
             }
@@ -347,7 +348,6 @@ fn is_further(so_far: Reason, new: Reason) -> bool {
         Reason::NoSession => 0,
         Reason::SessionMalformed => 1,
         Reason::SessionUnknown => 2,
-        Reason::StoreUnavailable => u8::MAX,
         _ => 3,
     };
     rank(new) > rank(so_far)

@@ -11,7 +11,7 @@ use crate::{
     drain::Drain,
     oidc::{
         profile::Profile,
-        provider::{Identified, Provider, RefreshFailure, Refreshed},
+        provider::{Identified, Provider, RefreshFailure, Refreshed, Revocable},
     },
     random,
     reason::Reason,
@@ -163,7 +163,13 @@ impl Refresher {
             }
             Edit::Tokens(Box::new(tokens.clone()))
         };
-        let facts = self.written(handle, apply).await?;
+        let facts = match self.written(handle, apply).await {
+            Err(reason @ (Reason::SessionEnded | Reason::SessionUnknown)) => {
+                self.give_back(&tokens).await;
+                return Err(reason);
+            }
+            written => written?,
+        };
         self.0.telemetry.event(&Event::Refreshed { session: *handle.name() });
         if let Some(failure) = &refreshed.userinfo_failure {
             let provider = self.0.provider.name();
@@ -182,6 +188,15 @@ impl Refresher {
                 settled => return settled,
             }
             tokio::time::sleep(POLL_STORE).await;
+        }
+    }
+
+    /// The session ended while the provider made these: its sign-out could not give them back.
+    async fn give_back(&self, tokens: &Tokens) {
+        let revocable = Revocable { refresh: tokens.refresh.as_ref(), access: Some(&tokens.access) };
+        if let Err(failure) = self.0.provider.revoke(revocable).await {
+            let provider = self.0.provider.name();
+            self.0.telemetry.event(&Event::ProviderFailed { provider, operation: "revoke", cause: &failure.cause });
         }
     }
 

@@ -138,7 +138,11 @@ impl Rule {
     fn fits(&self, session: &Authenticated, now: Timestamp) -> bool {
         let facts = session.facts();
         let fresh = self.max_sign_in_age.is_none_or(|age| now.since(facts.signed_in_at) <= age);
-        fresh && self.conditions.met_by(&facts.user)
+        fresh
+            && match self.effect {
+                Effect::Allow => self.conditions.met_by(&facts.user),
+                Effect::Deny => self.conditions.claimed_by(&facts.user),
+            }
     }
 }
 
@@ -180,6 +184,17 @@ pub(crate) mod tests {
         let permits = |after| policy.permit(authenticated(), start.plus(Duration::from_secs(after))).is_ok();
         assert!(permits(60));
         assert!(!permits(61));
+    }
+
+    #[test]
+    fn an_address_that_nobody_vouches_for_gets_nobody_past_a_refusal() {
+        let mut facts = crate::session::tests::facts();
+        facts.user.email_verified = false;
+        let start = Timestamp::from_seconds(1_000_000);
+        let browser = crate::session::tests::browser();
+        let session = facts.authenticate(&browser, &crate::session::tests::lifetimes(), start).unwrap();
+        let verdict = policies().named("not-alice").unwrap().permit(session, start);
+        assert_eq!(verdict.err(), Some(Reason::PolicyDenied));
     }
 
     #[test]

@@ -90,6 +90,21 @@ async fn an_absent_provider_signs_nobody_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_absent_provider_is_not_asked_again_by_every_request() {
+    let stage = stage().await;
+    let alice = stage.signed_in("alice").await;
+    stage.idp.stop().await;
+    stage.advance(ALMOST_EXPIRED);
+    let failures = r#"oauth2_token_refresh_failures_total{reason="provider_unreachable"}"#;
+    assert_eq!(alice.fetch(Method::GET, "/").await.status, 200);
+    eventually("the first refresh has failed", async || stage.metric(failures).await >= 1.0).await;
+    for _ in 0..50 {
+        assert_eq!(alice.fetch(Method::GET, "/").await.status, 200);
+    }
+    assert!(stage.metric(failures).await < 2.0, "refreshed {} times", stage.metric(failures).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_provider_in_trouble_signs_nobody_out() {
     let stage = stage().await;
     let alice = stage.signed_in("alice").await;
@@ -223,6 +238,8 @@ async fn a_logout_during_a_refresh_is_final() {
     let (refreshed, out) = tokio::join!(refresh, logout);
     assert_eq!(out.status, 200);
     assert_eq!(refreshed.refusal(), (401, "session_ended"), "{refreshed:?}");
+    // Both tokens of the session, and both that the refresh brought when nobody was there any more to have them.
+    eventually("all tokens are given back", async || stage.asked(Endpoint::Revoke) == 4).await;
     let thief = Visitor::new(&stage);
     thief.plant(&format!("__Host-portcullis={session}"));
     assert_eq!(thief.ask(Method::GET, "/", &[]).await.refusal(), (401, "session_ended"));

@@ -2,9 +2,11 @@
 
 use std::{
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use dev_idp::{Endpoint, Trouble};
 use portcullis::server::Address;
 use reqwest::Method;
 use tokio::{
@@ -266,17 +268,37 @@ async fn a_full_listener_closes_what_it_cannot_take() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn strangers_who_wait_for_a_silent_provider_do_not_take_the_place_of_those_who_are_signed_in() {
+    let mut stage = Plan::new().with_redis().set("SERVER__CONNECTIONS", "300").start().await;
+    let alice = stage.signed_in("alice").await;
+    stage.stop_gateway().await;
+    stage.idp.trouble(Endpoint::Discovery, Trouble::Hang);
+    stage.start_gateway().await;
+    let stranger = Arc::new(Visitor::new(&stage));
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..320 {
+        let stranger = Arc::clone(&stranger);
+        waiting.spawn(async move { stranger.get("/auth/login").await.status });
+    }
+    let turned_away = waiting.join_next().await.unwrap().unwrap();
+    assert_eq!(turned_away, 503);
+    for _ in 0..20 {
+        assert_eq!(alice.fetch(Method::GET, "/").await.status, 200);
+    }
+    assert!(stage.metric(r#"portcullis_responses_total{endpoint="login",status="503"}"#).await >= 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn requests_in_flight_are_answered_before_the_end() {
     let mut stage = Plan::new().set("PROVIDER__MAIN__OFFLINE_ACCESS", "true").start().await;
     let alice = stage.signed_in("alice").await;
-    stage.idp.trouble(dev_idp::Endpoint::Token, dev_idp::Trouble::Slow(Duration::from_millis(700)));
+    stage.idp.trouble(Endpoint::Token, Trouble::Slow(Duration::from_millis(700)));
     let client = alice.client.clone();
     let url = alice.url("/auth/refresh");
     let refresh = tokio::spawn(async move {
         client.post(url).header("Sec-Fetch-Site", "same-origin").send().await.unwrap().status().as_u16()
     });
-    crate::support::eventually("the refresh is at the provider", async || stage.asked(dev_idp::Endpoint::Token) == 2)
-        .await;
+    crate::support::eventually("the refresh is at the provider", async || stage.asked(Endpoint::Token) == 2).await;
     stage.begin_stop();
     assert_eq!(ops(&stage, "/readyz").await, (503, "draining\n".into()));
     assert_eq!(ops(&stage, "/livez").await.0, 200);

@@ -151,6 +151,33 @@ async fn twenty_tabs_leave_few_cookies_and_the_newest_still_work() {
     }
 }
 
+/// As when a browser opens all the tabs of yesterday: none of these sign-ins knows of another's cookie.
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_tabs_at_once_all_work_and_the_next_sign_in_tidies_up() {
+    let stage = Stage::usual().await;
+    let alice = Visitor::new(&stage);
+    let mut cookies = Vec::new();
+    let mut callbacks = Vec::new();
+    for tab in 0..20 {
+        let one = Visitor::new(&stage);
+        callbacks.push(one.up_to_callback("alice", &format!("/tab/{tab}")).await);
+        cookies.push(one.cookies().split("; ").find(|pair| pair.contains("sign-in-")).unwrap().to_owned());
+    }
+    for cookie in &cookies {
+        alice.plant(cookie);
+    }
+    let replies = futures_util::future::join_all(callbacks.iter().map(|callback| alice.visit(callback))).await;
+    for (tab, reply) in replies.iter().enumerate() {
+        let to = reply.location().unwrap_or_else(|| panic!("{tab}: {reply:?}"));
+        assert_eq!(to.path(), format!("/tab/{tab}"));
+    }
+    for cookie in &cookies {
+        alice.plant(cookie);
+    }
+    assert_eq!(alice.get("/auth/login").await.status, 302);
+    assert_eq!(alice.cookies().matches("sign-in-").count(), 5);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fresh_id_at_every_sign_in_and_the_older_session_ends() {
     let stage = Stage::usual().await;

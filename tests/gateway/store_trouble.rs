@@ -51,6 +51,19 @@ async fn with_redis_hanging_the_answer_comes_within_a_second() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn with_redis_hanging_several_cookies_take_no_longer_than_one() {
+    let stage = stage().await;
+    let (alice, bob) = (stage.signed_in("alice").await, stage.signed_in("bob").await);
+    let both = [alice, bob].map(|visitor| format!("__Host-portcullis={}", visitor.session().unwrap())).join("; ");
+    stage.redis.as_ref().unwrap().signal("STOP");
+    let began = Instant::now();
+    let reply = Visitor::new(&stage).ask(Method::GET, "/api/whoami", &[("Cookie", &both)]).await;
+    stage.redis.as_ref().unwrap().signal("CONT");
+    assert_eq!(reply.refusal(), (503, "store_unavailable"), "the gateway's own answer, not nginx's");
+    assert!(began.elapsed() < Duration::from_millis(1_500), "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_logout_while_redis_is_down_is_kept_and_made_good() {
     let mut stage = stage().await;
     let alice = stage.signed_in("alice").await;

@@ -3,7 +3,7 @@
 use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use reqwest::Method;
 
-use crate::support::{APP, Plan, Reply, Stage, Visitor};
+use crate::support::{APP, Plan, Reply, Stage, Visitor, visitor::USER_AGENT};
 
 /// The headers that a client might hope to be believed by.
 const FORGED: &[(&str, &str)] = &[
@@ -66,6 +66,18 @@ async fn a_signed_in_user_arrives_at_the_application_under_the_gateways_headers_
     assert_eq!(request.headers["x-forwarded-for"], "127.0.0.1");
     let cookies = request.headers.get("cookie").map_or("", |value| value.to_str().unwrap());
     assert!(!cookies.contains("portcullis"), "the session cookie reached the application");
+}
+
+/// The shipped files do not know the claims of the settings; an operator who forgets the lines for them is not the
+/// one to pay for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_header_that_a_client_made_up_gets_nowhere_even_where_nginx_does_not_clear_it() {
+    let claims = r#"{ X-Auth-Request-Roles = "https://example.com/roles" }"#;
+    let stage = Plan::new().set("IDENTITY__CLAIMS", claims).start().await;
+    let alice = stage.signed_in("alice").await;
+    let reply = alice.ask(Method::GET, "/api/whoami", &[("X-Auth-Request-ROLES", "root")]).await;
+    assert_eq!(reply.refusal(), (403, "identity_forged"));
+    assert_eq!(alice.fetch(Method::GET, "/api/whoami").await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -294,7 +306,7 @@ async fn nginxs_own_host_counts_not_the_one_in_an_absolute_target() {
     let request = format!(
         "GET https://{APP}/x HTTP/1.1\r\nHost: evil.example\r\nCookie: __Host-portcullis={}\r\nUser-Agent: {}\r\nConnection: close\r\n\r\n",
         alice.session().unwrap(),
-        crate::support::visitor::USER_AGENT,
+        USER_AGENT,
     );
     let answer = crate::support::nginx::raw(&stage, request.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -337,6 +349,20 @@ async fn cookies_of_our_name_that_are_not_ours_neither_open_nor_shadow() {
         ["__Host-portcullis=", "__Host-portcullis", "=", ";", "a=1; ; b=2", "__Host-portcullis=%s%n%x", "portcullis=1"]
     {
         assert_eq!(ask(&[odd]).await.0, 401, "{odd}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cookie_in_bytes_that_are_no_text_hides_no_other() {
+    let stage = Stage::usual().await;
+    let alice = stage.signed_in("alice").await;
+    let cookie = format!("__Host-portcullis={}", alice.session().unwrap());
+    for stranger in ["name=Zo\u{eb}".as_bytes(), b"name=\xff\xfe", b"\xe4=1"] {
+        let head =
+            format!("GET / HTTP/1.1\r\nHost: {APP}\r\nUser-Agent: {USER_AGENT}\r\nConnection: close\r\nCookie: ");
+        let request = [head.as_bytes(), stranger, b"; ", cookie.as_bytes(), b"\r\n\r\n"].concat();
+        let answer = crate::support::nginx::raw(&stage, &request).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{stranger:?}: {answer}");
     }
 }
 
