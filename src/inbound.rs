@@ -154,9 +154,9 @@ impl Inbound {
         names.any(|name| self.headers.contains_key(name))
     }
 
-    /// Values of all cookies with that name, in order, at most [`COOKIES_LOOKED_AT`].
+    /// Values of all cookies with that name, in order.
     pub fn cookies<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.all_cookies().filter(move |(found, _)| *found == name).map(|(_, value)| value).take(COOKIES_LOOKED_AT)
+        self.all_cookies().filter(move |(found, _)| *found == name).map(|(_, value)| value)
     }
 
     /// Names and values of all cookies whose names start so, in order; as many as fit into a head.
@@ -204,6 +204,11 @@ impl Inbound {
             .iter()
             .filter_map(|value| value.to_str().ok())
             .any(|accept| accept.contains("text/html"))
+    }
+
+    /// Whether the browser fetches ahead of a person who may never come (`Sec-Purpose`).
+    pub fn is_speculative(&self) -> bool {
+        self.headers.contains_key("sec-purpose") || self.headers.contains_key("purpose")
     }
 
     /// Where the browser says that a request comes from.
@@ -344,8 +349,6 @@ impl<'a> Parameters<'a> {
     }
 }
 
-/// Most cookies of one name that are looked at.
-pub const COOKIES_LOOKED_AT: usize = 8;
 /// The longest request id that is taken over.
 pub const REQUEST_ID_BYTES: usize = 64;
 

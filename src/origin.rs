@@ -86,11 +86,16 @@ impl Site {
 
     /// How a target on one of the site's hosts is named in `rd`: a path on the public URL's own host, else a URL.
     pub fn url_on(&self, host: &str, target: &str) -> String {
-        if self.public_url.host_str() == Some(host) {
+        if self.is_main_host(host) {
             return target.to_owned();
         }
         let port = self.public_url.port().map_or_else(String::new, |port| format!(":{port}"));
         format!("{}://{host}{port}{target}", self.public_url.scheme())
+    }
+
+    /// Whether that host is the public URL's own, where sign-ins begin and end.
+    pub fn is_main_host(&self, host: &str) -> bool {
+        self.public_url.host_str() == Some(host)
     }
 
     /// Whether browsers reach the site over https.

@@ -97,6 +97,9 @@ impl SignIn {
         if query.once("provider")?.is_some_and(|name| name != self.provider.name()) {
             return Err(Reason::ProviderUnknown.into());
         }
+        if !asked.site.is_main_host(asked.facts.host) {
+            return Ok(Answer::redirect(self.on_main_host(asked, wanted.as_deref())));
+        }
         let target = asked.site.return_target(wanted.as_deref());
         let return_to = Transaction::kept(&target, asked.site);
         let account = if query.once("account")?.is_some() { Account::Ask } else { Account::Any };
@@ -119,6 +122,16 @@ impl SignIn {
         let crowded = cookies.to_drop(asked.inbound.cookies_starting(cookies.prefix()), bytes);
         let dropped = crowded.into_iter().map(|name| cookies.clear(name));
         Ok(Answer::redirect(request.url).with_cookies(dropped).with_cookie(cookie))
+    }
+
+    /// The transaction's cookie is for one host, and the provider answers to the main one.
+    fn on_main_host(&self, asked: Asked<'_>, wanted: Option<&str>) -> url::Url {
+        let wanted = wanted.unwrap_or("/");
+        let target =
+            if wanted.starts_with('/') { asked.site.url_on(asked.facts.host, wanted) } else { wanted.to_owned() };
+        let mut url = asked.site.page(&self.config.prefix.path("/login"));
+        url.query_pairs_mut().append_pair("rd", &target);
+        url
     }
 
     async fn completed(&self, asked: Asked<'_>, began: Instant) -> Result<Answer, Failed> {

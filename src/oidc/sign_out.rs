@@ -62,7 +62,8 @@ impl SignOut {
             Provenance::Origin(origin) => asked.site.has_origin(origin),
             Provenance::Elsewhere | Provenance::Unknown => false,
         };
-        if ours && asked.inbound.caller() == Caller::Navigation {
+        let meant = ours && !asked.inbound.is_speculative();
+        if meant && asked.inbound.caller() == Caller::Navigation {
             self.sign_out(asked).await
         } else if asked.inbound.caller() == Caller::Script {
             Answer::json_error(Reason::CrossSite)

@@ -95,7 +95,8 @@ impl Keeper {
         &self.store
     }
 
-    /// Looks at every cookie of our name, within a bound, and gives the first that opens a live session.
+    /// Looks at every cookie of our name and gives the first that opens a live session. Those that we did not make cost
+    /// nothing and hide none; of our own, [`SESSIONS_SHOWN`] are looked up.
     ///
     /// # Errors
     /// [`Reason::StoreUnavailable`] as soon as one could not be looked up, since each further one might take as long; else
@@ -103,8 +104,14 @@ impl Keeper {
     pub async fn find(&self, inbound: &Inbound, site: &Site, presented: &Presented<'_>) -> Result<Found, Reason> {
         let name = self.cookie.name_on(site);
         let mut refusal = Reason::NoSession;
+        let mut looked_up = 0;
         for value in inbound.cookies(&name) {
-            match self.open(value, presented).await {
+            let handle = session_cookie::read(&self.ring, site.name(), value);
+            looked_up += usize::from(handle.is_ok());
+            if looked_up > SESSIONS_SHOWN {
+                break;
+            }
+            match self.open(handle, presented).await {
                 Ok(found) => return Ok(found),
                 Err(Reason::StoreUnavailable) => return Err(Reason::StoreUnavailable),
                 Err(reason) if is_further(refusal, reason) => refusal = reason,
@@ -114,8 +121,8 @@ impl Keeper {
         Err(refusal)
     }
 
-    async fn open(&self, value: &str, presented: &Presented<'_>) -> Result<Found, Reason> {
-        let handle = session_cookie::read(&self.ring, presented.site, value)?;
+    async fn open(&self, handle: Result<Handle, Reason>, presented: &Presented<'_>) -> Result<Found, Reason> {
+        let handle = handle?;
         if self.endings.knows(handle.name()) {
             return Err(Reason::SessionEnded);
         }
@@ -295,7 +302,8 @@ impl Keeper {
     /// The handles of all cookies of our name that we made, within a bound.
     pub fn shown(&self, inbound: &Inbound, site: &Site) -> Vec<Handle> {
         let name = self.cookie.name_on(site);
-        inbound.cookies(&name).filter_map(|value| session_cookie::read(&self.ring, site.name(), value).ok()).collect()
+        let read = |value| session_cookie::read(&self.ring, site.name(), value).ok();
+        inbound.cookies(&name).filter_map(read).take(SESSIONS_SHOWN).collect()
     }
 
     /// The `Set-Cookie` that takes the session cookie away.
@@ -353,6 +361,8 @@ fn is_further(so_far: Reason, new: Reason) -> bool {
     rank(new) > rank(so_far)
 }
 
+/// Most sessions of one request's cookies that are looked up, or ended.
+pub const SESSIONS_SHOWN: usize = 8;
 /// How often endings that the store has missed are offered to it.
 const SETTLE_EVERY: Duration = Duration::from_secs(1);
 /// How often an update is tried against others that change the same session.

@@ -243,6 +243,22 @@ async fn a_forged_host_does_not_change_where_the_provider_answers_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_begun_on_another_host_of_the_site_goes_by_way_of_the_main_one() {
+    let site = crate::verify::ODD_SITE
+        .replace("server_name app.test", "server_name wiki.app.test")
+        .replace("{other}", "{port}");
+    let plan =
+        Plan::new().set("SITE__MAIN__HOSTS", r#"["wiki.app.test"]"#).set("SITE__MAIN__COOKIE_DOMAIN", "app.test");
+    let stage = plan.site(&site).start().await;
+    let host = format!("wiki.app.test:{}", stage.nginx.https);
+    let url = stage.url("/auth/login?rd=/x").parse().unwrap();
+    let reply = Visitor::new(&stage).send(Method::GET, &url, &[("Host", &host), ("Accept", "text/html")]).await;
+    let to = reply.location().unwrap();
+    assert_eq!(to.host_str(), Some(crate::support::APP));
+    assert_eq!(to.query_pairs().next().unwrap().1, format!("https://{host}/x"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn confidential_clients_prove_themselves_also_with_a_secret_full_of_signs() {
     for method in ["client_secret_basic", "client_secret_post"] {
         let stage = Plan::new().authenticating(method, "fake:secret%41with+signs&more=1").start().await;

@@ -79,6 +79,8 @@ async fn another_site_signs_nobody_out() {
     let image = [("Sec-Fetch-Mode", "no-cors"), ("Sec-Fetch-Dest", "image"), ("Sec-Fetch-Site", "cross-site")];
     assert_eq!(alice.ask(Method::GET, "/auth/logout", &image).await.refusal(), (403, "cross_site"));
     assert_eq!(alice.ask(Method::POST, "/auth/logout", FOREIGN).await.refusal(), (403, "cross_site"));
+    let ahead: Vec<_> = TYPED.iter().copied().chain([("Sec-Purpose", "prefetch;prerender")]).collect();
+    assert_eq!(alice.ask(Method::GET, "/auth/logout", &ahead).await.status, 200, "fetched ahead: a page that asks");
     assert_eq!(alice.get("/").await.status, 200, "still signed in");
 }
 

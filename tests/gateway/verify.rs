@@ -204,7 +204,7 @@ async fn what_is_nginxs_alone_cannot_be_reached_from_outside() {
 }
 
 /// A site whose locations ask for policies in every wrong way.
-const ODD_SITE: &str = r"
+pub(crate) const ODD_SITE: &str = r"
 server {
     listen 127.0.0.1:{other} ssl;
     server_name app.test;
@@ -343,8 +343,7 @@ async fn cookies_of_our_name_that_are_not_ours_neither_open_nor_shadow() {
     assert_eq!(ask(&[&made_up]).await, (401, "session_malformed".into()));
     assert_eq!(ask(&[&format!("{made_up}; {good}")]).await.0, 200);
     assert_eq!(ask(&[&format!("{good}; {made_up}")]).await.0, 200);
-    assert_eq!(ask(&[&format!("{}{good}", format!("{made_up}; ").repeat(7))]).await.0, 200);
-    assert_eq!(ask(&[&format!("{}{good}", format!("{made_up}; ").repeat(8))]).await, (401, "session_malformed".into()));
+    assert_eq!(ask(&[&format!("{}{good}", format!("{made_up}; ").repeat(90))]).await.0, 200);
     for odd in
         ["__Host-portcullis=", "__Host-portcullis", "=", ";", "a=1; ; b=2", "__Host-portcullis=%s%n%x", "portcullis=1"]
     {
