@@ -184,8 +184,10 @@ pub enum Client<'a> {
 /// Proof of a live session: not ended, not expired, not idle, of this site, shown by the client it is bound to.
 ///
 /// ```compile_fail
-/// // The fields are private: nobody can make one by hand.
-/// let proof = portcullis::session::Authenticated { facts: todo!(), drift: None };
+/// // The fields are private: facts alone are no proof.
+/// fn forge(facts: portcullis::session::Facts) -> portcullis::session::Authenticated {
+///     portcullis::session::Authenticated { facts, drift: None }
+/// }
 /// ```
 #[derive(Clone, Debug)]
 pub struct Authenticated {

@@ -17,8 +17,17 @@ pub mod policy;
 /// A request may pass. The only way to a 200.
 ///
 /// ```compile_fail
-/// // An `Allow` cannot be written down without proofs:
-/// let allow = portcullis::verify::Allow { permitted: todo!() };
+/// // An `Allow` cannot be written down, not even around a permission:
+/// fn forge(permitted: portcullis::verify::policy::Permitted) -> portcullis::verify::Allow {
+///     portcullis::verify::Allow { permitted }
+/// }
+/// ```
+///
+/// ```
+/// // What each of the others lacks: the way that is open.
+/// fn allow(permitted: portcullis::verify::policy::Permitted) -> portcullis::verify::Allow {
+///     portcullis::verify::Allow::new(permitted)
+/// }
 /// ```
 ///
 /// ```compile_fail

@@ -185,7 +185,7 @@ pub const TOGETHER_BYTES: usize = 3_900;
 /// The longest return target that a transaction keeps.
 pub const RETURN_TO_BYTES: usize = 512;
 /// Most cookies that one answer takes away: some 130 bytes each, of the 16 KiB that nginx reads.
-const DROPPED_AT_ONCE: usize = 50;
+pub const DROPPED_AT_ONCE: usize = 50;
 const NAME_BYTES: usize = 12;
 
 #[cfg(test)]
