@@ -38,7 +38,8 @@ mod tests {
         let person = Person::new("dora", "Dean").in_groups(&["staff"]).with_claim("tid", json!("7"));
         let check = |scopes: &[&str], expected: &[&str]| {
             let scopes: Vec<_> = scopes.iter().map(ToString::to_string).collect();
-            let names: Vec<_> = released(&person, &scopes).into_iter().map(|(name, _)| name).collect();
+            let mut names: Vec<_> = released(&person, &scopes).into_iter().map(|(name, _)| name).collect();
+            names.sort_unstable();
             let mut expected = expected.to_vec();
             expected.sort_unstable();
             assert_eq!(names, expected, "{scopes:?}");
