@@ -401,7 +401,7 @@ fn halves(drawn: [u8; 32]) -> ([u8; 16], [u8; 16]) {
 }
 
 /// Most requests that wait for the provider at once; the listeners take many more connections than that.
-const WAITING_FOR_PROVIDER: usize = 256;
+pub const WAITING_FOR_PROVIDER: usize = 256;
 
 #[cfg(test)]
 mod tests;
