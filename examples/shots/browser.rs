@@ -75,6 +75,8 @@ impl Browser {
         self.devtools("Emulation.setDeviceMetricsOverride", metrics).await?;
         let scheme = json!({ "features": [{ "name": "prefers-color-scheme", "value": screen.scheme }] });
         self.devtools("Emulation.setEmulatedMedia", scheme).await?;
+        // A page that thinks itself in the background shows no focus.
+        self.devtools("Emulation.setFocusEmulationEnabled", json!({ "enabled": true })).await?;
         Ok(())
     }
 
