@@ -30,7 +30,18 @@ pub(crate) enum Claims {
 
 impl OidcProvider {
     /// Starts one for the application at a port; access tokens live [`ACCESS_TOKEN_SECONDS`].
+    ///
+    /// Node sometimes stands still while it starts, before it has said anything; then another one is started.
     pub(crate) async fn start(claims: Claims, https: u16, certificates: &Certificates) -> Self {
+        for _ in 0..STARTS {
+            if let Some(started) = Self::started(claims, https, certificates).await {
+                return started;
+            }
+        }
+        panic!("oidc-provider stood still {STARTS} times");
+    }
+
+    async fn started(claims: Claims, https: u16, certificates: &Certificates) -> Option<Self> {
         let app = format!("https://{APP}:{https}");
         let mut process = Command::new(NODE.as_path())
             .arg("server.mjs")
@@ -50,15 +61,16 @@ impl OidcProvider {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();
+        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.ok()?.unwrap();
         let issuer = line.unwrap_or_else(|| panic!("oidc-provider does not start; install it: {INSTALL}"));
         // It goes on talking, and ends when nobody listens.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Self { issuer, _process: process }
+        Some(Self { issuer, _process: process })
     }
 }
 
 pub(crate) const ACCESS_TOKEN_SECONDS: u64 = 300;
+const STARTS: usize = 5;
 
 fn home() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oidc-provider")
