@@ -8,7 +8,7 @@ use std::{fmt, net::IpAddr};
 use http::{HeaderMap, HeaderName, Method, header, request::Parts};
 use ipnet::IpNet;
 
-use crate::reason::Reason;
+use crate::{origin::Site, reason::Reason};
 
 /// What a listener is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -288,6 +288,17 @@ pub enum Provenance<'a> {
     Elsewhere,
     /// The browser does not say.
     Unknown,
+}
+
+impl Provenance<'_> {
+    /// Whether the browser vouches that a page of that site sent the request.
+    pub fn is_page_of(self, site: &Site) -> bool {
+        match self {
+            Self::SameOrigin => true,
+            Self::Origin(origin) => site.has_origin(origin),
+            Self::UserTyped | Self::Elsewhere | Self::Unknown => false,
+        }
+    }
 }
 
 /// The name of one request, in logs and pages.

@@ -125,11 +125,7 @@ impl Site {
 
     /// Whether that `Origin` header is one of the site's own.
     pub fn has_origin(&self, origin: &str) -> bool {
-        Url::parse(origin).is_ok_and(|url| {
-            url.scheme() == self.public_url.scheme()
-                && url.port_or_known_default() == self.public_url.port_or_known_default()
-                && url.host_str().is_some_and(|host| self.has_host(host))
-        })
+        Url::parse(origin).is_ok_and(|url| self.is_own(&url))
     }
 
     /// The one return-target rule: where a browser that asked for `wanted` is sent.
@@ -166,11 +162,14 @@ impl Site {
     }
 
     fn is_allowed_origin(&self, url: &Url) -> bool {
-        let origin = url.origin();
-        let own_host = url.scheme() == self.public_url.scheme()
+        self.is_own(url) || self.return_origins.contains(&url.origin())
+    }
+
+    /// Whether a URL is on one of the site's hosts, by the public URL's scheme and port.
+    fn is_own(&self, url: &Url) -> bool {
+        url.scheme() == self.public_url.scheme()
             && url.port_or_known_default() == self.public_url.port_or_known_default()
-            && url.host_str().is_some_and(|host| self.has_host(host));
-        own_host || self.return_origins.contains(&origin)
+            && url.host_str().is_some_and(|host| self.has_host(host))
     }
 }
 

@@ -143,12 +143,7 @@ impl Route {
         if !site.has_host(facts.host) {
             return Err(Reason::HostUnknown);
         }
-        let proven = match provenance {
-            Provenance::SameOrigin => true,
-            Provenance::Origin(origin) => site.has_origin(origin),
-            Provenance::UserTyped | Provenance::Elsewhere | Provenance::Unknown => false,
-        };
-        if self.proof == Proof::SameOrigin && !proven {
+        if self.proof == Proof::SameOrigin && !provenance.is_page_of(site) {
             return Err(Reason::CrossSite);
         }
         Ok(())

@@ -57,11 +57,8 @@ impl SignOut {
 
     /// `GET /logout`.
     pub async fn asked(&self, asked: Asked<'_>) -> Answer {
-        let ours = match asked.inbound.provenance() {
-            Provenance::SameOrigin | Provenance::UserTyped => true,
-            Provenance::Origin(origin) => asked.site.has_origin(origin),
-            Provenance::Elsewhere | Provenance::Unknown => false,
-        };
+        let provenance = asked.inbound.provenance();
+        let ours = provenance == Provenance::UserTyped || provenance.is_page_of(asked.site);
         let meant = ours && !asked.inbound.is_speculative();
         if meant && asked.inbound.caller() == Caller::Navigation {
             self.sign_out(asked).await

@@ -131,6 +131,12 @@ fn verify_request(extra: &str) -> String {
     )
 }
 
+/// The header lines of a browser that is signed in.
+fn session_lines(visitor: &Visitor) -> String {
+    let session = visitor.session().unwrap();
+    format!("Cookie: __Host-portcullis={session}\r\nUser-Agent: {}\r\n", crate::support::visitor::USER_AGENT)
+}
+
 async fn tcp_stage(trusted: &str) -> (Stage, SocketAddr) {
     let address = format!("127.0.0.1:{}", free_port());
     let plan = Plan::new()
@@ -144,19 +150,11 @@ async fn tcp_stage(trusted: &str) -> (Stage, SocketAddr) {
 async fn facts_are_believed_from_listed_addresses_alone() {
     let (stage, address) = tcp_stage(r#"["127.0.0.1"]"#).await;
     let alice = stage.signed_in("alice").await;
-    let session = format!(
-        "Cookie: __Host-portcullis={}\r\nUser-Agent: {}\r\n",
-        alice.session().unwrap(),
-        crate::support::visitor::USER_AGENT
-    );
+    let session = session_lines(&alice);
     assert!(spoken(address, &verify_request(&session)).await.starts_with("HTTP/1.1 200"));
     let (stage, address) = tcp_stage(r#"["192.0.2.0/24"]"#).await;
     let alice = stage.signed_in("alice").await;
-    let session = format!(
-        "Cookie: __Host-portcullis={}\r\nUser-Agent: {}\r\n",
-        alice.session().unwrap(),
-        crate::support::visitor::USER_AGENT
-    );
+    let session = session_lines(&alice);
     let answer = spoken(address, &verify_request(&session)).await;
     assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("x-portcullis-reason: untrusted_peer"), "{answer}");
     let login = "GET /auth/login HTTP/1.1\r\nHost: app.test\r\nConnection: close\r\n\r\n";
@@ -169,11 +167,7 @@ async fn facts_are_believed_from_listed_addresses_alone() {
 async fn facts_that_are_missing_repeated_or_twinned_are_refused() {
     let (stage, address) = tcp_stage(r#"["127.0.0.1"]"#).await;
     let alice = stage.signed_in("alice").await;
-    let session = format!(
-        "Cookie: __Host-portcullis={}\r\nUser-Agent: {}\r\n",
-        alice.session().unwrap(),
-        crate::support::visitor::USER_AGENT
-    );
+    let session = session_lines(&alice);
     let good = verify_request(&session);
     assert!(spoken(address, &good).await.starts_with("HTTP/1.1 200"));
     let names = ["Exposure", "Method", "Scheme", "Host", "Uri", "Client-Address"];
