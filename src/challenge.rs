@@ -112,13 +112,8 @@ mod tests {
 
     fn site() -> Site {
         Site::new(SiteParts {
-            name: "main".into(),
-            public_url: PublicUrl::parse("https://app.example.com").unwrap(),
             hosts: vec![HostName::parse("wiki.example.com").unwrap()],
-            return_origins: vec![],
-            cookie_domain: None,
-            landing: "/".into(),
-            error_url: None,
+            ..SiteParts::new("main", PublicUrl::parse("https://app.example.com").unwrap())
         })
         .unwrap()
     }

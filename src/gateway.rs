@@ -18,12 +18,11 @@ use crate::{
     drain::Drain,
     inbound::{Facts, Inbound, Listener, Peer, RequestId, Trust},
     oidc::{
-        provider::{self, Provider},
+        providers::{self, Providers},
         sign_in::{self, Asked, SignIn},
         sign_out::SignOut,
     },
-    origin::Site,
-    outbound::{self, Outbound},
+    origin::{Site, Sites},
     pages::{Link, OtherAccount, SiteLook},
     random,
     reason::Reason,
@@ -45,12 +44,10 @@ use crate::{
 /// What a gateway is told.
 #[derive(Debug)]
 pub struct Config {
-    /// The site.
-    pub site: Site,
-    /// Its provider.
-    pub provider: provider::Config,
-    /// The HTTP client that speaks to it.
-    pub outbound: outbound::Config,
+    /// The sites.
+    pub sites: Sites,
+    /// Their providers.
+    pub providers: Vec<providers::Config>,
     /// Signing in, and who may have a session at all.
     pub sign_in: sign_in::Config,
     /// Cookie, lifetimes and keys of sessions.
@@ -69,7 +66,7 @@ pub struct Config {
 
 /// One gateway. Knows nothing of sockets.
 pub struct Gateway {
-    site: Site,
+    sites: Sites,
     prefix: Prefix,
     look: SiteLook,
     report_only: bool,
@@ -80,7 +77,7 @@ pub struct Gateway {
     sign_in: SignIn,
     sign_out: SignOut,
     account: Account,
-    provider: Arc<Provider>,
+    providers: Arc<Providers>,
     store: Arc<Store>,
     clock: Clock,
     telemetry: Telemetry,
@@ -97,6 +94,8 @@ pub struct Origin<'a> {
     pub trust: &'a Trust,
     /// Who is at the other end.
     pub peer: Peer,
+    /// The site whose application asks, on a listener for applications.
+    pub site: Option<&'a str>,
 }
 
 impl Gateway {
@@ -106,14 +105,11 @@ impl Gateway {
     /// [`StartError`] when a client cannot be set up from the settings, before anything is asked of the network.
     pub fn new(config: Config, clock: &Clock, telemetry: Telemetry, drain: Drain) -> Result<Self, StartError> {
         let store = Arc::new(Store::open(config.store, clock, observer(&telemetry)).map_err(StartError::Store)?);
-        let outbound = Outbound::new(&config.outbound).map_err(StartError::Outbound)?;
-        let provider = Provider::new(config.provider, outbound, clock.clone()).map_err(StartError::Provider)?;
-        let provider = Arc::new(provider);
+        let providers = Arc::new(Providers::new(config.providers, clock)?);
         let keeper = Arc::new(Keeper::new(config.session, Arc::clone(&store), clock.clone(), telemetry.clone()));
         let refresher = Refresher::new(
             Arc::clone(&keeper),
-            Arc::clone(&provider),
-            config.sign_in.profile.clone(),
+            Arc::clone(&providers),
             clock.clone(),
             telemetry.clone(),
             drain.clone(),
@@ -122,20 +118,20 @@ impl Gateway {
         Ok(Self {
             sign_in: SignIn::new(
                 Arc::clone(&keeper),
-                Arc::clone(&provider),
+                Arc::clone(&providers),
                 config.sign_in,
                 clock.clone(),
                 telemetry.clone(),
             ),
             sign_out: SignOut::new(
                 Arc::clone(&keeper),
-                Arc::clone(&provider),
+                Arc::clone(&providers),
                 prefix.clone(),
                 telemetry.clone(),
                 drain.clone(),
             ),
             account: Account::new(Arc::clone(&keeper), refresher.clone(), clock.clone()),
-            site: config.site,
+            sites: config.sites,
             prefix,
             look: config.look,
             report_only: config.csp_report_only,
@@ -143,7 +139,7 @@ impl Gateway {
             identity: config.identity,
             keeper,
             refresher,
-            provider,
+            providers,
             store,
             clock: clock.clone(),
             telemetry,
@@ -154,8 +150,14 @@ impl Gateway {
 
     /// Begins what runs beside the requests: discovery, and making endings good.
     pub fn begin(&self) {
-        let provider = Arc::clone(&self.provider);
-        self.drain.spawn_until_stop(async move { provider.keep_discovering().await });
+        for name in self.providers.names().map(str::to_owned) {
+            let providers = Arc::clone(&self.providers);
+            self.drain.spawn_until_stop(async move {
+                if let Some(member) = providers.named(&name) {
+                    member.provider().keep_discovering().await;
+                }
+            });
+        }
         let keeper = Arc::clone(&self.keeper);
         self.drain.spawn_until_stop(async move { keeper.keep_settling().await });
     }
@@ -187,7 +189,7 @@ impl Gateway {
         let request_id = inbound.request_id().unwrap_or_else(|| RequestId::from_random(id));
         let endpoint = route.map_or("none", |route| route.endpoint.label());
         let span = error_span!("request", %request_id, endpoint);
-        let answer = self.answered(&inbound, route).instrument(span.clone()).await;
+        let answer = self.answered(&inbound, route, origin.site).instrument(span.clone()).await;
         let answer = answer.unwrap_or_else(|reason| self.refusal(&inbound, reason));
         span.in_scope(|| {
             self.telemetry.event(&Event::Answered {
@@ -201,36 +203,43 @@ impl Gateway {
             request_id: &request_id,
             nonce,
             look: &self.look,
-            https: self.site.is_https(),
+            https: self.sites.are_https(),
             report_only: self.report_only,
         })
     }
 
-    async fn answered(&self, inbound: &Inbound, route: Result<Route, Reason>) -> Result<Answer, Reason> {
+    async fn answered(
+        &self,
+        inbound: &Inbound,
+        route: Result<Route, Reason>,
+        application_of: Option<&str>,
+    ) -> Result<Answer, Reason> {
         let route = route?;
-        let visit = self.admitted(inbound, route)?;
+        let visit = match route.reach {
+            Reach::Anyone => None,
+            Reach::Internal | Reach::Public => Some(self.admitted(inbound, route, application_of)?),
+        };
+        let visit = visit.as_ref().ok_or(Reason::NotFound);
+        let asked = || visit.and_then(|visit| visit.asked(inbound));
         let _place = self.place(route.endpoint)?;
-        let visitor = || visit.as_ref().map(|facts| Asked { inbound, facts, site: &self.site }).ok_or(Reason::NotFound);
-        let client = visit.as_ref().map_or(Client::Application, |facts| browser(inbound, facts));
         Ok(match route.endpoint {
             Endpoint::Health => Answer::healthy(),
             Endpoint::Livez => Answer::probe(true),
             Endpoint::Readyz => Answer::probe(!self.drain.is_stopping()),
             Endpoint::Metrics => self.metrics().await?,
-            Endpoint::Check => self.account.check(&self.find(inbound, client).await?),
-            Endpoint::CheckActive => self.account.check_active(&self.find(inbound, client).await?).await,
-            Endpoint::Userinfo => Account::userinfo(&self.find(inbound, client).await?),
-            Endpoint::Refresh => self.account.refresh(self.find(inbound, client).await?).await,
-            Endpoint::Challenge => challenge::challenge(
-                &self.challenged(inbound, visitor()?.facts),
-                inbound.refusal().unwrap_or(Reason::NoSession),
-            ),
-            Endpoint::Deny => self.deny(inbound, visitor()?.facts).await,
-            Endpoint::Login => self.sign_in.begin(visitor()?).await,
-            Endpoint::Callback => self.sign_in.complete(visitor()?).await,
-            Endpoint::Logout => self.sign_out.asked(visitor()?).await,
-            Endpoint::LogoutSubmitted => self.sign_out.submitted(visitor()?).await,
-            Endpoint::SignedOut => self.sign_out.done(visitor()?),
+            Endpoint::Check => self.account.check(&self.find(inbound, visit?).await?),
+            Endpoint::CheckActive => self.account.check_active(&self.find(inbound, visit?).await?).await,
+            Endpoint::Userinfo => Account::userinfo(&self.find(inbound, visit?).await?),
+            Endpoint::Refresh => self.account.refresh(self.find(inbound, visit?).await?).await,
+            Endpoint::Challenge => {
+                challenge::challenge(&self.challenged(asked()?), inbound.refusal().unwrap_or(Reason::NoSession))
+            }
+            Endpoint::Deny => self.deny(asked()?, visit?).await,
+            Endpoint::Login => self.sign_in.begin(asked()?).await,
+            Endpoint::Callback => self.sign_in.complete(asked()?).await,
+            Endpoint::Logout => self.sign_out.asked(asked()?).await,
+            Endpoint::LogoutSubmitted => self.sign_out.submitted(asked()?).await,
+            Endpoint::SignedOut => self.sign_out.done(asked()?),
             Endpoint::Verify => return Err(Reason::Internal),
         })
     }
@@ -243,17 +252,24 @@ impl Gateway {
         self.waiting.try_acquire().map(Some).map_err(|_| Reason::Overloaded)
     }
 
-    /// What nginx says of the request, where nginx sent it and the route asks who did.
-    fn admitted<'a>(&self, inbound: &'a Inbound, route: Route) -> Result<Option<Facts<'a>>, Reason> {
-        match (route.reach, inbound.listener()) {
-            (Reach::Anyone, _) => Ok(None),
-            (_, Listener::Nginx) => {
+    /// For which site the request is, and what nginx says of it where nginx sent it.
+    fn admitted<'a>(
+        &'a self,
+        inbound: &'a Inbound,
+        route: Route,
+        application_of: Option<&str>,
+    ) -> Result<Visit<'a>, Reason> {
+        match inbound.listener() {
+            Listener::Nginx => {
                 let facts = inbound.facts()?;
-                route.admit(&facts, &self.site, inbound.provenance())?;
-                Ok(Some(facts))
+                let site = route.admit(&facts, &self.sites, inbound.provenance())?;
+                Ok(Visit { site, facts: Some(facts) })
             }
-            (_, Listener::Application | Listener::Ops) if inbound.is_trusted() => Ok(None),
-            (_, Listener::Application | Listener::Ops) => Err(Reason::UntrustedPeer),
+            Listener::Application | Listener::Ops if inbound.is_trusted() => {
+                let site = application_of.and_then(|name| self.sites.named(name)).ok_or(Reason::NotFound)?;
+                Ok(Visit { site, facts: None })
+            }
+            Listener::Application | Listener::Ops => Err(Reason::UntrustedPeer),
         }
     }
 
@@ -264,29 +280,29 @@ impl Gateway {
         self.telemetry.metrics().text().map(Answer::metrics).map_err(|_| Reason::Internal)
     }
 
-    async fn deny(&self, inbound: &Inbound, facts: &Facts<'_>) -> Answer {
-        let reason = inbound.refusal().unwrap_or(Reason::Internal);
-        let asked = self.challenged(inbound, facts);
+    async fn deny(&self, asked: Asked<'_>, visit: &Visit<'_>) -> Answer {
+        let reason = asked.inbound.refusal().unwrap_or(Reason::Internal);
+        let challenged = self.challenged(asked);
         if reason != Reason::PolicyDenied {
-            return challenge::deny(&asked, reason, None, OtherAccount::Pointless);
+            return challenge::deny(&challenged, reason, None, OtherAccount::Pointless);
         }
-        let found = self.find(inbound, browser(inbound, facts)).await.ok();
+        let found = self.find(asked.inbound, visit).await.ok();
         let account = found.map(|found| found.session.facts().user.shown_name());
-        challenge::deny(&asked, reason, account, OtherAccount::SignOut(self.sign_out.form(&self.site)))
+        challenge::deny(&challenged, reason, account, OtherAccount::SignOut(self.sign_out.form(asked.site)))
     }
 
-    async fn find(&self, inbound: &Inbound, client: Client<'_>) -> Result<Found, Reason> {
-        self.keeper
-            .find(
-                inbound,
-                &self.site,
-                &Presented { site: self.site.name(), client, request_id: inbound.request_id_text() },
-            )
-            .await
+    async fn find(&self, inbound: &Inbound, visit: &Visit<'_>) -> Result<Found, Reason> {
+        let client = visit.facts.as_ref().map_or(Client::Application, |facts| browser(inbound, facts));
+        self.find_for(inbound, visit.site, client).await
     }
 
-    fn challenged<'a>(&'a self, inbound: &Inbound, facts: &'a Facts<'a>) -> Challenged<'a> {
-        Challenged { facts, caller: inbound.caller(), site: &self.site, prefix: &self.prefix }
+    async fn find_for(&self, inbound: &Inbound, site: &Site, client: Client<'_>) -> Result<Found, Reason> {
+        let presented = Presented { site, client, request_id: inbound.request_id_text() };
+        self.keeper.find(inbound, &presented).await
+    }
+
+    fn challenged<'a>(&'a self, asked: Asked<'a>) -> Challenged<'a> {
+        Challenged { facts: asked.facts, caller: asked.inbound.caller(), site: asked.site, prefix: &self.prefix }
     }
 
     fn refusal(&self, inbound: &Inbound, reason: Reason) -> Answer {
@@ -337,13 +353,13 @@ impl Gateway {
         facts: &Facts<'_>,
         policy: Result<&String, &Reason>,
     ) -> Result<(Allow, HeaderMap), Reason> {
-        route.admit(facts, &self.site, inbound.provenance())?;
+        let site = route.admit(facts, &self.sites, inbound.provenance())?;
         let policy = policy.map_err(|reason| *reason)?;
         // Should nginx lack the line that overwrites it, the client's own would reach the application.
         if inbound.carries_any(self.identity.claims.iter().map(|claim| &claim.name)) {
             return Err(Reason::IdentityForged);
         }
-        let Found { session, handle } = self.find(inbound, browser(inbound, facts)).await?;
+        let Found { session, handle } = self.find_for(inbound, site, browser(inbound, facts)).await?;
         let access_token =
             if self.identity.access_token { Some(self.keeper.read_whole(&handle).await?.2.access) } else { None };
         let allow = verify::decide(session, &self.policies, policy, self.clock.now())?;
@@ -366,7 +382,25 @@ impl Gateway {
 
 impl fmt::Debug for Gateway {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Gateway").field("site", &self.site.name()).finish_non_exhaustive()
+        formatter.debug_struct("Gateway").field("sites", &self.sites).finish_non_exhaustive()
+    }
+}
+
+fn browser<'a>(inbound: &'a Inbound, facts: &Facts<'_>) -> Client<'a> {
+    Client::Browser { address: facts.client, user_agent: inbound.user_agent() }
+}
+
+/// Who asks, and for which site.
+struct Visit<'a> {
+    site: &'a Site,
+    /// What nginx says; nothing where the application itself asks.
+    facts: Option<Facts<'a>>,
+}
+
+impl Visit<'_> {
+    fn asked<'a>(&'a self, inbound: &'a Inbound) -> Result<Asked<'a>, Reason> {
+        let facts = self.facts.as_ref().ok_or(Reason::NotFound)?;
+        Ok(Asked { inbound, facts, site: self.site })
     }
 }
 
@@ -376,21 +410,14 @@ pub enum StartError {
     /// The store's client.
     #[error("store: {0}")]
     Store(#[source] store::redis::SetupError),
-    /// The HTTP client.
-    #[error("outbound: {0}")]
-    Outbound(#[source] outbound::OutboundError),
-    /// The provider's client.
-    #[error("provider: {0}")]
-    Provider(#[source] provider::SetUpError),
+    /// A provider's client.
+    #[error(transparent)]
+    Provider(#[from] providers::StartError),
 }
 
 fn observer(telemetry: &Telemetry) -> store::Observer {
     let telemetry = telemetry.clone();
     Box::new(move |operation, ok, took| telemetry.metrics().store_operation(operation, ok, took))
-}
-
-fn browser<'a>(inbound: &'a Inbound, facts: &Facts<'_>) -> Client<'a> {
-    Client::Browser { address: facts.client, user_agent: inbound.user_agent() }
 }
 
 fn halves(drawn: [u8; 32]) -> ([u8; 16], [u8; 16]) {

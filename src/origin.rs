@@ -12,10 +12,42 @@ pub const RETURN_TARGET_BYTES: usize = 4_096;
 /// How often a return target is decoded in search of another origin.
 const DECODING_DEPTH: usize = 4;
 
+/// All sites. No host is of two.
+#[derive(Clone, Debug)]
+pub struct Sites(Vec<Site>);
+
+impl Sites {
+    /// Gathers them.
+    pub const fn new(sites: Vec<Site>) -> Self {
+        Self(sites)
+    }
+
+    /// The site of a host, as nginx chose it.
+    pub fn of_host(&self, host: &str) -> Option<&Site> {
+        self.0.iter().find(|site| site.has_host(host))
+    }
+
+    /// The site of that name.
+    pub fn named(&self, name: &str) -> Option<&Site> {
+        self.0.iter().find(|site| site.name == name)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Site> {
+        self.0.iter()
+    }
+
+    /// Whether browsers reach every one of them over https.
+    pub fn are_https(&self) -> bool {
+        self.0.iter().all(Site::is_https)
+    }
+}
+
 /// The hosts that share one sign-in and one cookie.
 #[derive(Clone, Debug)]
 pub struct Site {
     name: String,
+    providers: Vec<String>,
     public_url: Url,
     hosts: Vec<HostName>,
     return_origins: Vec<url::Origin>,
@@ -29,6 +61,8 @@ pub struct Site {
 pub struct SiteParts {
     /// The site's name in the settings.
     pub name: String,
+    /// The names of the providers that people sign in with here.
+    pub providers: Vec<String>,
     /// Where browsers reach it: scheme, host, port, and nothing else.
     pub public_url: PublicUrl,
     /// Further hosts of the site; the public URL's own is always one.
@@ -43,6 +77,22 @@ pub struct SiteParts {
     pub error_url: Option<String>,
 }
 
+impl SiteParts {
+    /// A site of one host, without anything that has a default.
+    pub fn new(name: impl Into<String>, public_url: PublicUrl) -> Self {
+        Self {
+            name: name.into(),
+            providers: Vec::new(),
+            public_url,
+            hosts: Vec::new(),
+            return_origins: Vec::new(),
+            cookie_domain: None,
+            landing: "/".to_owned(),
+            error_url: None,
+        }
+    }
+}
+
 impl Site {
     /// Puts a site together.
     ///
@@ -54,6 +104,7 @@ impl Site {
         hosts.extend(public_url.host_str().and_then(HostName::parse));
         let mut site = Self {
             name: parts.name,
+            providers: parts.providers,
             landing: public_url.clone(),
             public_url,
             hosts,
@@ -75,6 +126,11 @@ impl Site {
     /// The site's name in the settings.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The names of the providers that people sign in with here.
+    pub fn providers(&self) -> &[String] {
+        &self.providers
     }
 
     /// The URL of one of the gateway's own pages on this site.
@@ -329,13 +385,10 @@ mod tests {
 
     fn site() -> Site {
         Site::new(SiteParts {
-            name: "main".into(),
-            public_url: PublicUrl::parse("https://app.example.com").unwrap(),
             hosts: vec![HostName::parse("wiki.example.com").unwrap()],
             return_origins: vec![PublicUrl::parse("https://docs.example.net:8443").unwrap()],
-            cookie_domain: None,
             landing: "/home".into(),
-            error_url: None,
+            ..SiteParts::new("main", PublicUrl::parse("https://app.example.com").unwrap())
         })
         .unwrap()
     }

@@ -57,6 +57,11 @@ pub struct SiteLook {
 /// What a page says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Page {
+    /// The site signs people in with several providers: which one is this person's?
+    ChooseProvider {
+        /// Those that there are.
+        providers: Vec<ProviderLink>,
+    },
     /// Signed in, and going on at once. A redirect would belong to the provider's navigation, on which browsers leave a
     /// `SameSite=Strict` cookie out.
     SignedIn {
@@ -124,6 +129,15 @@ pub enum Page {
         /// Somewhere that exists.
         home: Link,
     },
+}
+
+/// A provider to sign in with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderLink {
+    /// Its name for people.
+    pub name: String,
+    /// Starts the sign-in with it.
+    pub to: Link,
 }
 
 /// Whether a session that was signed out is over on our side.
@@ -208,7 +222,10 @@ impl Page {
     /// Why it is shown, where there is a reason.
     pub const fn reason(&self) -> Option<Reason> {
         match self {
-            Self::SignedIn { .. } | Self::SignedOut { .. } | Self::ConfirmSignOut { .. } => None,
+            Self::ChooseProvider { .. }
+            | Self::SignedIn { .. }
+            | Self::SignedOut { .. }
+            | Self::ConfirmSignOut { .. } => None,
             Self::Error { reason, .. }
             | Self::Forbidden { reason, .. }
             | Self::TryAgain { reason, .. }
@@ -223,7 +240,8 @@ impl Page {
             Self::ConfirmSignOut { form, .. } | Self::Forbidden { other_account: OtherAccount::SignOut(form), .. } => {
                 Some(form)
             }
-            Self::SignedIn { .. }
+            Self::ChooseProvider { .. }
+            | Self::SignedIn { .. }
             | Self::SignedOut { .. }
             | Self::Error { .. }
             | Self::Forbidden { .. }

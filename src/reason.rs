@@ -68,6 +68,7 @@ reasons! {
     SessionIdle "session_idle" SignIn "The session was not used for longer than the idle time-out.";
     SessionUnreadable "session_unreadable" SignIn "The stored session does not open: it was altered, truncated or swapped.";
     SessionWrongSite "session_wrong_site" SignIn "The session belongs to another site.";
+    SessionWrongProvider "session_wrong_provider" SignIn "The site does not sign people in with the session's provider any more.";
     BindingAddress "binding_address" SignIn "The session is bound to another client address.";
     BindingUserAgent "binding_user_agent" SignIn "The session is bound to another User-Agent.";
     // verify: somebody or something we refuse
@@ -100,7 +101,7 @@ reasons! {
     ProviderUnreachable "provider_unreachable" ProviderDown "The provider did not answer in time, or answered with a server error.";
     ProviderMetadataInvalid "provider_metadata_invalid" ProviderDown "The provider's discovery document or key set is not usable.";
     ProviderError "provider_error" BadRequest "The provider answered the sign-in with an error.";
-    IssuerMismatch "issuer_mismatch" BadRequest "The answer's iss is another issuer's (RFC 9207).";
+    IssuerMismatch "issuer_mismatch" BadRequest "The answer's iss is another issuer's (RFC 9207), or it came to another provider's redirect URI.";
     IssuerMissing "issuer_missing" BadRequest "The provider announces iss in its answers, and it is missing (RFC 9207).";
     CodeRejected "code_rejected" BadRequest "The provider refused the authorization code.";
     TokenResponseInvalid "token_response_invalid" BadRequest "The token endpoint's answer is not usable.";

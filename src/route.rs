@@ -7,7 +7,7 @@ use http::Method;
 
 use crate::{
     inbound::{Exposure, Facts, Listener, Provenance},
-    origin::Site,
+    origin::{Site, Sites},
     reason::Reason,
 };
 
@@ -131,22 +131,25 @@ impl Route {
         methods.join(", ")
     }
 
-    /// Whether a request that came through nginx may have this route.
+    /// Whether a request that came through nginx may have this route, and for which site it is.
     ///
     /// # Errors
     /// [`Reason::NotFound`] for an internal route asked for from outside, [`Reason::HostUnknown`],
     /// [`Reason::CrossSite`].
-    pub fn admit(&self, facts: &Facts<'_>, site: &Site, provenance: Provenance<'_>) -> Result<(), Reason> {
+    pub fn admit<'s>(
+        &self,
+        facts: &Facts<'_>,
+        sites: &'s Sites,
+        provenance: Provenance<'_>,
+    ) -> Result<&'s Site, Reason> {
         if self.reach == Reach::Internal && facts.exposure != Exposure::Internal {
             return Err(Reason::NotFound);
         }
-        if !site.has_host(facts.host) {
-            return Err(Reason::HostUnknown);
-        }
+        let site = sites.of_host(facts.host).ok_or(Reason::HostUnknown)?;
         if self.proof == Proof::SameOrigin && !provenance.is_page_of(site) {
             return Err(Reason::CrossSite);
         }
-        Ok(())
+        Ok(site)
     }
 }
 
@@ -182,7 +185,8 @@ fn rows(listener: Listener, prefix: &Prefix, path: &str) -> impl Iterator<Item =
         Listener::Ops => Some(path),
         Listener::Nginx | Listener::Application => prefix.strip(path),
     };
-    ROUTES.iter().filter(move |row| Some(row.path) == local && row.listeners.contains(&listener))
+    let is_its = move |row: &&Row| local.is_some_and(|path| row.is_for(path)) && row.listeners.contains(&listener);
+    ROUTES.iter().filter(is_its)
 }
 
 struct Row {
@@ -190,6 +194,16 @@ struct Row {
     method: Method,
     path: &'static str,
     route: Route,
+}
+
+impl Row {
+    /// A path that ends in `/*` is for one more segment, whatever it is called.
+    fn is_for(&self, path: &str) -> bool {
+        match self.path.strip_suffix('*') {
+            Some(parent) => path.strip_prefix(parent).is_some_and(|name| !name.is_empty() && !name.contains('/')),
+            None => self.path == path,
+        }
+    }
 }
 
 const fn row(
@@ -213,6 +227,7 @@ const ROUTES: &[Row] = &[
     row(NGINX, Method::GET, "/deny", Endpoint::Deny, Reach::Internal, Proof::None),
     row(NGINX, Method::GET, "/login", Endpoint::Login, Reach::Public, Proof::None),
     row(NGINX, Method::GET, "/callback", Endpoint::Callback, Reach::Public, Proof::None),
+    row(NGINX, Method::GET, "/callback/*", Endpoint::Callback, Reach::Public, Proof::None),
     row(NGINX, Method::GET, "/logout", Endpoint::Logout, Reach::Public, Proof::None),
     row(NGINX, Method::POST, "/logout", Endpoint::LogoutSubmitted, Reach::Public, Proof::SameOrigin),
     row(NGINX, Method::GET, "/signed-out", Endpoint::SignedOut, Reach::Public, Proof::None),
@@ -251,6 +266,11 @@ mod tests {
         check(Listener::Nginx, &Method::GET, "/auth/verify/", Err(Reason::NotFound));
         check(Listener::Nginx, &Method::GET, "/authverify", Err(Reason::NotFound));
         check(Listener::Nginx, &Method::GET, "/verify", Err(Reason::NotFound));
+        check(Listener::Nginx, &Method::GET, "/auth/callback", Ok(Endpoint::Callback));
+        check(Listener::Nginx, &Method::GET, "/auth/callback/partners", Ok(Endpoint::Callback));
+        check(Listener::Nginx, &Method::GET, "/auth/callback/", Err(Reason::NotFound));
+        check(Listener::Nginx, &Method::GET, "/auth/callback/a/b", Err(Reason::NotFound));
+        check(Listener::Nginx, &Method::GET, "/auth/callbacks", Err(Reason::NotFound));
         check(Listener::Nginx, &Method::GET, "/metrics", Err(Reason::NotFound));
         check(Listener::Nginx, &Method::GET, "/auth/metrics", Err(Reason::NotFound));
         check(Listener::Application, &Method::GET, "/auth/verify", Err(Reason::NotFound));
@@ -286,16 +306,8 @@ mod tests {
 
     #[test]
     fn what_changes_something_needs_proof_of_its_origin() {
-        let site = Site::new(SiteParts {
-            name: "main".into(),
-            public_url: PublicUrl::parse("https://app.example.com").unwrap(),
-            hosts: vec![],
-            return_origins: vec![],
-            cookie_domain: None,
-            landing: "/".into(),
-            error_url: None,
-        })
-        .unwrap();
+        let site = Site::new(SiteParts::new("main", PublicUrl::parse("https://app.example.com").unwrap())).unwrap();
+        let sites = Sites::new(vec![site]);
         let facts = |exposure, host| Facts {
             exposure,
             method: Method::POST,
@@ -308,26 +320,23 @@ mod tests {
         let check = |provenance, expected| {
             let result = route(Method::POST, "/auth/refresh").admit(
                 &facts(Exposure::Public, "app.example.com"),
-                &site,
+                &sites,
                 provenance,
             );
-            assert_eq!(result, expected, "{provenance:?}");
+            assert_eq!(result.map(Site::name), expected, "{provenance:?}");
         };
-        check(Provenance::SameOrigin, Ok(()));
-        check(Provenance::Origin("https://app.example.com"), Ok(()));
+        check(Provenance::SameOrigin, Ok("main"));
+        check(Provenance::Origin("https://app.example.com"), Ok("main"));
         check(Provenance::Origin("https://evil.example"), Err(Reason::CrossSite));
         check(Provenance::Elsewhere, Err(Reason::CrossSite));
         check(Provenance::UserTyped, Err(Reason::CrossSite));
         check(Provenance::Unknown, Err(Reason::CrossSite));
-        let verify = route(Method::GET, "/auth/verify");
-        assert_eq!(
-            verify.admit(&facts(Exposure::Public, "app.example.com"), &site, Provenance::Unknown),
-            Err(Reason::NotFound)
-        );
-        assert_eq!(
-            verify.admit(&facts(Exposure::Internal, "evil.example"), &site, Provenance::Unknown),
-            Err(Reason::HostUnknown)
-        );
-        assert_eq!(verify.admit(&facts(Exposure::Internal, "app.example.com"), &site, Provenance::Elsewhere), Ok(()));
+        let verify = |exposure, host, provenance| {
+            route(Method::GET, "/auth/verify").admit(&facts(exposure, host), &sites, provenance).map(Site::name)
+        };
+        let own = "app.example.com";
+        assert_eq!(verify(Exposure::Public, own, Provenance::Unknown), Err(Reason::NotFound));
+        assert_eq!(verify(Exposure::Internal, "evil.example", Provenance::Unknown), Err(Reason::HostUnknown));
+        assert_eq!(verify(Exposure::Internal, own, Provenance::Elsewhere), Ok("main"));
     }
 }

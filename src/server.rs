@@ -50,6 +50,7 @@ impl Server {
             let serving = listener::Serving {
                 kind: config.kind,
                 trust: config.trust,
+                site: config.site,
                 limits: self.limits.clone(),
                 gateway: Arc::clone(&gateway),
                 drain: drain.clone(),
@@ -102,6 +103,8 @@ pub struct ListenerConfig {
     pub address: Address,
     /// Whom it believes.
     pub trust: Trust,
+    /// The site whose application asks here, on a listener for applications.
+    pub site: Option<String>,
 }
 
 /// Where a listener listens.

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     clock::Timestamp,
+    origin::Site,
     reason::Reason,
     seal::{NONCE_BYTES, SealingKey, Unsealable},
     secret::Secret,
@@ -160,7 +161,7 @@ pub struct Tokens {
 #[derive(Clone, Copy, Debug)]
 pub struct Presented<'a> {
     /// The site that it asks for.
-    pub site: &'a str,
+    pub site: &'a Site,
     /// Who asks.
     pub client: Client<'a>,
     /// The request's id, for the log.
@@ -218,8 +219,11 @@ impl Facts {
         lifetimes: &Lifetimes,
         now: Timestamp,
     ) -> Result<Authenticated, Reason> {
-        if self.site != presented.site {
+        if self.site != presented.site.name() {
             return Err(Reason::SessionWrongSite);
+        }
+        if !presented.site.providers().contains(&self.provider) {
+            return Err(Reason::SessionWrongProvider);
         }
         if now >= self.expires_at || now >= self.signed_in_at.plus(lifetimes.absolute) {
             return Err(Reason::SessionExpired);
@@ -319,8 +323,11 @@ const TOKENS_PART: u8 = 2;
 pub(crate) mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+    use std::sync::LazyLock;
+
     use super::*;
     use crate::{
+        origin::{PublicUrl, SiteParts},
         seal::{KeyRing, MasterKey, Purpose},
         session::binding::Strictness,
     };
@@ -368,9 +375,17 @@ pub(crate) mod tests {
         }
     }
 
+    static MAIN: LazyLock<Site> = LazyLock::new(|| site("main", &["main"]));
+
+    fn site(name: &str, providers: &[&str]) -> Site {
+        let providers = providers.iter().map(|name| (*name).to_owned()).collect();
+        let public_url = PublicUrl::parse("https://app.example.com").unwrap();
+        Site::new(SiteParts { providers, ..SiteParts::new(name, public_url) }).unwrap()
+    }
+
     pub(crate) fn browser() -> Presented<'static> {
         Presented {
-            site: "main",
+            site: &MAIN,
             client: Client::Browser { address: IpAddr::from([192, 0, 2, 7]), user_agent: b"Browser/1" },
             request_id: "",
         }
@@ -404,13 +419,26 @@ pub(crate) mod tests {
 
     #[test]
     fn a_session_is_of_one_site() {
-        let elsewhere = Presented { site: "other", ..browser() };
+        let other = site("other", &["main"]);
+        let elsewhere = Presented { site: &other, ..browser() };
         assert_eq!(facts().authenticate(&elsewhere, &lifetimes(), START).err(), Some(Reason::SessionWrongSite));
     }
 
     #[test]
+    fn a_session_ends_with_its_sites_trust_in_the_provider() {
+        let check = |providers: &[&str], expected: Option<Reason>| {
+            let site = site("main", providers);
+            let here = Presented { site: &site, ..browser() };
+            assert_eq!(facts().authenticate(&here, &lifetimes(), START).err(), expected, "{providers:?}");
+        };
+        check(&["main"], None);
+        check(&["partners", "main"], None);
+        check(&["partners"], Some(Reason::SessionWrongProvider));
+    }
+
+    #[test]
     fn the_application_is_not_bound_to_a_browser() {
-        let application = Presented { site: "main", client: Client::Application, request_id: "" };
+        let application = Presented { site: &MAIN, client: Client::Application, request_id: "" };
         assert!(facts().authenticate(&application, &lifetimes(), START).is_ok());
     }
 

@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::Context;
 use portcullis::pages::policy::Nonce;
 use portcullis::pages::{
-    Ending, FormTarget, Link, Next, OtherAccount, Page, ProviderError, ProviderSession, Reload, SignOutForm, SiteLook,
-    View, render,
+    Ending, FormTarget, Link, Next, OtherAccount, Page, ProviderError, ProviderLink, ProviderSession, Reload,
+    SignOutForm, SiteLook, View, render,
 };
 use portcullis::reason::Reason;
 use url::Url;
@@ -45,6 +45,7 @@ fn signing_in_and_out(provider: &Url) -> Vec<(&'static str, Page)> {
     let signed_out = |ending, provider_session| Page::SignedOut { ending, provider_session, sign_in: login() };
     let named = || "Harbour Identity".to_owned();
     vec![
+        ("choose-provider", Page::ChooseProvider { providers: ["Staff account", "Partners"].map(choice).to_vec() }),
         // Its own address but for the fragment, so that going on stays here.
         ("signed-in", Page::SignedIn { to: Link::local("/signed-in#here") }),
         ("signed-out", signed_out(Ending::Done, ProviderSession::NoneKnown)),
@@ -53,6 +54,10 @@ fn signing_in_and_out(provider: &Url) -> Vec<(&'static str, Page)> {
         ("signed-out-pending", signed_out(Ending::Pending, ProviderSession::MayContinue { provider: named() })),
         (CONFIRM, confirm(form(provider))),
     ]
+}
+
+fn choice(name: &str) -> ProviderLink {
+    ProviderLink { name: name.to_owned(), to: login() }
 }
 
 fn confirm(form: SignOutForm) -> Page {

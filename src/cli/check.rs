@@ -6,7 +6,9 @@ use humantime::format_duration;
 
 use crate::{
     config::{Config, Mode},
+    gateway,
     inbound::Listener,
+    oidc::choice,
     server::Address,
     store,
 };
@@ -22,9 +24,6 @@ pub(super) fn summary(config: &Config) -> String {
     let lifetimes = &config.gateway.session.lifetimes;
     let lines = [
         ("mode", mode.to_owned()),
-        ("site", format!("{} at {}", config.gateway.site.name(), config.gateway.site.page("/"))),
-        ("callback", config.gateway.site.page(&config.gateway.sign_in.prefix.path("/callback")).to_string()),
-        ("provider", format!("{} at {}", config.gateway.provider.name, config.gateway.provider.issuer.as_str())),
         (
             "sessions",
             format!("{} at most, {} idle", format_duration(lifetimes.absolute), format_duration(lifetimes.idle)),
@@ -32,7 +31,7 @@ pub(super) fn summary(config: &Config) -> String {
         ("store", store(&config.gateway.store)),
         ("policies", policies.join(", ")),
     ];
-    for (name, value) in lines {
+    for (name, value) in lines.into_iter().chain(sites(&config.gateway)) {
         let _ = writeln!(text, "{name:<10}{value}");
     }
     for listener in &config.server.listeners {
@@ -40,6 +39,21 @@ pub(super) fn summary(config: &Config) -> String {
         let _ = writeln!(text, "{:<10}{}, {} at {address}", "listener", listener.name, kind(listener.kind));
     }
     text
+}
+
+/// Each site, its providers, and the redirect URI to register at each.
+fn sites(gateway: &gateway::Config) -> Vec<(&'static str, String)> {
+    let providers = gateway.providers.iter().map(|config| &config.provider);
+    let mut lines: Vec<_> =
+        providers.map(|provider| ("provider", format!("{} at {}", provider.name, provider.issuer.as_str()))).collect();
+    for site in gateway.sites.iter() {
+        lines.push(("site", format!("{} at {}", site.name(), site.page("/"))));
+        for provider in site.providers() {
+            let callback = choice::callback(site, &gateway.sign_in.prefix, provider);
+            lines.push(("callback", format!("{callback} at {provider}")));
+        }
+    }
+    lines
 }
 
 fn store(config: &store::Config) -> String {
@@ -84,12 +98,12 @@ mod tests {
             summary,
             "ok\n\
              mode      production\n\
-             site      main at https://app.example.com/\n\
-             callback  https://app.example.com/auth/callback\n\
-             provider  main at https://op.example.com\n\
              sessions  4h at most, 30m idle\n\
              store     Redis at cache:6379, keys portcullis:…\n\
              policies  staff\n\
+             provider  main at https://op.example.com\n\
+             site      main at https://app.example.com/\n\
+             callback  https://app.example.com/auth/callback at main\n\
              listener  nginx, nginx at unix:/run/portcullis/nginx.sock\n\
              listener  ops, ops at 127.0.0.1:4182\n"
         );

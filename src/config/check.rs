@@ -13,10 +13,10 @@ use super::{
     raw::{
         Raw,
         leaf::{Count, File},
-        node::Field,
+        node::{Field, Named},
     },
 };
-use crate::{gateway, oidc::sign_in, origin::Site, route::Prefix, secret::Secret};
+use crate::{gateway, oidc::sign_in, origin::Sites, route::Prefix, secret::Secret};
 
 mod identity;
 mod listener;
@@ -31,34 +31,27 @@ mod store;
 /// Checks all of it.
 pub(super) fn check(raw: &Raw, problems: &mut Problems) -> Checked<Config> {
     let mode = raw.mode.or(Mode::Production);
-    let server = listener::server(&raw.listener, &raw.server, problems);
     let prefix = raw.server.prefix.or_some(Prefix::parse(DEFAULT_PREFIX), problems);
-    let site = site::site(&raw.site, mode, problems);
-    let provider = provider::provider(&raw.provider, mode, problems);
-    let plain = has_plain_cookies(mode, &site);
+    let sites = site::sites(&raw.site, &raw.provider, mode, problems);
+    let server = listener::server(&raw.listener, &raw.server, &raw.site, problems);
+    let providers = provider::providers(&raw.provider, mode, problems);
+    let plain = has_plain_cookies(mode, &sites);
     let access = policy::access(&raw.access, problems);
     let session = session::session(&raw.session, plain, problems);
     let transaction = session::transaction(&raw.sign_in, plain, problems);
     let store = store::store(&raw.store, problems);
-    let policies = policy::policies(&raw.policy, problems);
+    let policies = policy::policies(&raw.policy, &raw.provider, needs_provider(&sites), problems);
     let identity = identity::identity(&raw.identity, problems);
     let telemetry = log::telemetry(&raw.log, problems);
     let look = pages::look(&raw.pages, problems);
     let csp_report_only = raw.pages.csp_report_only.or(false);
-    let provider = provider?;
     Ok(Config {
         mode: mode?,
         server: server?,
         gateway: gateway::Config {
-            site: site?,
-            provider: provider.config,
-            outbound: provider.outbound,
-            sign_in: sign_in::Config {
-                transaction: transaction?,
-                access: access?,
-                profile: provider.profile,
-                prefix: prefix?,
-            },
+            sites: sites?,
+            providers: providers?,
+            sign_in: sign_in::Config { transaction: transaction?, access: access?, prefix: prefix? },
             session: session?,
             store: store?,
             policies: policies?,
@@ -71,9 +64,22 @@ pub(super) fn check(raw: &Raw, problems: &mut Problems) -> Checked<Config> {
 }
 
 /// Browsers take `Secure` cookies and those with a prefix over https alone.
-fn has_plain_cookies(mode: Checked<Mode>, site: &Checked<Site>) -> Checked<bool> {
-    let site = site.as_ref().map_err(|noted| *noted)?;
-    Ok(mode? == Mode::Development && !site.is_https())
+fn has_plain_cookies(mode: Checked<Mode>, sites: &Checked<Sites>) -> Checked<bool> {
+    let sites = sites.as_ref().map_err(|noted| *noted)?;
+    Ok(mode? == Mode::Development && !sites.are_https())
+}
+
+/// One provider's "admins" are not another's: where people come from several, each rule that lets in says whose.
+fn needs_provider(sites: &Checked<Sites>) -> NeedsProvider {
+    let several = sites.as_ref().is_ok_and(|sites| sites.iter().any(|site| site.providers().len() > 1));
+    if several { NeedsProvider::Yes } else { NeedsProvider::No }
+}
+
+/// Whether rules have to name providers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NeedsProvider {
+    Yes,
+    No,
 }
 
 /// A duration within limits that include both ends.
@@ -112,15 +118,32 @@ fn count(
     within.ok_or_else(|| problems.add(&field.path, format!("must be between {} and {}", limits.start(), limits.end())))
 }
 
-/// This version serves one site and signs in with one provider; the settings have room for more.
-fn exactly_one<T>(path: &Path, mut read: Vec<Checked<T>>, problems: &mut Problems) -> Checked<T> {
-    match (read.pop(), read.len()) {
-        (None, _) => Err(problems.add(path, format!("is missing: one [{path}.NAME] describes the {path}"))),
-        (Some(one), 0) => one,
-        (Some(_), _) => {
-            Err(problems.add(path, format!("has several tables: this version supports exactly one {path}")))
+/// All of them, and at least one.
+fn at_least_one<T>(path: &Path, read: Vec<Checked<T>>, problems: &mut Problems) -> Checked<Vec<T>> {
+    if read.is_empty() {
+        return Err(problems.add(path, format!("is missing: a [{path}.NAME] describes a {path}")));
+    }
+    read.into_iter().collect()
+}
+
+/// Names of tables, each of which there is; at least one.
+fn names_of<T>(field: &Field<Vec<String>>, tables: &Named<T>, problems: &mut Problems) -> Checked<Option<Vec<String>>> {
+    let Some(names) = field.optional()? else {
+        return Ok(None);
+    };
+    if names.is_empty() {
+        return Err(problems.add(&field.path, "must not be empty"));
+    }
+    let mut noted = Ok(());
+    for (index, name) in names.iter().enumerate() {
+        if !tables.entries.contains_key(name) {
+            noted =
+                Err(problems.add(&field.path.index(index), format!("must be the name of a [{}.NAME]", tables.path)));
+        } else if names[..index].contains(name) {
+            noted = Err(problems.add(&field.path.index(index), "stands twice"));
         }
     }
+    noted.map(|()| Some(names))
 }
 
 /// A secret that stands in the settings or in a file of its own.

@@ -52,6 +52,7 @@ table! {
         address: Field<ListenAddress>,
         socket_mode: Field<SocketMode>,
         trusted_proxies: Field<Vec<IpNet>>,
+        site: Field<String>,
     }
 }
 
@@ -73,6 +74,7 @@ table! {
     /// A site.
     SiteTable {
         public_url: Field<PublicUrl>,
+        providers: Field<Vec<String>>,
         hosts: Field<Vec<HostName>>,
         cookie_domain: Field<String>,
         return_origins: Field<Vec<PublicUrl>>,
@@ -84,6 +86,7 @@ table! {
 table! {
     /// A provider.
     ProviderTable {
+        display_name: Field<String>,
         issuer: Field<String>,
         client_id: Field<String>,
         client_secret: Field<Secret>,
@@ -102,6 +105,7 @@ table! {
         ca_file: Field<File>,
         user_claim: Field<ClaimPath>,
         groups_claim: Field<ClaimPath>,
+        access: ConditionsTable,
     }
 }
 
@@ -195,6 +199,7 @@ table! {
     RuleTable {
         allow: Field<bool>,
         everyone: Field<bool>,
+        providers: Field<Vec<String>>,
         groups: Field<Vec<String>>,
         emails: Field<Vec<Email>>,
         email_domains: Field<Vec<EmailDomain>>,

@@ -22,6 +22,8 @@ pub struct Failed {
     pub reason: Reason,
     /// What the log may say about the cause.
     pub cause: String,
+    /// The provider that the sign-in was with, as far as it came.
+    pub provider: Option<String>,
     /// The transaction's cookie, where it is of no more use.
     pub used_cookie: Option<String>,
     provider_error: Option<ProviderError>,
@@ -34,6 +36,7 @@ impl From<Reason> for Failed {
         Self {
             reason,
             cause: reason.meaning().to_owned(),
+            provider: None,
             used_cookie: None,
             provider_error: None,
             account: None,
@@ -64,23 +67,29 @@ impl Failed {
         Self { account: account.cloned(), ..Self::from(Reason::AccessDenied) }
     }
 
+    /// The sign-in was with this provider.
+    #[must_use]
+    pub fn with(mut self, provider: &str) -> Self {
+        self.provider = Some(provider.to_owned());
+        self
+    }
+
     /// It used this transaction up.
     #[must_use]
     pub fn of(mut self, transaction: &Transaction, cookie_name: &str) -> Self {
-        self.return_to.clone_from(&transaction.return_to);
         self.used_cookie = Some(cookie_name.to_owned());
-        self
+        self.to_retry(transaction)
     }
 
     /// The transaction is as good as before.
     #[must_use]
     pub fn to_retry(mut self, transaction: &Transaction) -> Self {
         self.return_to.clone_from(&transaction.return_to);
-        self
+        self.with(&transaction.provider)
     }
 
-    /// What the visitor is told.
-    pub fn answer(self, caller: Caller, site: &Site, provider: &str, sign_in: &str) -> Answer {
+    /// What the visitor is told. `shown_name` is the provider's for people.
+    pub fn answer(self, caller: Caller, site: &Site, shown_name: &str, sign_in: &str) -> Answer {
         if caller == Caller::Script {
             return Answer::json_error(self.reason);
         }
@@ -90,7 +99,7 @@ impl Failed {
         let again = self.sign_in_link(sign_in);
         Answer::page(match self.reason.kind() {
             Kind::ProviderDown => {
-                Page::ProviderDown { reason: self.reason, provider: provider.to_owned(), try_anyway: again }
+                Page::ProviderDown { reason: self.reason, provider: shown_name.to_owned(), try_anyway: again }
             }
             Kind::Unavailable => Page::TryAgain {
                 reason: self.reason,
@@ -112,8 +121,12 @@ impl Failed {
     }
 
     fn sign_in_link(&self, sign_in: &str) -> Link {
-        let query: String = form_urlencoded::Serializer::new(String::new()).append_pair("rd", &self.return_to).finish();
-        Link::local(&format!("{sign_in}?{query}"))
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("rd", &self.return_to);
+        if let Some(provider) = &self.provider {
+            query.append_pair("provider", provider);
+        }
+        Link::local(&format!("{sign_in}?{}", query.finish()))
     }
 }
 

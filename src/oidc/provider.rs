@@ -62,9 +62,9 @@ impl Provider {
         &self.config.name
     }
 
-    /// What people are told it is called: its host.
+    /// What people are told it is called: as the settings say, or its host.
     pub fn shown_name(&self) -> &str {
-        self.config.issuer.host()
+        self.config.display_name.as_deref().unwrap_or_else(|| self.config.issuer.host())
     }
 
     /// Its issuer.

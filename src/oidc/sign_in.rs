@@ -6,18 +6,21 @@
 
 use std::{sync::Arc, time::Instant};
 
+use url::form_urlencoded;
+
 use crate::{
     answer::Answer,
     clock::{Clock, Timestamp},
     inbound::{Facts as RequestFacts, Inbound, Parameters},
     oidc::{
+        choice::{self, Choice},
         failed::Failed,
-        profile::Profile,
-        provider::{Account, Provider, ProviderError, SignedIn},
+        provider::{Account, ProviderError, SignedIn},
+        providers::{Member, Providers},
         transaction::{self, Cookies, Transaction},
     },
     origin::{ReturnTarget, Site},
-    pages::{Link, Page},
+    pages::{Link, Page, ProviderLink},
     random,
     reason::Reason,
     route::Prefix,
@@ -32,7 +35,7 @@ use crate::{
 #[derive(Debug)]
 pub struct SignIn {
     keeper: Arc<Keeper>,
-    provider: Arc<Provider>,
+    providers: Arc<Providers>,
     config: Config,
     clock: Clock,
     telemetry: Telemetry,
@@ -45,8 +48,6 @@ pub struct Config {
     pub transaction: transaction::Config,
     /// Who may have a session at all.
     pub access: Conditions,
-    /// Which claims make the user.
-    pub profile: Profile,
     /// Where our pages are.
     pub prefix: Prefix,
 }
@@ -66,12 +67,12 @@ impl SignIn {
     /// Puts sign-in together.
     pub fn new(
         keeper: Arc<Keeper>,
-        provider: Arc<Provider>,
+        providers: Arc<Providers>,
         config: Config,
         clock: Clock,
         telemetry: Telemetry,
     ) -> Self {
-        Self { keeper, provider, config, clock, telemetry }
+        Self { keeper, providers, config, clock, telemetry }
     }
 
     /// `GET /login`: sends the browser to the provider, with a transaction cookie.
@@ -92,24 +93,34 @@ impl SignIn {
     }
 
     async fn begun(&self, asked: Asked<'_>) -> Result<Answer, Failed> {
-        let query = asked.inbound.query();
-        let wanted = query.once("rd")?;
-        if query.once("provider")?.is_some_and(|name| name != self.provider.name()) {
-            return Err(Reason::ProviderUnknown.into());
-        }
+        let wish = Wish::read(&asked.inbound.query())?;
+        let choice = choice::choose(asked.site, wish.provider.as_deref())?;
         if !asked.site.is_main_host(asked.facts.host) {
-            return Ok(Answer::redirect(self.on_main_host(asked, wanted.as_deref())));
+            return Ok(Answer::redirect(self.on_main_host(asked, &wish)));
         }
-        let target = asked.site.return_target(wanted.as_deref());
-        let return_to = Transaction::kept(&target, asked.site);
-        let account = if query.once("account")?.is_some() { Account::Ask } else { Account::Any };
-        let request = self
-            .provider
-            .authorization_request(&self.redirect_uri(asked.site), account)
+        let return_to = Transaction::kept(&asked.site.return_target(wish.target.as_deref()), asked.site);
+        match choice {
+            Choice::With(name) => self.sent_to_provider(asked, self.member(name)?, &wish, return_to).await,
+            Choice::Ask => Ok(self.chooser(asked.site, &Wish { target: Some(return_to), ..wish })),
+        }
+    }
+
+    async fn sent_to_provider(
+        &self,
+        asked: Asked<'_>,
+        member: &Member,
+        wish: &Wish,
+        return_to: String,
+    ) -> Result<Answer, Failed> {
+        let name = member.provider().name();
+        let account = if wish.other_account { Account::Ask } else { Account::Any };
+        let request = member
+            .provider()
+            .authorization_request(&choice::callback(asked.site, &self.config.prefix, name), account)
             .await
-            .map_err(|failure| Failed::at_provider(failure, &return_to))?;
+            .map_err(|failure| Failed::at_provider(failure, &return_to).with(name))?;
         let transaction = Transaction {
-            provider: self.provider.name().to_owned(),
+            provider: name.to_owned(),
             site: asked.site.name().to_owned(),
             nonce: request.nonce,
             verifier: request.verifier,
@@ -125,27 +136,44 @@ impl SignIn {
     }
 
     /// The transaction's cookie is for one host, and the provider answers to the main one.
-    fn on_main_host(&self, asked: Asked<'_>, wanted: Option<&str>) -> url::Url {
-        let wanted = wanted.unwrap_or("/");
+    fn on_main_host(&self, asked: Asked<'_>, wish: &Wish) -> url::Url {
+        let wanted = wish.target.as_deref().unwrap_or("/");
         let target =
             if wanted.starts_with('/') { asked.site.url_on(asked.facts.host, wanted) } else { wanted.to_owned() };
         let mut url = asked.site.page(&self.config.prefix.path("/login"));
-        url.query_pairs_mut().append_pair("rd", &target);
+        url.set_query(Some(&wish.query(&target, wish.provider.as_deref())));
         url
+    }
+
+    fn chooser(&self, site: &Site, wish: &Wish) -> Answer {
+        let target = wish.target.as_deref().unwrap_or_default();
+        let login = self.config.prefix.path("/login");
+        let providers = self.providers.of(site.providers()).map(|member| ProviderLink {
+            name: member.provider().shown_name().to_owned(),
+            to: Link::local(&format!("{login}?{}", wish.query(target, Some(member.provider().name())))),
+        });
+        Answer::page(Page::ChooseProvider { providers: providers.collect() })
+    }
+
+    fn member(&self, name: &str) -> Result<&Member, Reason> {
+        self.providers.named(name).ok_or(Reason::ProviderUnknown)
     }
 
     async fn completed(&self, asked: Asked<'_>, began: Instant) -> Result<Answer, Failed> {
         let answer = ProviderAnswer::read(&asked.inbound.query())?;
         let (transaction, cookie_name) = self.transaction(asked, &answer.state)?;
         let consumed = |failed: Failed| failed.of(&transaction, &cookie_name);
+        let member = self.member(&transaction.provider)?;
+        choice::came_back_to(asked.inbound.path(), asked.site, &self.config.prefix, &transaction.provider)
+            .map_err(|reason| consumed(reason.into()))?;
         let wrong_issuer = |failure| consumed(Failed::at_provider(failure, ""));
-        self.provider.check_issuer(answer.issuer.as_deref()).await.map_err(wrong_issuer)?;
+        member.provider().check_issuer(answer.issuer.as_deref()).await.map_err(wrong_issuer)?;
         let first = self.use_up(&answer.state, &transaction, &cookie_name).await;
         first.map_err(|reason| Failed::from(reason).to_retry(&transaction))?;
-        let signed_in = self.exchanged(asked, answer, &transaction).await.map_err(consumed)?;
-        let cookie = self.session(asked, &signed_in).await.map_err(|reason| consumed(reason.into()))?;
+        let signed_in = self.exchanged(asked, member, answer, &transaction).await.map_err(consumed)?;
+        let cookie = self.session(asked, member, &signed_in).await.map_err(|reason| consumed(reason.into()))?;
         let target = asked.site.return_target(Some(transaction.return_to.as_str()));
-        let user = self.config.profile.user(&signed_in.subject, &signed_in.claims);
+        let user = member.user(&signed_in.subject, &signed_in.claims);
         self.telemetry.event(&Event::SignedIn {
             provider: &transaction.provider,
             user: &user.id,
@@ -169,7 +197,7 @@ impl SignIn {
         let cookies = self.cookies();
         let shown = asked.inbound.cookies_starting(cookies.prefix());
         let (transaction, name) = cookies.open(shown, state, self.clock.now())?;
-        let ours = transaction.site == asked.site.name() && transaction.provider == self.provider.name();
+        let ours = transaction.site == asked.site.name() && asked.site.providers().contains(&transaction.provider);
         if ours { Ok((transaction, name)) } else { Err(Reason::TransactionMissing) }
     }
 
@@ -191,6 +219,7 @@ impl SignIn {
     async fn exchanged(
         &self,
         asked: Asked<'_>,
+        member: &Member,
         answer: ProviderAnswer,
         transaction: &Transaction,
     ) -> Result<SignedIn, Failed> {
@@ -198,19 +227,27 @@ impl SignIn {
             return Err(Failed::provider_error(error));
         }
         let code = answer.code.ok_or(Reason::ParameterMissing)?;
-        let redirect_uri = self.redirect_uri(asked.site);
-        let signed_in = self
-            .provider
+        let redirect_uri = choice::callback(asked.site, &self.config.prefix, &transaction.provider);
+        let signed_in = member
+            .provider()
             .exchange(&code, &redirect_uri, &transaction.nonce, &transaction.verifier)
             .await
             .map_err(|failure| Failed::at_provider(failure, &transaction.return_to))?;
-        let user = self.config.profile.user(&signed_in.subject, &signed_in.claims);
-        if self.config.access.met_by(&user) { Ok(signed_in) } else { Err(Failed::access_denied(&user)) }
+        let user = member.user(&signed_in.subject, &signed_in.claims);
+        if self.config.access.met_by(&user) && member.admits(&user) {
+            Ok(signed_in)
+        } else {
+            Err(Failed::access_denied(&user))
+        }
     }
 
-    async fn session(&self, asked: Asked<'_>, signed_in: &SignedIn) -> Result<cookie::Cookie<'static>, Reason> {
-        let now = self.clock.now();
-        let facts = self.facts(asked, signed_in, now);
+    async fn session(
+        &self,
+        asked: Asked<'_>,
+        member: &Member,
+        signed_in: &SignedIn,
+    ) -> Result<cookie::Cookie<'static>, Reason> {
+        let facts = self.facts(asked, member, signed_in, self.clock.now());
         let tokens = Tokens {
             access: signed_in.tokens.access.clone(),
             refresh: signed_in.tokens.refresh.clone(),
@@ -224,14 +261,14 @@ impl SignIn {
         Ok(cookie)
     }
 
-    fn facts(&self, asked: Asked<'_>, signed_in: &SignedIn, now: Timestamp) -> Facts {
+    fn facts(&self, asked: Asked<'_>, member: &Member, signed_in: &SignedIn, now: Timestamp) -> Facts {
         Facts {
             site: asked.site.name().to_owned(),
-            provider: self.provider.name().to_owned(),
+            provider: member.provider().name().to_owned(),
             issuer: signed_in.issuer.clone(),
             subject: signed_in.subject.clone(),
             sid: signed_in.sid.clone(),
-            user: self.config.profile.user(&signed_in.subject, &signed_in.claims),
+            user: member.user(&signed_in.subject, &signed_in.claims),
             method: Method::Oidc,
             signed_in_at: now,
             expires_at: now.plus(self.keeper.lifetimes().absolute),
@@ -249,8 +286,10 @@ impl SignIn {
     }
 
     fn failed(&self, asked: Asked<'_>, failed: Failed, began: Option<Instant>) -> Answer {
+        let member = failed.provider.as_deref().and_then(|name| self.providers.named(name));
+        let shown_name = member.map_or("", |member| member.provider().shown_name());
         self.telemetry.event(&Event::SignInFailed {
-            provider: self.provider.name(),
+            provider: failed.provider.as_deref().unwrap_or_default(),
             reason: failed.reason,
             cause: &failed.cause,
             client: asked.facts.client,
@@ -258,15 +297,41 @@ impl SignIn {
         });
         let used = failed.used_cookie.clone().map(|name| self.cookies().clear(name));
         let sign_in = self.config.prefix.path("/login");
-        failed.answer(asked.inbound.caller(), asked.site, self.provider.shown_name(), &sign_in).with_cookies(used)
-    }
-
-    fn redirect_uri(&self, site: &Site) -> url::Url {
-        site.page(&self.config.prefix.path("/callback"))
+        failed.answer(asked.inbound.caller(), asked.site, shown_name, &sign_in).with_cookies(used)
     }
 
     fn cookies(&self) -> Cookies<'_> {
         Cookies { config: &self.config.transaction, ring: self.keeper.ring() }
+    }
+}
+
+/// What a link to `/login` asks for.
+struct Wish {
+    target: Option<String>,
+    provider: Option<String>,
+    other_account: bool,
+}
+
+impl Wish {
+    fn read(query: &Parameters<'_>) -> Result<Self, Reason> {
+        Ok(Self {
+            target: query.once("rd")?,
+            provider: query.once("provider")?,
+            other_account: query.once("account")?.is_some(),
+        })
+    }
+
+    /// The same wish as a query, for that target and with that provider.
+    fn query(&self, target: &str, provider: Option<&str>) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("rd", target);
+        if let Some(provider) = provider {
+            query.append_pair("provider", provider);
+        }
+        if self.other_account {
+            query.append_pair("account", "other");
+        }
+        query.finish()
     }
 }
 

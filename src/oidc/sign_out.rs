@@ -16,13 +16,15 @@ use crate::{
     inbound::{Caller, Inbound, Provenance},
     oidc::{
         provider::{Provider, Revocable},
+        providers::{Member, Providers},
         sign_in::Asked,
     },
     origin::Site,
     pages::{Ending, FormTarget, Link, Page, ProviderSession, SignOutForm},
     reason::Reason,
     route::Prefix,
-    session::{Tokens, cookie::Handle, ending::Outcome, keeper::Keeper},
+    secret::Secret,
+    session::{Tokens, ending::Outcome, keeper::Keeper},
     telemetry::{EndCause, Event, Telemetry},
 };
 
@@ -30,7 +32,7 @@ use crate::{
 #[derive(Debug)]
 pub struct SignOut {
     keeper: Arc<Keeper>,
-    provider: Arc<Provider>,
+    providers: Arc<Providers>,
     prefix: Prefix,
     telemetry: Telemetry,
     drain: Drain,
@@ -39,20 +41,21 @@ pub struct SignOut {
 /// What became of the sessions that a browser showed.
 struct Ended {
     pending: bool,
-    id_token: Option<crate::secret::Secret>,
     had_session: bool,
+    provider: Option<String>,
+    id_token: Option<Secret>,
 }
 
 impl SignOut {
     /// Puts sign-out together.
     pub fn new(
         keeper: Arc<Keeper>,
-        provider: Arc<Provider>,
+        providers: Arc<Providers>,
         prefix: Prefix,
         telemetry: Telemetry,
         drain: Drain,
     ) -> Self {
-        Self { keeper, provider, prefix, telemetry, drain }
+        Self { keeper, providers, prefix, telemetry, drain }
     }
 
     /// `GET /logout`.
@@ -77,18 +80,26 @@ impl SignOut {
     /// `GET /signed-out`: where the provider's logout comes back to, whatever parameters it brings.
     pub fn done(&self, asked: Asked<'_>) -> Answer {
         let by_provider = matches!(asked.inbound.provenance(), Provenance::Elsewhere | Provenance::Origin(_));
-        let provider = self.provider.shown_name().to_owned();
-        let ended = ProviderSession::Ended { provider: provider.clone() };
-        self.page(Ending::Done, if by_provider { ended } else { ProviderSession::MayContinue { provider } })
+        let provider = self.only_provider(asked.site).map(|provider| provider.shown_name().to_owned());
+        self.page(
+            Ending::Done,
+            match provider {
+                Some(provider) if by_provider => ProviderSession::Ended { provider },
+                Some(provider) => ProviderSession::MayContinue { provider },
+                None => ProviderSession::NoneKnown,
+            },
+        )
     }
 
     /// The form that signs out, and where its answer may lead.
     pub fn form(&self, site: &Site) -> SignOutForm {
-        let provider_logout = self.provider.logout_url(None, &self.return_url(site));
+        let back = self.return_url(site);
+        let logouts =
+            self.providers.of(site.providers()).filter_map(|member| member.provider().logout_url(None, &back));
         SignOutForm {
             action: Link::local(&self.prefix.path("/logout")),
             return_to: None,
-            redirect_targets: provider_logout.as_ref().and_then(FormTarget::of).into_iter().collect(),
+            redirect_targets: logouts.filter_map(|url| FormTarget::of(&url)).collect(),
         }
     }
 
@@ -108,11 +119,11 @@ impl SignOut {
             Some(url) if !pending && asked.inbound.method() == Method::POST => Answer::see_other(url),
             Some(url) if !pending => Answer::redirect(url),
             _ => {
-                let provider = self.provider.shown_name().to_owned();
-                let session = if ended.had_session {
-                    ProviderSession::MayContinue { provider }
-                } else {
-                    ProviderSession::NoneKnown
+                let session = match self.provider_of(asked.site, ended) {
+                    Some(provider) if ended.had_session => {
+                        ProviderSession::MayContinue { provider: provider.shown_name().to_owned() }
+                    }
+                    _ => ProviderSession::NoneKnown,
                 };
                 self.page(if pending { Ending::Pending } else { Ending::Done }, session)
             }
@@ -121,28 +132,28 @@ impl SignOut {
     }
 
     async fn end_all(&self, inbound: &Inbound, site: &Site) -> Ended {
-        let mut ended = Ended { pending: false, id_token: None, had_session: false };
+        let mut ended = Ended { pending: false, had_session: false, provider: None, id_token: None };
         for handle in self.keeper.shown(inbound, site) {
-            let tokens = self.tokens_of(&handle).await;
+            let whole = self.keeper.read_whole(&handle).await.ok();
             let outcome = self.keeper.end_shown(&handle, EndCause::Logout).await;
             ended.had_session |= outcome != Outcome::Before;
             ended.pending |= outcome == Outcome::Pending;
-            if let Some(tokens) = tokens {
+            if let Some((_, facts, tokens)) = whole {
                 ended.id_token = Some(tokens.id.clone()).filter(|id| !id.is_empty());
-                self.revoke(tokens);
+                self.revoke(facts.provider.clone(), tokens);
+                ended.provider = Some(facts.provider);
             }
         }
         ended
     }
 
-    async fn tokens_of(&self, handle: &Handle) -> Option<Tokens> {
-        self.keeper.read_whole(handle).await.ok().map(|(_, _, tokens)| tokens)
-    }
-
-    fn revoke(&self, tokens: Tokens) {
-        let provider = Arc::clone(&self.provider);
+    fn revoke(&self, provider: String, tokens: Tokens) {
+        let providers = Arc::clone(&self.providers);
         let telemetry = self.telemetry.clone();
         self.drain.spawn(async move {
+            let Some(provider) = providers.named(&provider).map(Member::provider) else {
+                return;
+            };
             let access = Some(&tokens.access).filter(|access| !access.is_empty());
             let revocable = Revocable { refresh: tokens.refresh.as_ref(), access };
             if let Err(failure) = provider.revoke(revocable).await {
@@ -154,7 +165,20 @@ impl SignOut {
     }
 
     fn onward(&self, site: &Site, ended: &Ended) -> Option<Url> {
-        self.provider.logout_url(ended.id_token.as_ref(), &self.return_url(site))
+        self.provider_of(site, ended)?.logout_url(ended.id_token.as_ref(), &self.return_url(site))
+    }
+
+    /// The provider of the session that was ended; with the store down, the site's, where it has only one.
+    fn provider_of(&self, site: &Site, ended: &Ended) -> Option<&Provider> {
+        let named = ended.provider.as_deref().and_then(|name| self.providers.named(name)).map(Member::provider);
+        named.or_else(|| self.only_provider(site))
+    }
+
+    fn only_provider(&self, site: &Site) -> Option<&Provider> {
+        match site.providers() {
+            [only] => self.providers.named(only).map(Member::provider),
+            _ => None,
+        }
     }
 
     fn return_url(&self, site: &Site) -> Url {

@@ -306,13 +306,8 @@ mod tests {
     #[test]
     fn a_long_target_becomes_the_landing_page() {
         let site = Site::new(SiteParts {
-            name: "main".into(),
-            public_url: PublicUrl::parse("https://app.example.com").unwrap(),
-            hosts: vec![],
             return_origins: vec![PublicUrl::parse("https://docs.example.net").unwrap()],
-            cookie_domain: None,
-            landing: "/".into(),
-            error_url: None,
+            ..SiteParts::new("main", PublicUrl::parse("https://app.example.com").unwrap())
         })
         .unwrap();
         let check = |wanted: &str, expected: &str| {

@@ -32,6 +32,7 @@ fn pages_with(text: &str) -> Vec<Page> {
         next,
     };
     vec![
+        Page::ChooseProvider { providers: vec![ProviderLink { name: text.to_owned(), to: link() }] },
         Page::SignedIn { to: link() },
         signed_out(Ending::Done, ProviderSession::NoneKnown),
         signed_out(Ending::Done, ProviderSession::Ended { provider: provider() }),

@@ -18,6 +18,7 @@ pub struct Wording {
 
 pub(super) const fn of(page: &Page) -> Wording {
     match page {
+        Page::ChooseProvider { .. } => CHOOSE_PROVIDER,
         Page::SignedIn { .. } => SIGNED_IN,
         Page::SignedOut { .. } => SIGNED_OUT,
         Page::ConfirmSignOut { .. } => CONFIRM_SIGN_OUT,
@@ -40,6 +41,7 @@ pub const fn for_reason(reason: Reason) -> Wording {
         | Reason::SessionIdle
         | Reason::SessionUnreadable
         | Reason::SessionWrongSite
+        | Reason::SessionWrongProvider
         | Reason::BindingAddress
         | Reason::BindingUserAgent
         | Reason::RefreshRejected => SIGN_IN_AGAIN,
@@ -91,6 +93,8 @@ pub const fn for_reason(reason: Reason) -> Wording {
         Reason::Internal => OUR_FAULT,
     }
 }
+
+const CHOOSE_PROVIDER: Wording = Wording { title: "Sign in", happened: "Choose where your account is.", now: "" };
 
 const SIGNED_IN: Wording =
     Wording { title: "You are signed in", happened: "One moment: your page is opening.", now: "" };

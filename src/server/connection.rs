@@ -62,7 +62,7 @@ where
 }
 
 async fn answer(serving: &Serving, peer: Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
-    let origin = Origin { listener: serving.kind, trust: &serving.trust, peer };
+    let origin = Origin { listener: serving.kind, trust: &serving.trust, peer, site: serving.site.as_deref() };
     let (parts, body) = request.into_parts();
     let readable = discard(&serving.limits, body).await;
     let request = Request::from_parts(parts, ());

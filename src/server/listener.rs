@@ -69,6 +69,8 @@ pub struct Serving {
     pub kind: Listener,
     /// Whom it believes.
     pub trust: Trust,
+    /// The site whose application asks here.
+    pub site: Option<String>,
     /// The limits of its connections.
     pub limits: Limits,
     /// Who answers.

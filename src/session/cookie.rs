@@ -180,13 +180,8 @@ mod tests {
 
     fn site(cookie_domain: Option<&str>) -> Site {
         Site::new(SiteParts {
-            name: "main".into(),
-            public_url: PublicUrl::parse("https://app.example.com").unwrap(),
-            hosts: vec![],
-            return_origins: vec![],
             cookie_domain: cookie_domain.map(str::to_owned),
-            landing: "/".into(),
-            error_url: None,
+            ..SiteParts::new("main", PublicUrl::parse("https://app.example.com").unwrap())
         })
         .unwrap()
     }

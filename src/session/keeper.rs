@@ -101,12 +101,12 @@ impl Keeper {
     /// # Errors
     /// [`Reason::StoreUnavailable`] as soon as one could not be looked up, since each further one might take as long; else
     /// the reason of the cookie that came furthest.
-    pub async fn find(&self, inbound: &Inbound, site: &Site, presented: &Presented<'_>) -> Result<Found, Reason> {
-        let name = self.cookie.name_on(site);
+    pub async fn find(&self, inbound: &Inbound, presented: &Presented<'_>) -> Result<Found, Reason> {
+        let name = self.cookie.name_on(presented.site);
         let mut refusal = Reason::NoSession;
         let mut looked_up = 0;
         for value in inbound.cookies(&name) {
-            let handle = session_cookie::read(&self.ring, site.name(), value);
+            let handle = session_cookie::read(&self.ring, presented.site.name(), value);
             looked_up += usize::from(handle.is_ok());
             if looked_up > SESSIONS_SHOWN {
                 break;

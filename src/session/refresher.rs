@@ -10,8 +10,8 @@ use crate::{
     clock::{Clock, Timestamp},
     drain::Drain,
     oidc::{
-        profile::Profile,
-        provider::{Identified, Provider, RefreshFailure, Refreshed, Revocable},
+        provider::{Identified, RefreshFailure, Refreshed, Revocable},
+        providers::{Member, Providers},
     },
     random,
     reason::Reason,
@@ -32,8 +32,7 @@ pub struct Refresher(Arc<Parts>);
 #[derive(Debug)]
 struct Parts {
     keeper: Arc<Keeper>,
-    provider: Arc<Provider>,
-    profile: Profile,
+    providers: Arc<Providers>,
     clock: Clock,
     telemetry: Telemetry,
     drain: Drain,
@@ -51,14 +50,13 @@ impl Refresher {
     /// Puts the refresher together.
     pub fn new(
         keeper: Arc<Keeper>,
-        provider: Arc<Provider>,
-        profile: Profile,
+        providers: Arc<Providers>,
         clock: Clock,
         telemetry: Telemetry,
         drain: Drain,
     ) -> Self {
         let turns = Turns::default();
-        Self(Arc::new(Parts { keeper, provider, profile, clock, telemetry, drain, turns }))
+        Self(Arc::new(Parts { keeper, providers, clock, telemetry, drain, turns }))
     }
 
     /// Refreshes in the background if nobody in this process does so already.
@@ -133,16 +131,24 @@ impl Refresher {
         let Some(refresh_token) = tokens.refresh.clone() else {
             return Err(Reason::RefreshTokenMissing);
         };
+        let member = self.0.providers.named(&facts.provider).ok_or(Reason::SessionWrongProvider)?;
         let before = facts.tokens;
         self.note(handle, before.revision, true).await?;
         let identified = Identified { issuer: &facts.issuer, subject: &facts.subject, id_token: Some(&tokens.id) };
-        match self.0.provider.refresh(&refresh_token, identified).await {
-            Ok(refreshed) => self.keep(handle, before.revision, tokens, refreshed).await,
+        match member.provider().refresh(&refresh_token, identified).await {
+            Ok(refreshed) => self.keep(handle, member, before.revision, tokens, refreshed).await,
             Err(failure) => Err(self.give_up(handle, before, facts.expires_at, failure).await),
         }
     }
 
-    async fn keep(&self, handle: &Handle, revision: u64, old: Tokens, refreshed: Refreshed) -> Result<Fresh, Reason> {
+    async fn keep(
+        &self,
+        handle: &Handle,
+        member: &Member,
+        revision: u64,
+        old: Tokens,
+        refreshed: Refreshed,
+    ) -> Result<Fresh, Reason> {
         let now = self.0.clock.now();
         let tokens = Tokens {
             access: refreshed.access.clone(),
@@ -159,20 +165,20 @@ impl Refresher {
             facts.tokens.in_doubt = false;
             facts.tokens.retry_at = now;
             if let Some(claims) = &refreshed.claims {
-                facts.user = self.0.profile.user(&facts.subject, claims);
+                facts.user = member.user(&facts.subject, claims);
             }
             Edit::Tokens(Box::new(tokens.clone()))
         };
         let facts = match self.written(handle, apply).await {
             Err(reason @ (Reason::SessionEnded | Reason::SessionUnknown)) => {
-                self.give_back(&tokens).await;
+                self.give_back(member, &tokens).await;
                 return Err(reason);
             }
             written => written?,
         };
         self.0.telemetry.event(&Event::Refreshed { session: *handle.name() });
         if let Some(failure) = &refreshed.userinfo_failure {
-            let provider = self.0.provider.name();
+            let provider = member.provider().name();
             let event = Event::ProviderFailed { provider, operation: "userinfo", cause: &failure.cause };
             self.0.telemetry.event(&event);
         }
@@ -192,10 +198,10 @@ impl Refresher {
     }
 
     /// The session ended while the provider made these: its sign-out could not give them back.
-    async fn give_back(&self, tokens: &Tokens) {
+    async fn give_back(&self, member: &Member, tokens: &Tokens) {
         let revocable = Revocable { refresh: tokens.refresh.as_ref(), access: Some(&tokens.access) };
-        if let Err(failure) = self.0.provider.revoke(revocable).await {
-            let provider = self.0.provider.name();
+        if let Err(failure) = member.provider().revoke(revocable).await {
+            let provider = member.provider().name();
             self.0.telemetry.event(&Event::ProviderFailed { provider, operation: "revoke", cause: &failure.cause });
         }
     }

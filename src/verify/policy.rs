@@ -83,6 +83,8 @@ pub struct Policy {
 pub struct Rule {
     /// What happens to those whom it fits.
     pub effect: Effect,
+    /// It fits only those who signed in with one of these providers; with none named, any will do.
+    pub providers: Vec<String>,
     /// Whom it fits.
     pub conditions: Conditions,
     /// It fits only those who signed in no longer ago than this.
@@ -138,7 +140,9 @@ impl Rule {
     fn fits(&self, session: &Authenticated, now: Timestamp) -> bool {
         let facts = session.facts();
         let fresh = self.max_sign_in_age.is_none_or(|age| now.since(facts.signed_in_at) <= age);
-        fresh
+        let by_provider = self.providers.is_empty() || self.providers.contains(&facts.provider);
+        by_provider
+            && fresh
             && match self.effect {
                 Effect::Allow => self.conditions.met_by(&facts.user),
                 Effect::Deny => self.conditions.claimed_by(&facts.user),
@@ -158,7 +162,12 @@ pub(crate) mod tests {
 
     fn rule(effect: Effect, groups: &[&str]) -> Rule {
         let groups = groups.iter().map(|name| (*name).to_owned()).collect();
-        Rule { effect, conditions: Conditions { groups, ..Conditions::default() }, max_sign_in_age: None }
+        Rule {
+            effect,
+            providers: vec![],
+            conditions: Conditions { groups, ..Conditions::default() },
+            max_sign_in_age: None,
+        }
     }
 
     fn policy(name: &str, rules: Vec<Rule>) -> Policy {
@@ -167,7 +176,7 @@ pub(crate) mod tests {
 
     pub(crate) fn policies() -> Policies {
         let alice = Conditions { emails: vec![Email::parse("alice@example.com").unwrap()], ..Conditions::default() };
-        let not_alice = Rule { effect: Effect::Deny, conditions: alice, max_sign_in_age: None };
+        let not_alice = Rule { conditions: alice, ..rule(Effect::Deny, &[]) };
         Policies::new([
             policy("staff", vec![rule(Effect::Allow, &["staff"])]),
             policy("admins", vec![rule(Effect::Allow, &["admins"])]),
@@ -184,6 +193,20 @@ pub(crate) mod tests {
         let permits = |after| policy.permit(authenticated(), start.plus(Duration::from_secs(after))).is_ok();
         assert!(permits(60));
         assert!(!permits(61));
+    }
+
+    #[test]
+    fn a_group_counts_only_where_the_rule_trusts_its_provider() {
+        let check = |providers: &[&str], expected: bool| {
+            let providers = providers.iter().map(|name| (*name).to_owned()).collect();
+            let policy = policy("staff", vec![Rule { providers, ..rule(Effect::Allow, &["staff"]) }]);
+            let start = Timestamp::from_seconds(1_000_000);
+            assert_eq!(policy.permit(authenticated(), start).is_ok(), expected);
+        };
+        check(&[], true);
+        check(&["main"], true);
+        check(&["partners", "main"], true);
+        check(&["partners"], false);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::{
     config::{
         problem::{Checked, Path, Problems},
         raw::{
-            ListenerTable, ServerTable,
+            ListenerTable, ServerTable, SiteTable,
             leaf::{ListenAddress, SocketMode},
             node::{Field, Named},
         },
@@ -26,12 +26,13 @@ use crate::{
 pub(super) fn server(
     listeners: &Named<ListenerTable>,
     server: &ServerTable,
+    sites: &Named<SiteTable>,
     problems: &mut Problems,
 ) -> Checked<Config> {
     let limits = limits(server, problems);
     let drain_timeout = duration(&server.drain_timeout, SECOND * 30, SECOND..=HOUR, problems);
     let read: Vec<_> =
-        listeners.entries.iter().map(|(name, table)| listener(name, table, listeners, problems)).collect();
+        listeners.entries.iter().map(|(name, table)| listener(name, table, listeners, sites, problems)).collect();
     refuse_missing(listeners, problems);
     refuse_collisions(listeners, problems);
     Ok(Config { listeners: read.into_iter().collect::<Checked<_>>()?, limits: limits?, drain_timeout: drain_timeout? })
@@ -58,6 +59,7 @@ fn listener(
     name: &str,
     table: &ListenerTable,
     all: &Named<ListenerTable>,
+    sites: &Named<SiteTable>,
     problems: &mut Problems,
 ) -> Checked<ListenerConfig> {
     if PolicyName::parse(name).is_none() {
@@ -67,13 +69,34 @@ fn listener(
     let address = table.address.required(problems);
     let networks = networks(&table.trusted_proxies, problems);
     let mode = socket_mode(table, kind.ok(), address.as_ref().ok(), problems);
+    let site = site(table, kind, sites, problems);
     let (kind, address) = (kind?, address?);
     let trust = trust(table, kind, &address, networks?, problems);
     let address = match address {
         ListenAddress::Tcp(address) => Address::Tcp(address),
         ListenAddress::Unix(path) => Address::Unix { path, mode: mode? },
     };
-    Ok(ListenerConfig { name: name.to_owned(), kind, address, trust: trust? })
+    Ok(ListenerConfig { name: name.to_owned(), kind, address, trust: trust?, site: site? })
+}
+
+/// An application asks about the visitors of one site: its own.
+fn site(
+    table: &ListenerTable,
+    kind: Checked<Listener>,
+    sites: &Named<SiteTable>,
+    problems: &mut Problems,
+) -> Checked<Option<String>> {
+    let field = &table.site;
+    let mut names = sites.entries.keys();
+    let message = match (kind?, field.optional()?) {
+        (Listener::Application, Some(name)) if sites.entries.contains_key(&name) => return Ok(Some(name)),
+        (Listener::Application, Some(_)) => "must be the name of a [site.NAME]",
+        (Listener::Application, None) if sites.entries.len() > 1 => "is missing: which site is the application's?",
+        (Listener::Application, None) => return Ok(names.next().cloned()),
+        (Listener::Nginx | Listener::Ops, None) => return Ok(None),
+        (Listener::Nginx | Listener::Ops, Some(_)) => "is only for a listener of kind \"application\"",
+    };
+    Err(problems.add(&field.path, message))
 }
 
 fn socket_mode(
@@ -315,6 +338,28 @@ mod tests {
             "server.body_timeout: must be between 1s and 1h\nserver.connections: must be between 1 and 1000000\nserver.header_bytes: must be between 8192 and 1048576",
         );
         check("[server]\nprefix = 'auth'", "server.prefix: must be a plain path, such as \"/auth\" or \"/\"");
+    }
+
+    #[test]
+    fn an_application_is_of_one_site() {
+        let with = "[listener.application]\nkind = 'application'\naddress = 'unix:/run/portcullis/application.sock'";
+        let two = "[site.other]\npublic_url = 'https://other.example.com'";
+        let site = |name: &str| format!("[listener.application]\nsite = '{name}'");
+        let site_of = |settings: Settings| {
+            let listeners = settings.config().server.listeners;
+            listeners.into_iter().find_map(|listener| listener.site)
+        };
+        assert_eq!(site_of(Settings::valid().with(with)).as_deref(), Some("main"));
+        assert_eq!(site_of(Settings::valid().with(with).with(two).with(&site("other"))).as_deref(), Some("other"));
+        assert_eq!(
+            Settings::valid().with(with).with(two).problems(),
+            "listener.application.site: is missing: which site is the application's?"
+        );
+        assert_eq!(
+            Settings::valid().with(with).with(&site("nowhere")).problems(),
+            "listener.application.site: must be the name of a [site.NAME]"
+        );
+        check("[listener.nginx]\nsite = 'main'", "listener.nginx.site: is only for a listener of kind \"application\"");
     }
 
     #[test]

@@ -2,12 +2,12 @@
 //!
 //! Invariant: a rule for everybody says so. A condition that is empty, or was forgotten, opens nothing.
 
-use super::{LONGEST_COOKIE, NAME, SECOND, duration};
+use super::{LONGEST_COOKIE, NAME, NeedsProvider, SECOND, duration};
 use crate::{
     config::{
         problem::{Checked, Path, Problems},
         raw::{
-            ClaimTable, ConditionsTable, PolicyTable, RuleTable,
+            ClaimTable, ConditionsTable, PolicyTable, ProviderTable, RuleTable,
             node::{Field, List, Named},
         },
     },
@@ -28,15 +28,34 @@ pub(super) fn access(table: &ConditionsTable, problems: &mut Problems) -> Checke
 }
 
 /// Checks all policies.
-pub(super) fn policies(table: &Named<PolicyTable>, problems: &mut Problems) -> Checked<Policies> {
+pub(super) fn policies(
+    table: &Named<PolicyTable>,
+    providers: &Named<ProviderTable>,
+    needs_provider: NeedsProvider,
+    problems: &mut Problems,
+) -> Checked<Policies> {
+    let context = Context { providers, needs_provider };
     if table.entries.is_empty() {
         problems.add(&table.path, "is missing: without a [policy.NAME] nobody ever passes");
     }
-    let read: Vec<_> = table.entries.iter().map(|(name, entry)| policy(name, &table.path, entry, problems)).collect();
+    let read: Vec<_> =
+        table.entries.iter().map(|(name, entry)| policy(name, &table.path, entry, &context, problems)).collect();
     read.into_iter().collect::<Checked<Vec<_>>>().map(Policies::new)
 }
 
-fn policy(name: &str, path: &Path, table: &PolicyTable, problems: &mut Problems) -> Checked<Policy> {
+/// What rules are looked at with.
+struct Context<'a> {
+    providers: &'a Named<ProviderTable>,
+    needs_provider: NeedsProvider,
+}
+
+fn policy(
+    name: &str,
+    path: &Path,
+    table: &PolicyTable,
+    context: &Context<'_>,
+    problems: &mut Problems,
+) -> Checked<Policy> {
     let parsed = PolicyName::parse(name).ok_or_else(|| problems.add(&path.key(name), NAME));
     if table.rules.members.is_empty() {
         let message = if table.rules.present { "must not be empty" } else { "is missing" };
@@ -45,12 +64,14 @@ fn policy(name: &str, path: &Path, table: &PolicyTable, problems: &mut Problems)
     refuse_unreachable(&table.rules, problems);
     let rules = table.rules.members.iter().enumerate();
     let rules: Vec<_> =
-        rules.map(|(index, table_of)| rule(&table.rules.path.index(index), table_of, problems)).collect();
+        rules.map(|(index, table_of)| rule(&table.rules.path.index(index), table_of, context, problems)).collect();
     Ok(Policy { name: parsed?, rules: rules.into_iter().collect::<Checked<_>>()? })
 }
 
 fn refuse_unreachable(rules: &List<RuleTable>, problems: &mut Problems) {
-    let for_all = |rule: &RuleTable| rule.everyone.given() == Some(&true) && !rule.max_sign_in_age.is_present();
+    let for_all = |rule: &RuleTable| {
+        rule.everyone.given() == Some(&true) && !rule.max_sign_in_age.is_present() && !rule.providers.is_present()
+    };
     let Some(last) = rules.members.iter().position(for_all) else {
         return;
     };
@@ -59,8 +80,13 @@ fn refuse_unreachable(rules: &List<RuleTable>, problems: &mut Problems) {
     }
 }
 
-fn rule(path: &Path, table: &RuleTable, problems: &mut Problems) -> Checked<Rule> {
+fn rule(path: &Path, table: &RuleTable, context: &Context<'_>, problems: &mut Problems) -> Checked<Rule> {
     let allow = table.allow.required(problems);
+    let providers = super::names_of(&table.providers, context.providers, problems);
+    if context.needs_provider == NeedsProvider::Yes && allow == Ok(true) && !table.providers.is_present() {
+        problems
+            .add(&table.providers.path, "is missing: a site has several providers, and each vouches for its own users");
+    }
     let asked = Asked {
         groups: &table.groups,
         emails: &table.emails,
@@ -77,7 +103,12 @@ fn rule(path: &Path, table: &RuleTable, problems: &mut Problems) -> Checked<Rule
         problems.add(&table.max_sign_in_age.path, "is only for a rule that allows");
     }
     let effect = if allow? { Effect::Allow } else { Effect::Deny };
-    Ok(Rule { effect, conditions: asked.conditions(problems)?, max_sign_in_age: max_sign_in_age? })
+    Ok(Rule {
+        effect,
+        providers: providers?.unwrap_or_default(),
+        conditions: asked.conditions(problems)?,
+        max_sign_in_age: max_sign_in_age?,
+    })
 }
 
 fn refuse_unclear(path: &Path, table: &RuleTable, asked: &Asked<'_>, problems: &mut Problems) {

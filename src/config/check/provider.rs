@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{SECOND, duration, secret};
+use super::{SECOND, duration, policy, secret};
 use crate::{
     config::{
         Mode,
@@ -21,24 +21,19 @@ use crate::{
         jwk::Algorithm,
         profile::Profile,
         provider::{self, Logout},
+        providers,
         request::{ClientAuthentication, is_reserved_parameter, is_scope},
     },
     outbound::{self, destination::PlainHttp},
     verify::policy::PolicyName,
 };
 
-/// What the settings say of a provider.
-pub(super) struct Read {
-    /// The provider.
-    pub(super) config: provider::Config,
-    /// Which of its claims make the user.
-    pub(super) profile: Profile,
-    /// The client that speaks to it.
-    pub(super) outbound: outbound::Config,
-}
-
 /// Checks all providers.
-pub(super) fn provider(all: &Named<ProviderTable>, mode: Checked<Mode>, problems: &mut Problems) -> Checked<Read> {
+pub(super) fn providers(
+    all: &Named<ProviderTable>,
+    mode: Checked<Mode>,
+    problems: &mut Problems,
+) -> Checked<Vec<providers::Config>> {
     let plain_http = mode.map(|mode| match mode {
         Mode::Development => PlainHttp::Loopback,
         Mode::Production => PlainHttp::Refused,
@@ -47,11 +42,13 @@ pub(super) fn provider(all: &Named<ProviderTable>, mode: Checked<Mode>, problems
         let config = config(name, &all.path, table, plain_http, problems);
         let profile = profile(table, problems);
         let extra_roots = extra_roots(&table.ca_file, problems);
+        let access = policy::access(&table.access, problems);
         let defaults = outbound::Config::default();
         let outbound = outbound::Config { extra_roots: extra_roots?, plain_http: plain_http?, ..defaults };
-        Ok(Read { config: config?, profile: profile?, outbound })
+        Ok(providers::Config { provider: config?, outbound, profile: profile?, access: access? })
     });
-    super::exactly_one(&all.path, read.collect(), problems)
+    let read = read.collect();
+    super::at_least_one(&all.path, read, problems)
 }
 
 fn config(
@@ -67,12 +64,14 @@ fn config(
     refuse_form_post(table, problems);
     let issuer = issuer(&table.issuer, plain_http, problems);
     let client_id = table.client_id.required(problems);
+    let display_name = table.display_name.optional();
     let client_authentication = authentication(table, problems);
     let asked = asked(table, problems);
     let clock_skew = duration(&table.clock_skew, SECOND * 60, Duration::ZERO..=SECOND * 600, problems);
     let defaults = provider::Config::new(name, issuer?, client_id?);
     let asked = asked?;
     Ok(provider::Config {
+        display_name: display_name?,
         client_authentication: client_authentication?,
         scopes: asked.scopes.unwrap_or(defaults.scopes),
         offline_access: table.offline_access.or(true)?,
@@ -212,7 +211,11 @@ mod tests {
     }
 
     fn config(provider: &str) -> provider::Config {
-        Settings::valid().with(&format!("[provider.main]\n{provider}")).config().gateway.provider
+        only(Settings::valid().with(&format!("[provider.main]\n{provider}"))).provider
+    }
+
+    fn only(settings: Settings) -> providers::Config {
+        settings.config().gateway.providers.pop().unwrap()
     }
 
     #[test]
@@ -235,7 +238,7 @@ mod tests {
             let site = "mode = 'development'\n[site.main]\npublic_url = 'http://localhost:8080'";
             Settings::valid().with(site).with(&format!("[provider.main]\nissuer = '{issuer}'"))
         };
-        assert_eq!(development("http://localhost:9000").config().gateway.outbound.plain_http, PlainHttp::Loopback);
+        assert_eq!(only(development("http://localhost:9000")).outbound.plain_http, PlainHttp::Loopback);
         let refused = development("http://op.example.com").problems();
         assert_eq!(refused, "provider.main.issuer: must be https, or http on loopback");
     }
@@ -256,7 +259,7 @@ mod tests {
         );
         let public =
             Settings::valid().without("provider.main.client_secret").with("[provider.main]\nauthentication = 'none'");
-        assert_eq!(public.config().gateway.provider.client_authentication, ClientAuthentication::None);
+        assert_eq!(only(public).provider.client_authentication, ClientAuthentication::None);
     }
 
     #[test]
@@ -269,11 +272,26 @@ mod tests {
             "authentication = 'private_key_jwt'",
             "provider.main.authentication: must be another one: this version does not support private_key_jwt",
         );
-        let two = Settings::valid()
-            .with("[provider.other]\nissuer = 'https://x.example'\nclient_id = 'a'\nclient_secret = 'b'");
-        assert_eq!(two.problems(), "provider: has several tables: this version supports exactly one provider");
+    }
+
+    #[test]
+    fn with_several_providers_a_rule_says_whose_users_it_lets_in() {
+        let two = || {
+            Settings::valid()
+                .with("[provider.other]\nissuer = 'https://x.example'\nclient_id = 'a'\nclient_secret = 'b'")
+        };
+        let whose = "policy.staff.rules[0].providers: is missing: a site has several providers, and each vouches for its own users";
+        assert_eq!(two().problems(), whose);
+        let named = "[policy.staff]\nrules = [{ allow = true, groups = ['staff'], providers = ['other'] }]";
+        assert_eq!(two().with(named).problems(), "");
+        assert_eq!(two().with("[site.main]\nproviders = ['main']").problems(), "");
+        let unknown = "[policy.staff]\nrules = [{ allow = true, groups = ['staff'], providers = ['nobody'] }]";
+        assert_eq!(
+            two().with(unknown).problems(),
+            "policy.staff.rules[0].providers[0]: must be the name of a [provider.NAME]"
+        );
         let none = Settings::valid().without("provider");
-        assert_eq!(none.problems(), "provider: is missing: one [provider.NAME] describes the provider");
+        assert_eq!(none.problems(), "provider: is missing: a [provider.NAME] describes a provider");
     }
 
     #[test]
@@ -321,8 +339,7 @@ mod tests {
 
     #[test]
     fn claims_make_the_user() {
-        let profile =
-            |keys: &str| Settings::valid().with(&format!("[provider.main]\n{keys}")).config().gateway.sign_in.profile;
+        let profile = |keys: &str| only(Settings::valid().with(&format!("[provider.main]\n{keys}"))).profile;
         assert_eq!(profile("").user, ClaimPath::parse("sub").unwrap());
         assert_eq!(profile("user_claim = 'email'").user, ClaimPath::parse("email").unwrap());
     }

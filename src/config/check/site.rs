@@ -10,24 +10,64 @@ use crate::{
         Mode,
         problem::{Checked, Path, Problems},
         raw::{
-            SiteTable,
+            ProviderTable, SiteTable,
             node::{Field, Named},
         },
     },
-    origin::{self, HostName, PublicUrl, Site, SiteError, SiteParts},
+    origin::{self, HostName, PublicUrl, Site, SiteError, SiteParts, Sites},
     verify::policy::PolicyName,
 };
 
 /// Checks all sites.
-pub(super) fn site(all: &Named<SiteTable>, mode: Checked<Mode>, problems: &mut Problems) -> Checked<Site> {
-    let read = all.entries.iter().map(|(name, table)| one(name, &all.path, table, mode, problems)).collect();
-    super::exactly_one(&all.path, read, problems)
+pub(super) fn sites(
+    all: &Named<SiteTable>,
+    providers: &Named<ProviderTable>,
+    mode: Checked<Mode>,
+    problems: &mut Problems,
+) -> Checked<Sites> {
+    let mut read = Vec::with_capacity(all.entries.len());
+    for (name, table) in &all.entries {
+        if PolicyName::parse(name).is_none() {
+            problems.add(&all.path.key(name), super::NAME);
+        }
+        let offered = super::names_of(&table.providers, providers, problems);
+        read.push(one(name, table, offered, mode, providers, problems));
+    }
+    refuse_overlaps(all, problems);
+    super::at_least_one(&all.path, read, problems).map(Sites::new)
 }
 
-fn one(name: &str, path: &Path, table: &SiteTable, mode: Checked<Mode>, problems: &mut Problems) -> Checked<Site> {
-    if PolicyName::parse(name).is_none() {
-        problems.add(&path.key(name), super::NAME);
+/// A host is of one site, and no site's session cookie goes to the hosts of another.
+fn refuse_overlaps(all: &Named<SiteTable>, problems: &mut Problems) {
+    let pairs = all.entries.iter().flat_map(|one| all.entries.iter().map(move |other| (one, other)));
+    for ((name, table), (other_name, other)) in pairs.filter(|((one, _), (other, _))| one != other) {
+        let own = hosts_of(table);
+        let domain = table.cookie_domain.given().and_then(|domain| HostName::parse(domain));
+        for host in hosts_of(other) {
+            if own.contains(&host) && name < other_name {
+                let message = format!("has the host {} as well, and a host is of one site", host.as_str());
+                problems.add(&all.path.key(other_name), message);
+            } else if domain.as_ref().is_some_and(|domain| covers(domain.as_str(), &host)) {
+                let message = format!("covers {}, a host of {}", host.as_str(), all.path.key(other_name));
+                problems.add(&table.cookie_domain.path, message);
+            }
+        }
     }
+}
+
+fn hosts_of(table: &SiteTable) -> Vec<HostName> {
+    let own = table.public_url.given().and_then(|url| HostName::parse(url.url().host_str()?));
+    table.hosts.given().into_iter().flatten().cloned().chain(own).collect()
+}
+
+fn one(
+    name: &str,
+    table: &SiteTable,
+    offered: Checked<Option<Vec<String>>>,
+    mode: Checked<Mode>,
+    providers: &Named<ProviderTable>,
+    problems: &mut Problems,
+) -> Checked<Site> {
     let public_url = public_url(&table.public_url, mode, problems);
     let hosts = hosts(&table.hosts, mode, problems);
     let return_origins = return_origins(&table.return_origins, mode, problems);
@@ -36,6 +76,7 @@ fn one(name: &str, path: &Path, table: &SiteTable, mode: Checked<Mode>, problems
     let error_url = table.error_url.optional();
     let parts = SiteParts {
         name: name.to_owned(),
+        providers: offered?.unwrap_or_else(|| providers.entries.keys().cloned().collect()),
         public_url: public_url?,
         hosts: hosts?,
         return_origins: return_origins?,
@@ -258,12 +299,44 @@ mod tests {
     }
 
     #[test]
-    fn there_is_one_site() {
-        assert_eq!(
-            Settings::valid().without("site").problems(),
-            "site: is missing: one [site.NAME] describes the site"
+    fn sites_have_nothing_in_common() {
+        assert_eq!(Settings::valid().without("site").problems(), "site: is missing: a [site.NAME] describes a site");
+        let two = |other: &str, main: &str, expected: &str| {
+            let settings = Settings::valid().with(&format!("[site.main]\n{main}\n[site.other]\n{other}"));
+            assert_eq!(settings.problems(), expected, "{other} {main}");
+        };
+        two("public_url = 'https://other.example.com'", "", "");
+        two(
+            "public_url = 'https://app.example.com:8443'",
+            "",
+            "site.other: has the host app.example.com as well, and a host is of one site",
         );
-        let two = Settings::valid().with("[site.other]\npublic_url = 'https://other.example.com'");
-        assert_eq!(two.problems(), "site: has several tables: this version supports exactly one site");
+        two(
+            "public_url = 'https://other.example.com'",
+            "cookie_domain = 'example.com'",
+            "site.main.cookie_domain: covers other.example.com, a host of site.other",
+        );
+        two("public_url = 'https://other.example.net'", "cookie_domain = 'example.com'", "");
+    }
+
+    #[test]
+    fn a_site_signs_in_with_providers_that_there_are() {
+        let partners = "[provider.partners]\nissuer = 'https://op.example.net'\nclient_id = 'portcullis'\nclient_secret = 'a client secret'";
+        let check = |providers: &str, expected: &[&str]| {
+            let rules = "[policy.staff]\nrules = [{ allow = true, groups = ['staff'], providers = ['main'] }]";
+            let settings = Settings::valid().with(partners).with(rules).with(&format!("[site.main]\n{providers}"));
+            let sites = settings.config().gateway.sites;
+            assert_eq!(sites.named("main").map(|site| site.providers().to_owned()).unwrap_or_default(), expected);
+        };
+        check("", &["main", "partners"]);
+        check("providers = ['partners', 'main']", &["partners", "main"]);
+        check("providers = ['main']", &["main"]);
+        let wrong = |providers: &str, expected: &str| {
+            let settings = Settings::valid().with(&format!("[site.main]\nproviders = {providers}"));
+            assert_eq!(settings.problems(), expected, "{providers}");
+        };
+        wrong("['other']", "site.main.providers[0]: must be the name of a [provider.NAME]");
+        wrong("['main', 'main']", "site.main.providers[1]: stands twice");
+        wrong("[]", "site.main.providers: must not be empty");
     }
 }

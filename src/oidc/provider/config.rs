@@ -13,6 +13,8 @@ use crate::oidc::{
 pub struct Config {
     /// Its name in settings, policies and logs.
     pub name: String,
+    /// What people are told it is called; its host unless set.
+    pub display_name: Option<String>,
     /// Its issuer, to the letter.
     pub issuer: Issuer,
     /// Who we are to it.
@@ -44,6 +46,7 @@ impl Config {
     pub fn new(name: impl Into<String>, issuer: Issuer, client_id: impl Into<String>) -> Self {
         Self {
             name: name.into(),
+            display_name: None,
             issuer,
             client_id: client_id.into(),
             client_authentication: ClientAuthentication::None,

@@ -119,7 +119,7 @@ impl Visitor {
         let mut reply = self.get(path).await;
         for _ in 0..REDIRECTS {
             let next = reply.location().unwrap_or_else(|| panic!("no redirect: {reply:?}"));
-            if next.path().ends_with("/auth/callback") {
+            if next.path().starts_with("/auth/callback") {
                 return next;
             }
             reply = self.open(&hinted(next, login)).await;

@@ -1,0 +1,116 @@
+//! The providers by name, each with what else the settings say of it: whose claims make which user, and who of its
+//! users may have a session.
+//!
+//! Which of them a site signs people in with is the site's to say; which one a sign-in is with is `choice.rs`'s.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use crate::{
+    clock::Clock,
+    oidc::{
+        profile::Profile,
+        provider::{self, Provider, SetUpError},
+    },
+    outbound::{self, Outbound, OutboundError},
+    rules::Conditions,
+    session::User,
+};
+
+/// What the settings say of one provider.
+#[derive(Debug)]
+pub struct Config {
+    /// The provider itself.
+    pub provider: provider::Config,
+    /// The HTTP client that speaks to it.
+    pub outbound: outbound::Config,
+    /// Which of its claims make the user.
+    pub profile: Profile,
+    /// Who of its users may have a session; beside what is asked of all.
+    pub access: Conditions,
+}
+
+/// All providers.
+#[derive(Debug)]
+pub struct Providers(BTreeMap<String, Member>);
+
+/// One of them.
+#[derive(Debug)]
+pub struct Member {
+    provider: Provider,
+    profile: Profile,
+    access: Conditions,
+}
+
+impl Providers {
+    /// Takes the settings of all; asks nobody anything yet.
+    ///
+    /// # Errors
+    /// [`StartError`] names the provider whose client cannot be set up.
+    pub fn new(configs: Vec<Config>, clock: &Clock) -> Result<Self, StartError> {
+        let member = |config: Config| {
+            let name = config.provider.name.clone();
+            match Member::new(config, clock) {
+                Ok(member) => Ok((name, member)),
+                Err(cause) => Err(StartError { name, cause }),
+            }
+        };
+        configs.into_iter().map(member).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The provider of that name.
+    pub fn named(&self, name: &str) -> Option<&Member> {
+        self.0.get(name)
+    }
+
+    /// Those of these names, in their order.
+    pub fn of<'a>(&'a self, names: &'a [String]) -> impl Iterator<Item = &'a Member> {
+        names.iter().filter_map(|name| self.named(name))
+    }
+
+    /// The names of all.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+}
+
+impl Member {
+    fn new(config: Config, clock: &Clock) -> Result<Self, Cause> {
+        let outbound = Outbound::new(&config.outbound)?;
+        let provider = Provider::new(config.provider, outbound, clock.clone())?;
+        Ok(Self { provider, profile: config.profile, access: config.access })
+    }
+
+    /// The provider itself.
+    pub const fn provider(&self) -> &Provider {
+        &self.provider
+    }
+
+    /// The user that its claims describe.
+    pub fn user(&self, subject: &str, claims: &Map<String, Value>) -> User {
+        self.profile.user(subject, claims)
+    }
+
+    /// Whether that user of its may have a session.
+    pub fn admits(&self, user: &User) -> bool {
+        self.access.met_by(user)
+    }
+}
+
+/// A provider could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("provider.{name}: {cause}")]
+pub struct StartError {
+    name: String,
+    #[source]
+    cause: Cause,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Cause {
+    #[error(transparent)]
+    Outbound(#[from] OutboundError),
+    #[error(transparent)]
+    Provider(#[from] SetUpError),
+}
