@@ -13,7 +13,7 @@ use super::{
     Config, Problems,
     environment::Environment,
     fixture::KEY,
-    load::from_table,
+    load::{from_table, read_named},
     problem::Path,
     raw::{
         Raw,
@@ -43,7 +43,7 @@ fn environment() -> Environment {
 }
 
 fn config(table: Table) -> Config {
-    from_table(table, &environment(), Problems::default()).unwrap()
+    from_table(table, &environment(), &read_named, Problems::default()).unwrap()
 }
 
 #[test]
@@ -130,5 +130,5 @@ fn the_overrides_in_the_example_environment_are_settings() {
     for (name, text) in overrides {
         environment.add(name.to_owned(), Some(text.to_owned()));
     }
-    from_table(settings(|_| false), &environment, Problems::default()).unwrap();
+    from_table(settings(|_| false), &environment, &read_named, Problems::default()).unwrap();
 }
