@@ -26,7 +26,7 @@ struct Shown {
 }
 
 static SHOWN: LazyLock<Shown> = LazyLock::new(|| {
-    let provider = Provider::new();
+    let provider = Provider::new(7);
     let payload =
         json!({"iss": ISSUER, "aud": "portcullis", "sub": "alice", "exp": 1_700_000_600, "iat": 1_700_000_000});
     let sign = |name: &str| provider.sign(json!({"alg": name}).to_string().as_bytes(), payload.to_string().as_bytes());

@@ -14,9 +14,10 @@ use portcullis::{
     seal::KeyRing,
     secret::Secret,
 };
-use portcullis_fuzz::{NOW, edited, is_at_home, ring, site};
+use portcullis_fuzz::{NOW, edited, idle_ring, is_at_home, ring, site};
 
 static RING: LazyLock<KeyRing> = LazyLock::new(ring);
+static IDLE_RING: LazyLock<KeyRing> = LazyLock::new(idle_ring);
 static SITE: LazyLock<Site> = LazyLock::new(site);
 static CONFIG: Config = Config { lifetime: Duration::from_secs(600), plain: false };
 
@@ -25,7 +26,8 @@ fuzz_target!(|data: &[u8]| {
     let state = Secret::new("state");
     if let Ok(lines) = str::from_utf8(data) {
         let shown: Vec<_> = lines.lines().filter_map(|line| line.split_once('=')).collect();
-        assert!(cookies.open(shown.iter().copied(), &state, NOW).is_err(), "nobody made it");
+        let idle = Cookies { config: &CONFIG, ring: &IDLE_RING };
+        assert!(idle.open(shown.iter().copied(), &state, NOW).is_err(), "nobody made it");
         makes_room(&cookies, &shown);
     }
     spoilt(&cookies, &state, data);

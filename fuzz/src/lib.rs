@@ -24,6 +24,12 @@ pub fn ring() -> KeyRing {
     KeyRing::new(&MasterKey::from_bytes([1; 32]), &[MasterKey::from_bytes([2; 32])])
 }
 
+/// A ring that nothing is ever made with, so that nothing made up can be right. libFuzzer sees what is compared, and
+/// tries that.
+pub fn idle_ring() -> KeyRing {
+    KeyRing::new(&MasterKey::from_bytes([3; 32]), &[])
+}
+
 /// A site of two hosts and two providers, which lets browsers back to one more origin.
 #[expect(clippy::missing_panics_doc, clippy::unwrap_used, reason = "the parts are these and no others")]
 pub fn site() -> Site {

@@ -1,6 +1,6 @@
-//! A provider with two fixed keys, one of Ed25519 and one of P-256, which signs whatever it is given.
+//! A provider with two keys, one of Ed25519 and one of P-256, which signs whatever it is given.
 
-#![expect(clippy::unwrap_used, reason = "the keys are these and no others")]
+#![expect(clippy::unwrap_used, reason = "every secret used is a key")]
 
 use aws_lc_rs::{
     agreement::{ECDH_P256, PrivateKey},
@@ -24,10 +24,10 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// Puts it together.
-    pub fn new() -> Self {
-        let edwards = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
-        let scalar = [7; 32];
+    /// The one with these keys.
+    pub fn new(secret: u8) -> Self {
+        let scalar = [secret; 32];
+        let edwards = Ed25519KeyPair::from_seed_unchecked(&scalar).unwrap();
         let point = PrivateKey::from_private_key(&ECDH_P256, &scalar).unwrap().compute_public_key().unwrap();
         let elliptic =
             EcdsaKeyPair::from_private_key_and_public_key(&ECDSA_P256_SHA256_FIXED_SIGNING, &scalar, point.as_ref());
@@ -60,11 +60,5 @@ impl Provider {
             URL_SAFE_NO_PAD.encode(self.edwards.sign(signed.as_bytes()))
         };
         format!("{signed}.{signature}")
-    }
-}
-
-impl Default for Provider {
-    fn default() -> Self {
-        Self::new()
     }
 }
