@@ -31,7 +31,7 @@ pub fn idle_ring() -> KeyRing {
 }
 
 /// A site of two hosts and two providers, which lets browsers back to one more origin.
-#[expect(clippy::missing_panics_doc, clippy::unwrap_used, reason = "the parts are these and no others")]
+#[expect(clippy::unwrap_used, reason = "the parts are these and no others")]
 pub fn site() -> Site {
     Site::new(SiteParts {
         providers: vec!["main".into(), "partners".into()],
