@@ -477,6 +477,21 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn facts_of_every_size_open_again() {
+        let ring = KeyRing::new(&MasterKey::from_bytes([1; 32]), &[]);
+        let key = ring.sealing().purpose_with(Purpose::Session, &[1; 32]);
+        let name = Name::new([5; 32]);
+        for size in
+            [0, 1, 15, 16, 17, 127, 128, 129].into_iter().chain((1..=7).flat_map(|kib| kib * 4096 - 1..=kib * 4096 + 1))
+        {
+            let mut facts = facts();
+            facts.user.claims = "x".repeat(size);
+            let sealed = facts.seal(&key, &name, Version::FIRST, [0; 12]).unwrap();
+            assert_eq!(Facts::open(&key, &name, Version::FIRST, &sealed).unwrap(), facts, "{size}");
+        }
+    }
+
+    #[test]
     fn facts_over_the_limit_are_refused() {
         let ring = KeyRing::new(&MasterKey::from_bytes([1; 32]), &[]);
         let key = ring.sealing().purpose_with(Purpose::Session, &[1; 32]);

@@ -10,6 +10,7 @@ mod provider_misbehaves;
 mod refresh;
 mod sign_out;
 mod several;
+mod peculiar;
 mod store_trouble;
 mod server;
 mod browser;
