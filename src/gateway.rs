@@ -5,7 +5,7 @@
 use std::{fmt, sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use http_body_util::Full;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::{Instrument, error_span};
@@ -14,7 +14,7 @@ use crate::{
     account::Account,
     answer::{Answer, Frame},
     challenge::{self, Asked as Challenged},
-    clock::Clock,
+    clock::{Clock, Timestamp},
     drain::Drain,
     inbound::{Facts, Inbound, Listener, Peer, RequestId, Trust},
     oidc::{
@@ -27,6 +27,7 @@ use crate::{
     random,
     reason::Reason,
     route::{Endpoint, Prefix, Reach, Route},
+    secret::Secret,
     session::{
         Client, Presented,
         cookie::Handle,
@@ -180,16 +181,18 @@ impl Gateway {
         let route = Route::of(origin.listener, &self.prefix, inbound.method(), inbound.path());
         let route = readable.and(route);
         if let Ok(route @ Route { endpoint: Endpoint::Verify, .. }) = route {
-            return self.verify(&inbound, route, began).await.for_nginx();
+            let answer = self.verify(&inbound, route, began).await;
+            return answer.for_nginx(inbound.into_emptied_headers());
         }
         let Ok(drawn) = random::bytes::<32>() else {
-            return Answer::refused(Reason::Internal).for_nginx();
+            return Answer::refused(Reason::Internal).for_nginx(inbound.into_emptied_headers());
         };
         let (nonce, id) = halves(drawn);
         let request_id = inbound.request_id().unwrap_or_else(|| RequestId::from_random(id));
         let endpoint = route.map_or("none", |route| route.endpoint.label());
         let span = error_span!("request", %request_id, endpoint);
-        let answer = self.answered(&inbound, route, origin.site).instrument(span.clone()).await;
+        // On the heap, so that verify's requests, which are most, do not carry the room for all the others along.
+        let answer = Box::pin(self.answered(&inbound, route, origin.site)).instrument(span.clone()).await;
         let answer = answer.unwrap_or_else(|reason| self.refusal(&inbound, reason));
         span.in_scope(|| {
             self.telemetry.event(&Event::Answered {
@@ -321,7 +324,7 @@ impl Gateway {
         let policy = policy::asked_for(&inbound.query());
         let verdict = match (&facts, &policy) {
             (Err(reason), _) => Err(*reason),
-            (Ok(facts), policy) => self.verified(inbound, route, facts, policy.as_ref()).await,
+            (Ok(facts), policy) => self.verified(inbound, route, facts, policy.as_deref()).await,
         };
         let request_id = inbound.request_id_text();
         match verdict {
@@ -351,8 +354,8 @@ impl Gateway {
         inbound: &Inbound,
         route: Route,
         facts: &Facts<'_>,
-        policy: Result<&String, &Reason>,
-    ) -> Result<(Allow, HeaderMap), Reason> {
+        policy: Result<&str, &Reason>,
+    ) -> Result<(Allow, identity::Headers), Reason> {
         let site = route.admit(facts, &self.sites, inbound.provenance())?;
         let policy = policy.map_err(|reason| *reason)?;
         // Should nginx lack the line that overwrites it, the client's own would reach the application.
@@ -360,21 +363,26 @@ impl Gateway {
             return Err(Reason::IdentityForged);
         }
         let Found { session, handle } = self.find_for(inbound, site, browser(inbound, facts)).await?;
-        let access_token =
-            if self.identity.access_token { Some(self.keeper.read_whole(&handle).await?.2.access) } else { None };
-        let allow = verify::decide(session, &self.policies, policy, self.clock.now())?;
+        let access_token = if self.identity.access_token { Some(self.access_token(&handle).await?) } else { None };
+        let now = self.clock.now();
+        let allow = verify::decide(session, &self.policies, policy, now)?;
         let identity = identity::headers(&self.identity, &allow, access_token.as_ref());
-        self.keep_up(&allow, handle);
+        self.keep_up(&allow, handle, now);
         Ok((allow, identity))
     }
 
+    /// On the heap, for it is rarely asked for.
+    async fn access_token(&self, handle: &Handle) -> Result<Secret, Reason> {
+        Ok(Box::pin(self.keeper.read_whole(handle)).await?.2.access)
+    }
+
     /// What an allowed request causes beside its answer: the time of last use, and fresh tokens.
-    fn keep_up(&self, allow: &Allow, handle: Arc<Handle>) {
+    fn keep_up(&self, allow: &Allow, handle: Arc<Handle>, now: Timestamp) {
         let facts = allow.session().facts();
-        if self.keeper.wants_touch(facts) {
+        if self.keeper.wants_touch(facts, now) {
             self.keeper.touch_aside(Arc::clone(&handle), &self.drain);
         }
-        if facts.tokens.refresh_due(self.clock.now()) {
+        if facts.tokens.refresh_due(now) {
             self.refresher.begin(handle);
         }
     }

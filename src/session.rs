@@ -263,7 +263,7 @@ impl Facts {
     /// # Errors
     /// [`Unsealable`] for anything that was not sealed for exactly this.
     pub fn open(key: &SealingKey, name: &Name, version: Version, sealed: &[u8]) -> Result<Self, Unsealable> {
-        let plain = key.open(&associated(FACTS_PART, name, version.0), sealed)?;
+        let plain = key.open_unwiped(&associated(FACTS_PART, name, version.0), sealed)?;
         postcard::from_bytes(&plain).map_err(|_| Unsealable)
     }
 }

@@ -39,8 +39,9 @@ pub mod policy;
 ///
 /// ```compile_fail
 /// // Nor can a permission be made up without a rule that was asked:
-/// fn permit(session: portcullis::session::Authenticated) -> portcullis::verify::policy::Permitted {
-///     portcullis::verify::policy::Permitted { session, policy: String::new(), rule: 0 }
+/// use portcullis::{session::Authenticated, verify::policy::{Permitted, PolicyName}};
+/// fn permit(session: Authenticated, policy: PolicyName) -> Permitted {
+///     Permitted { session, policy, rule: 0 }
 /// }
 /// ```
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 //!
 //! Invariant: [`Permitted`] is made in [`Policy::permit`] alone, from a live session and a rule that allows it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{clock::Timestamp, inbound::Parameters, reason::Reason, rules::Conditions, session::Authenticated};
 
@@ -32,14 +32,12 @@ impl Policies {
 
 /// A policy's name: letters, digits, hyphens and underscores, at most [`POLICY_NAME_BYTES`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct PolicyName(String);
+pub struct PolicyName(Arc<str>);
 
 impl PolicyName {
     /// Reads a name; none if it is not one.
     pub fn parse(text: &str) -> Option<Self> {
-        let fits = (1..=POLICY_NAME_BYTES).contains(&text.len());
-        let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
-        (fits && plain).then(|| Self(text.to_owned()))
+        is_name(text).then(|| Self(text.into()))
     }
 
     /// The name itself.
@@ -54,17 +52,20 @@ impl std::borrow::Borrow<str> for PolicyName {
     }
 }
 
+fn is_name(text: &str) -> bool {
+    let fits = (1..=POLICY_NAME_BYTES).contains(&text.len());
+    fits && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
 /// The policy that a verify request asks for: exactly one parameter, `policy=NAME`.
 ///
 /// # Errors
 /// [`Reason::PolicyMissing`] without parameters, [`Reason::PolicyMalformed`] for anything else.
-pub fn asked_for(query: &Parameters<'_>) -> Result<String, Reason> {
+pub fn asked_for<'a>(query: &Parameters<'a>) -> Result<Cow<'a, str>, Reason> {
     let mut pairs = query.pairs();
     match (pairs.next(), pairs.next()) {
         (None, _) => Err(Reason::PolicyMissing),
-        (Some((key, name)), None) if key == "policy" => {
-            PolicyName::parse(&name).map(|name| name.0).ok_or(Reason::PolicyMalformed)
-        }
+        (Some((key, name)), None) if key == "policy" && is_name(&name) => Ok(name),
         _ => Err(Reason::PolicyMalformed),
     }
 }
@@ -104,7 +105,7 @@ pub enum Effect {
 #[derive(Clone, Debug)]
 pub struct Permitted {
     session: Authenticated,
-    policy: String,
+    policy: PolicyName,
     rule: usize,
 }
 
@@ -116,7 +117,7 @@ impl Permitted {
 
     /// The policy, and the number of the rule in it.
     pub fn rule(&self) -> (&str, usize) {
-        (&self.policy, self.rule)
+        (self.policy.as_str(), self.rule)
     }
 }
 
@@ -129,7 +130,7 @@ impl Policy {
         let matched = self.rules.iter().enumerate().find(|(_, rule)| rule.fits(&session, now));
         match matched {
             Some((number, Rule { effect: Effect::Allow, .. })) => {
-                Ok(Permitted { session, policy: self.name.0.clone(), rule: number })
+                Ok(Permitted { session, policy: self.name.clone(), rule: number })
             }
             Some((_, Rule { effect: Effect::Deny, .. })) | None => Err(Reason::PolicyDenied),
         }
