@@ -38,6 +38,7 @@ use crate::{
     telemetry::{Event, Telemetry},
     verify::{
         self, Allow, identity,
+        matching::{self, Matching},
         policy::{self, Policies},
     },
 };
@@ -59,6 +60,8 @@ pub struct Config {
     pub store: store::Config,
     /// Who may pass where.
     pub policies: Policies,
+    /// Which policy decides where the location names none.
+    pub matching: Matching,
     /// What upstreams are told.
     pub identity: identity::Config,
     /// How our pages look.
@@ -74,6 +77,7 @@ pub struct Gateway {
     look: SiteLook,
     report_only: bool,
     policies: Policies,
+    matching: Matching,
     identity: identity::Config,
     keeper: Arc<Keeper>,
     refresher: Refresher,
@@ -140,6 +144,7 @@ impl Gateway {
             look: config.look,
             report_only: config.csp_report_only,
             policies: config.policies,
+            matching: config.matching,
             identity: config.identity,
             keeper,
             refresher,
@@ -302,7 +307,7 @@ impl Gateway {
     /// May this request pass? Asking changes nothing; what has to be written is written beside the answer.
     async fn verify(&self, inbound: &Inbound, route: Route, began: Instant) -> Answer {
         let facts = inbound.facts();
-        let policy = policy::asked_for(&inbound.query());
+        let policy = self.policy_for(inbound, facts.as_ref());
         let verdict = match (&facts, &policy) {
             (Err(reason), _) => Err(*reason),
             (Ok(facts), policy) => self.verified(inbound, route, facts, policy.as_ref()).await,
@@ -330,6 +335,19 @@ impl Gateway {
         }
     }
 
+    /// The policy that the location names; where it names none, the one that the settings have for the request.
+    fn policy_for(&self, inbound: &Inbound, facts: Result<&Facts<'_>, &Reason>) -> Result<String, Reason> {
+        match (policy::asked_for(&inbound.query()), facts) {
+            (Err(Reason::PolicyMissing), Ok(facts)) => {
+                let renames_method = inbound.carries_any(matching::METHOD_HEADERS.iter());
+                let asked =
+                    matching::Asked { host: facts.host, method: &facts.method, target: facts.target, renames_method };
+                self.matching.policy_for(&asked).map(|name| name.as_str().to_owned())
+            }
+            (named, _) => named,
+        }
+    }
+
     async fn verified(
         &self,
         inbound: &Inbound,
@@ -346,7 +364,7 @@ impl Gateway {
         let Found { session, handle } = self.find(inbound, browser(inbound, facts)).await?;
         let access_token =
             if self.identity.access_token { Some(self.keeper.read_whole(&handle).await?.2.access) } else { None };
-        let allow = verify::decide(session, &self.policies, policy, self.clock.now())?;
+        let allow = verify::decide(session, &self.policies, policy, facts.client, self.clock.now())?;
         let identity = identity::headers(&self.identity, &allow, access_token.as_ref());
         self.keep_up(&allow, handle);
         Ok((allow, identity))

@@ -31,6 +31,7 @@ pub(super) fn summary(config: &Config) -> String {
         ),
         ("store", store(&config.gateway.store)),
         ("policies", policies.join(", ")),
+        ("matching", matching(config.gateway.matching.len())),
     ];
     for (name, value) in lines {
         let _ = writeln!(text, "{name:<10}{value}");
@@ -40,6 +41,13 @@ pub(super) fn summary(config: &Config) -> String {
         let _ = writeln!(text, "{:<10}{}, {} at {address}", "listener", listener.name, kind(listener.kind));
     }
     text
+}
+
+fn matching(rules: usize) -> String {
+    match rules {
+        0 => "no rules: each nginx location names its policy".to_owned(),
+        rules => format!("{rules} by host, path and method, where an nginx location names no policy"),
+    }
 }
 
 fn store(config: &store::Config) -> String {
@@ -90,6 +98,7 @@ mod tests {
              sessions  4h at most, 30m idle\n\
              store     Redis at cache:6379, keys portcullis:…\n\
              policies  staff\n\
+             matching  no rules: each nginx location names its policy\n\
              listener  nginx, nginx at unix:/run/portcullis/nginx.sock\n\
              listener  ops, ops at 127.0.0.1:4182\n"
         );

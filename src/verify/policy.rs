@@ -2,7 +2,9 @@
 //!
 //! Invariant: [`Permitted`] is made in [`Policy::permit`] alone, from a live session and a rule that allows it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+
+use ipnet::IpNet;
 
 use crate::{clock::Timestamp, inbound::Parameters, reason::Reason, rules::Conditions, session::Authenticated};
 
@@ -85,6 +87,8 @@ pub struct Rule {
     pub effect: Effect,
     /// Whom it fits.
     pub conditions: Conditions,
+    /// It fits only clients in any of these networks; everywhere if there are none.
+    pub client_networks: Vec<IpNet>,
     /// It fits only those who signed in no longer ago than this.
     pub max_sign_in_age: Option<Duration>,
 }
@@ -119,12 +123,12 @@ impl Permitted {
 }
 
 impl Policy {
-    /// The one place that says a user may pass.
+    /// The one place that says a user may pass, from that address.
     ///
     /// # Errors
     /// [`Reason::PolicyDenied`] when the first rule that fits denies, or none fits.
-    pub fn permit(&self, session: Authenticated, now: Timestamp) -> Result<Permitted, Reason> {
-        let matched = self.rules.iter().enumerate().find(|(_, rule)| rule.fits(&session, now));
+    pub fn permit(&self, session: Authenticated, client: IpAddr, now: Timestamp) -> Result<Permitted, Reason> {
+        let matched = self.rules.iter().enumerate().find(|(_, rule)| rule.fits(&session, client, now));
         match matched {
             Some((number, Rule { effect: Effect::Allow, .. })) => {
                 Ok(Permitted { session, policy: self.name.0.clone(), rule: number })
@@ -135,10 +139,12 @@ impl Policy {
 }
 
 impl Rule {
-    fn fits(&self, session: &Authenticated, now: Timestamp) -> bool {
+    fn fits(&self, session: &Authenticated, client: IpAddr, now: Timestamp) -> bool {
         let facts = session.facts();
         let fresh = self.max_sign_in_age.is_none_or(|age| now.since(facts.signed_in_at) <= age);
+        let near = self.client_networks.is_empty() || self.client_networks.iter().any(|net| net.contains(&client));
         fresh
+            && near
             && match self.effect {
                 Effect::Allow => self.conditions.met_by(&facts.user),
                 Effect::Deny => self.conditions.claimed_by(&facts.user),
@@ -153,12 +159,18 @@ pub const POLICY_NAME_BYTES: usize = 64;
 pub(crate) mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+    use std::net::Ipv4Addr;
+
     use super::*;
     use crate::{rules::Email, session::tests::authenticated};
 
+    /// Where the client of the tests is.
+    pub(crate) const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+
     fn rule(effect: Effect, groups: &[&str]) -> Rule {
         let groups = groups.iter().map(|name| (*name).to_owned()).collect();
-        Rule { effect, conditions: Conditions { groups, ..Conditions::default() }, max_sign_in_age: None }
+        let conditions = Conditions { groups, ..Conditions::default() };
+        Rule { effect, conditions, client_networks: Vec::new(), max_sign_in_age: None }
     }
 
     fn policy(name: &str, rules: Vec<Rule>) -> Policy {
@@ -167,7 +179,7 @@ pub(crate) mod tests {
 
     pub(crate) fn policies() -> Policies {
         let alice = Conditions { emails: vec![Email::parse("alice@example.com").unwrap()], ..Conditions::default() };
-        let not_alice = Rule { effect: Effect::Deny, conditions: alice, max_sign_in_age: None };
+        let not_alice = Rule { conditions: alice, ..rule(Effect::Deny, &[]) };
         Policies::new([
             policy("staff", vec![rule(Effect::Allow, &["staff"])]),
             policy("admins", vec![rule(Effect::Allow, &["admins"])]),
@@ -181,9 +193,30 @@ pub(crate) mod tests {
         let fresh = Rule { max_sign_in_age: Some(Duration::from_secs(60)), ..rule(Effect::Allow, &[]) };
         let policy = policy("fresh", vec![fresh]);
         let start = Timestamp::from_seconds(1_000_000);
-        let permits = |after| policy.permit(authenticated(), start.plus(Duration::from_secs(after))).is_ok();
+        let permits = |after| policy.permit(authenticated(), CLIENT, start.plus(Duration::from_secs(after))).is_ok();
         assert!(permits(60));
         assert!(!permits(61));
+    }
+
+    #[test]
+    fn a_rule_about_networks_fits_clients_in_them_alone() {
+        let near = |effect, networks: &[&str]| {
+            let client_networks = networks.iter().map(|network| network.parse().unwrap()).collect();
+            Rule { client_networks, ..rule(effect, &[]) }
+        };
+        let inside = policy("inside", vec![near(Effect::Allow, &["10.0.0.0/8", "2001:db8::/32"])]);
+        let banned = policy("banned", vec![near(Effect::Deny, &["10.0.0.0/8"]), rule(Effect::Allow, &[])]);
+        let now = Timestamp::from_seconds(1_000_000);
+        let check = |client: &str, expected: [bool; 2]| {
+            let client = client.parse().unwrap();
+            let permits = [&inside, &banned].map(|policy| policy.permit(authenticated(), client, now).is_ok());
+            assert_eq!(permits, expected, "{client}");
+        };
+        check("10.1.2.3", [true, false]);
+        check("11.1.2.3", [false, true]);
+        check("2001:db8::7", [true, true]);
+        check("2001:db9::7", [false, true]);
+        check("::a01:203", [false, true]);
     }
 
     #[test]
@@ -193,7 +226,7 @@ pub(crate) mod tests {
         let start = Timestamp::from_seconds(1_000_000);
         let browser = crate::session::tests::browser();
         let session = facts.authenticate(&browser, &crate::session::tests::lifetimes(), start).unwrap();
-        let verdict = policies().named("not-alice").unwrap().permit(session, start);
+        let verdict = policies().named("not-alice").unwrap().permit(session, CLIENT, start);
         assert_eq!(verdict.err(), Some(Reason::PolicyDenied));
     }
 

@@ -2,7 +2,9 @@
 //!
 //! Invariant: a rule for everybody says so. A condition that is empty, or was forgotten, opens nothing.
 
-use super::{LONGEST_COOKIE, NAME, SECOND, duration};
+use ipnet::IpNet;
+
+use super::{LONGEST_COOKIE, NAME, SECOND, duration, misread_network};
 use crate::{
     config::{
         problem::{Checked, Path, Problems},
@@ -50,7 +52,9 @@ fn policy(name: &str, path: &Path, table: &PolicyTable, problems: &mut Problems)
 }
 
 fn refuse_unreachable(rules: &List<RuleTable>, problems: &mut Problems) {
-    let for_all = |rule: &RuleTable| rule.everyone.given() == Some(&true) && !rule.max_sign_in_age.is_present();
+    let for_all = |rule: &RuleTable| {
+        rule.everyone.given() == Some(&true) && !rule.max_sign_in_age.is_present() && !rule.client_networks.is_present()
+    };
     let Some(last) = rules.members.iter().position(for_all) else {
         return;
     };
@@ -69,6 +73,7 @@ fn rule(path: &Path, table: &RuleTable, problems: &mut Problems) -> Checked<Rule
         claims: &table.claims,
     };
     refuse_unclear(path, table, &asked, problems);
+    let client_networks = networks(&table.client_networks, problems);
     let max_sign_in_age = match table.max_sign_in_age.given() {
         Some(_) => duration(&table.max_sign_in_age, SECOND, SECOND..=LONGEST_COOKIE, problems).map(Some),
         None => table.max_sign_in_age.optional(),
@@ -77,7 +82,8 @@ fn rule(path: &Path, table: &RuleTable, problems: &mut Problems) -> Checked<Rule
         problems.add(&table.max_sign_in_age.path, "is only for a rule that allows");
     }
     let effect = if allow? { Effect::Allow } else { Effect::Deny };
-    Ok(Rule { effect, conditions: asked.conditions(problems)?, max_sign_in_age: max_sign_in_age? })
+    let conditions = asked.conditions(problems);
+    Ok(Rule { effect, conditions: conditions?, client_networks: client_networks?, max_sign_in_age: max_sign_in_age? })
 }
 
 fn refuse_unclear(path: &Path, table: &RuleTable, asked: &Asked<'_>, problems: &mut Problems) {
@@ -134,6 +140,16 @@ fn claim(table: &ClaimTable, problems: &mut Problems) -> Checked<ClaimCondition>
     Ok(ClaimCondition { path: path?, values: values? })
 }
 
+fn networks(field: &Field<Vec<IpNet>>, problems: &mut Problems) -> Checked<Vec<IpNet>> {
+    let networks = filled(field, problems)?;
+    for (index, network) in networks.iter().enumerate() {
+        if let Some(message) = misread_network(*network) {
+            problems.add(&field.path.index(index), message);
+        }
+    }
+    Ok(networks)
+}
+
 /// The list; none at all may be given, but not an empty one, which would ask for nothing.
 fn filled<T: Clone>(field: &Field<Vec<T>>, problems: &mut Problems) -> Checked<Vec<T>> {
     if field.given().is_some_and(Vec::is_empty) {
@@ -163,6 +179,8 @@ mod tests {
         check("{ allow = true, everyone = false }", open);
         check("{ allow = true, email_verified = false }", open);
         check("{ allow = true, max_sign_in_age = '1h' }", open);
+        check("{ allow = true, client_networks = ['10.0.0.0/8'] }", open);
+        check("{ allow = true, everyone = true, client_networks = ['10.0.0.0/8', '2001:db8::7'] }", "");
         check("{ allow = false }", open);
         check("{ allow = true, everyone = true, max_sign_in_age = '1h' }", "");
         check(
@@ -188,6 +206,10 @@ mod tests {
             "{ allow = true, claims = [{ path = 'roles', values = [] }] }",
             "policy.staff.rules[0].claims[0].values: must not be empty: leave it out to ask for nothing",
         );
+        check(
+            "{ allow = true, everyone = true, client_networks = [] }",
+            "policy.staff.rules[0].client_networks: must not be empty: leave it out to ask for nothing",
+        );
         check("{ allow = true, groups = [''] }", "policy.staff.rules[0].groups[0]: must not be empty");
     }
 
@@ -210,6 +232,19 @@ mod tests {
     }
 
     #[test]
+    fn networks_are_written_as_they_are_meant() {
+        check(
+            "{ allow = true, everyone = true, client_networks = ['10.0.0.7/8', '::ffff:10.0.0.0/104', 'office'] }",
+            "policy.staff.rules[0].client_networks[2]: must be an address or a network, such as \"10.0.0.7\" or \"10.0.0.0/24\"",
+        );
+        check(
+            "{ allow = true, everyone = true, client_networks = ['10.0.0.7/8', '::ffff:10.0.0.0/104'] }",
+            "policy.staff.rules[0].client_networks[0]: has bits set beyond its length: is it an address, or a network?\n\
+             policy.staff.rules[0].client_networks[1]: must be written as an IPv4 network",
+        );
+    }
+
+    #[test]
     fn every_rule_can_be_reached() {
         check("{ allow = false, groups = ['x'] }, { allow = true, everyone = true }", "");
         check(
@@ -217,6 +252,10 @@ mod tests {
             "policy.staff.rules[1]: is never reached: policy.staff.rules[0] is for everyone",
         );
         check("{ allow = true, everyone = true, max_sign_in_age = '1h' }, { allow = true, groups = ['x'] }", "");
+        check(
+            "{ allow = false, everyone = true, client_networks = ['10.0.0.0/8'] }, { allow = true, groups = ['x'] }",
+            "",
+        );
         check(
             "{ allow = false, groups = ['x'], max_sign_in_age = '1h' }",
             "policy.staff.rules[0].max_sign_in_age: is only for a rule that allows",
