@@ -162,7 +162,16 @@ const EMPTY: &str = "must not be empty: leave it out to ask for nothing";
 
 #[cfg(test)]
 mod tests {
-    use crate::config::fixture::Settings;
+    #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+    use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+
+    use crate::{
+        clock::Timestamp,
+        config::{fixture::Settings, raw::Raw},
+        reason::Reason,
+        session::{self, Facts},
+    };
 
     fn check(rules: &str, expected: &str) {
         let settings = Settings::valid().without("policy").with(&format!("[policy.staff]\nrules = [{rules}]"));
@@ -272,6 +281,80 @@ mod tests {
         assert_eq!(none, "policy: is missing: without a [policy.NAME] nobody ever passes");
         let named = Settings::valid().with("[policy.'a b']\nrules = [{ allow = true, everyone = true }]").problems();
         assert_eq!(named, "policy.\"a b\": must have a name of at most 64 letters, digits, hyphens and underscores");
+    }
+
+    /// A request: whose, from where, when.
+    struct Asked {
+        facts: Facts,
+        client: IpAddr,
+        now: Timestamp,
+    }
+
+    impl Asked {
+        fn usual() -> Self {
+            let now = Timestamp::from_seconds(1_000_000);
+            Self { facts: session::tests::facts(), client: [192, 0, 2, 7].into(), now }
+        }
+
+        fn verdict(self, rules: &str) -> Result<usize, Reason> {
+            let settings = Settings::valid().without("policy").with(&format!("[policy.staff]\nrules = [{rules}]"));
+            let policies = settings.config().gateway.policies;
+            let session = self.facts.authenticate(&session::tests::browser(), &session::tests::lifetimes(), self.now);
+            let permitted = policies.named("staff").unwrap().permit(session.unwrap(), self.client, self.now);
+            permitted.map(|permitted| permitted.rule().1)
+        }
+    }
+
+    /// A key, a condition by it that the usual request meets, and what makes a request that does not.
+    type Case = (&'static str, &'static str, fn(&mut Asked));
+
+    const CONDITIONS: &[Case] = &[
+        ("groups", "groups = ['staff']", |asked| asked.facts.user.groups = vec!["stuff".into()]),
+        ("emails", "emails = ['alice@example.com']", |asked| asked.facts.user.email = "bob@example.com".into()),
+        ("email_domains", "email_domains = ['example.com']", |asked| {
+            asked.facts.user.email = "alice@sub.example.com".into();
+        }),
+        ("email_verified", "email_verified = true", |asked| asked.facts.user.email_verified = false),
+        ("claims.[].path", "claims = [{ path = 'realm_access.roles', values = ['ops'] }]", |asked| {
+            asked.facts.user.claims = r#"{"roles":["ops"]}"#.into();
+        }),
+        ("claims.[].values", "claims = [{ path = 'realm_access.roles', values = ['ops'] }]", |asked| {
+            asked.facts.user.claims = r#"{"realm_access":{"roles":["Ops"]}}"#.into();
+        }),
+        ("client_networks", "everyone = true, client_networks = ['192.0.2.0/24']", |asked| {
+            asked.client = [192, 0, 3, 7].into();
+        }),
+        ("max_sign_in_age", "everyone = true, max_sign_in_age = '1m'", |asked| {
+            asked.now = asked.now.plus(Duration::from_secs(61));
+        }),
+    ];
+
+    #[test]
+    fn every_condition_there_is_refuses_somebody() {
+        let below = |key: &[&str]| key.strip_prefix(&["policy", "*", "rules", "[]"]).map(|rest| rest.join("."));
+        let known: BTreeSet<String> = Raw::keys().iter().filter_map(|key| below(&key.path)).collect();
+        let tested = CONDITIONS.iter().map(|(key, ..)| *key).chain(["allow", "everyone"]).map(str::to_owned).collect();
+        assert_eq!(known, tested);
+        for (key, condition, spoil) in CONDITIONS {
+            let only = format!("{{ allow = true, {condition} }}");
+            let mut other = Asked::usual();
+            spoil(&mut other);
+            assert_eq!(Asked::usual().verdict(&only), Ok(0), "{key}");
+            assert_eq!(other.verdict(&only), Err(Reason::PolicyDenied), "{key}");
+        }
+    }
+
+    #[test]
+    fn every_condition_there_is_keeps_somebody_out() {
+        for (key, condition, spoil) in CONDITIONS.iter().filter(|(key, ..)| *key != "max_sign_in_age") {
+            let but = format!("{{ allow = false, {condition} }}, {{ allow = true, everyone = true }}");
+            let mut other = Asked::usual();
+            spoil(&mut other);
+            assert_eq!(Asked::usual().verdict(&but), Err(Reason::PolicyDenied), "{key}");
+            assert_eq!(other.verdict(&but), Ok(1), "{key}");
+        }
+        assert_eq!(Asked::usual().verdict("{ allow = true, everyone = true }"), Ok(0));
+        assert_eq!(Asked::usual().verdict("{ allow = false, everyone = true }"), Err(Reason::PolicyDenied));
     }
 
     #[test]
