@@ -96,6 +96,41 @@ async fn an_absolute_target_names_the_host_and_its_path_the_location() {
     check(APP, "http://evil.example/outer", (403, "host_unknown")).await;
 }
 
+/// A server that lets everybody into /public and refuses what `docs/matching.md` says it should.
+const MENDED: &str = r"
+server {
+    listen 127.0.0.1:{other};
+    server_name app.test;
+    {mend}
+    include portcullis/snippets/portcullis-server.conf;
+    auth_request /_portcullis/admins;
+    include portcullis/snippets/portcullis-protect.conf;
+    location / { proxy_pass http://{application}; }
+    location /public/ { auth_request off; proxy_pass http://{application}; }
+}
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_mend_for_applications_that_read_paths_in_their_own_way_works() {
+    let document = include_str!("../../docs/matching.md");
+    let mend = document.lines().find(|line| line.trim_start().starts_with("if ($request_uri")).unwrap();
+    let stage = Plan::new().site(&MENDED.replace("{mend}", mend)).start().await;
+    for target in ["/public/x?a=;b%2f", "/public/a%20b,c.d"] {
+        assert_eq!(ask(&stage, APP, target, "a=b").await.status, 200, "{target}");
+    }
+    stage.upstream.forget();
+    for target in [
+        "/public/..;/admin",
+        "/public/..%3b/admin",
+        "/public/..%5cadmin",
+        "/public/\\..\\admin",
+        "/public/%252e%252e/admin",
+    ] {
+        assert_eq!(ask(&stage, APP, target, "a=b").await.status, 403, "{target}");
+    }
+    assert!(stage.upstream.requests().is_empty(), "the application was asked");
+}
+
 /// Nothing here is as it should be; it is as `nginx/site.conf` and `docs/THREATS.md` say that it is.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nginx_leaves_unprotected_is_what_the_documents_name() {
