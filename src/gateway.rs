@@ -2,7 +2,7 @@
 //!
 //! `hyper request → Inbound → Route → handler → Answer → hyper response`. A gateway is callable without a socket.
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{borrow::Cow, fmt, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -38,6 +38,7 @@ use crate::{
     telemetry::{Event, Telemetry},
     verify::{
         self, Allow, identity,
+        matching::{self, Matching},
         policy::{self, Policies},
     },
 };
@@ -57,6 +58,8 @@ pub struct Config {
     pub store: store::Config,
     /// Who may pass where.
     pub policies: Policies,
+    /// Which policy decides where the location names none.
+    pub matching: Matching,
     /// What upstreams are told.
     pub identity: identity::Config,
     /// How our pages look.
@@ -72,6 +75,7 @@ pub struct Gateway {
     look: SiteLook,
     report_only: bool,
     policies: Policies,
+    matching: Matching,
     identity: identity::Config,
     keeper: Arc<Keeper>,
     refresher: Refresher,
@@ -137,6 +141,7 @@ impl Gateway {
             look: config.look,
             report_only: config.csp_report_only,
             policies: config.policies,
+            matching: config.matching,
             identity: config.identity,
             keeper,
             refresher,
@@ -321,7 +326,7 @@ impl Gateway {
     /// May this request pass? Asking changes nothing; what has to be written is written beside the answer.
     async fn verify(&self, inbound: &Inbound, route: Route, began: Instant) -> Answer {
         let facts = inbound.facts();
-        let policy = policy::asked_for(&inbound.query());
+        let policy = self.policy_for(inbound, facts.as_ref());
         let verdict = match (&facts, &policy) {
             (Err(reason), _) => Err(*reason),
             (Ok(facts), policy) => self.verified(inbound, route, facts, policy.as_deref()).await,
@@ -349,6 +354,23 @@ impl Gateway {
         }
     }
 
+    /// The policy that the location names; where it names none, the one that the settings have for the request.
+    fn policy_for<'a>(
+        &'a self,
+        inbound: &'a Inbound,
+        facts: Result<&Facts<'_>, &Reason>,
+    ) -> Result<Cow<'a, str>, Reason> {
+        match (policy::asked_for(&inbound.query()), facts) {
+            (Err(Reason::PolicyMissing), Ok(facts)) => {
+                let renames_method = inbound.carries_any(matching::METHOD_HEADERS.iter());
+                let asked =
+                    matching::Asked { host: facts.host, method: &facts.method, target: facts.target, renames_method };
+                self.matching.policy_for(&asked).map(|name| Cow::Borrowed(name.as_str()))
+            }
+            (named, _) => named,
+        }
+    }
+
     async fn verified(
         &self,
         inbound: &Inbound,
@@ -365,7 +387,7 @@ impl Gateway {
         let Found { session, handle } = self.find_for(inbound, site, browser(inbound, facts)).await?;
         let access_token = if self.identity.access_token { Some(self.access_token(&handle).await?) } else { None };
         let now = self.clock.now();
-        let allow = verify::decide(session, &self.policies, policy, now)?;
+        let allow = verify::decide(session, &self.policies, policy, facts.client, now)?;
         let identity = identity::headers(&self.identity, &allow, access_token.as_ref());
         self.keep_up(&allow, handle, now);
         Ok((allow, identity))

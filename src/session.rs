@@ -375,7 +375,7 @@ pub(crate) mod tests {
         }
     }
 
-    static MAIN: LazyLock<Site> = LazyLock::new(|| site("main", &["main"]));
+    static MAIN: LazyLock<Site> = LazyLock::new(|| site("main", &["main", "partners"]));
 
     fn site(name: &str, providers: &[&str]) -> Site {
         let providers = providers.iter().map(|name| (*name).to_owned()).collect();

@@ -132,14 +132,17 @@ mod tests {
     use crate::{
         clock::Timestamp,
         session::tests::{browser, facts, lifetimes},
-        verify::{decide, policy::tests::policies},
+        verify::{
+            decide,
+            policy::tests::{CLIENT, policies},
+        },
     };
 
     const START: Timestamp = Timestamp::from_seconds(1_000_000);
 
     fn allowed(facts: Facts) -> Allow {
         let session = facts.authenticate(&browser(), &lifetimes(), START).unwrap();
-        decide(session, &policies(), "staff", START).unwrap()
+        decide(session, &policies(), "staff", CLIENT, START).unwrap()
     }
 
     fn headers(config: &Config, allow: &Allow, access_token: Option<&Secret>) -> HeaderMap {

@@ -2,7 +2,9 @@
 //!
 //! Invariant: [`Permitted`] is made in [`Policy::permit`] alone, from a live session and a rule that allows it.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+
+use ipnet::IpNet;
 
 use crate::{clock::Timestamp, inbound::Parameters, reason::Reason, rules::Conditions, session::Authenticated};
 
@@ -88,6 +90,8 @@ pub struct Rule {
     pub providers: Vec<String>,
     /// Whom it fits.
     pub conditions: Conditions,
+    /// It fits only clients in any of these networks; everywhere if there are none.
+    pub client_networks: Vec<IpNet>,
     /// It fits only those who signed in no longer ago than this.
     pub max_sign_in_age: Option<Duration>,
 }
@@ -122,12 +126,12 @@ impl Permitted {
 }
 
 impl Policy {
-    /// The one place that says a user may pass.
+    /// The one place that says a user may pass, from that address.
     ///
     /// # Errors
     /// [`Reason::PolicyDenied`] when the first rule that fits denies, or none fits.
-    pub fn permit(&self, session: Authenticated, now: Timestamp) -> Result<Permitted, Reason> {
-        let matched = self.rules.iter().enumerate().find(|(_, rule)| rule.fits(&session, now));
+    pub fn permit(&self, session: Authenticated, client: IpAddr, now: Timestamp) -> Result<Permitted, Reason> {
+        let matched = self.rules.iter().enumerate().find(|(_, rule)| rule.fits(&session, client, now));
         match matched {
             Some((number, Rule { effect: Effect::Allow, .. })) => {
                 Ok(Permitted { session, policy: self.name.clone(), rule: number })
@@ -138,11 +142,13 @@ impl Policy {
 }
 
 impl Rule {
-    fn fits(&self, session: &Authenticated, now: Timestamp) -> bool {
+    fn fits(&self, session: &Authenticated, client: IpAddr, now: Timestamp) -> bool {
         let facts = session.facts();
         let fresh = self.max_sign_in_age.is_none_or(|age| now.since(facts.signed_in_at) <= age);
+        let near = self.client_networks.is_empty() || self.client_networks.iter().any(|net| net.contains(&client));
         let by_provider = self.providers.is_empty() || self.providers.contains(&facts.provider);
         by_provider
+            && near
             && fresh
             && match self.effect {
                 Effect::Allow => self.conditions.met_by(&facts.user),
@@ -158,17 +164,18 @@ pub const POLICY_NAME_BYTES: usize = 64;
 pub(crate) mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+    use std::net::Ipv4Addr;
+
     use super::*;
     use crate::{rules::Email, session::tests::authenticated};
 
+    /// Where the client of the tests is.
+    pub(crate) const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+
     fn rule(effect: Effect, groups: &[&str]) -> Rule {
         let groups = groups.iter().map(|name| (*name).to_owned()).collect();
-        Rule {
-            effect,
-            providers: vec![],
-            conditions: Conditions { groups, ..Conditions::default() },
-            max_sign_in_age: None,
-        }
+        let conditions = Conditions { groups, ..Conditions::default() };
+        Rule { effect, providers: vec![], conditions, client_networks: vec![], max_sign_in_age: None }
     }
 
     fn policy(name: &str, rules: Vec<Rule>) -> Policy {
@@ -191,7 +198,7 @@ pub(crate) mod tests {
         let fresh = Rule { max_sign_in_age: Some(Duration::from_secs(60)), ..rule(Effect::Allow, &[]) };
         let policy = policy("fresh", vec![fresh]);
         let start = Timestamp::from_seconds(1_000_000);
-        let permits = |after| policy.permit(authenticated(), start.plus(Duration::from_secs(after))).is_ok();
+        let permits = |after| policy.permit(authenticated(), CLIENT, start.plus(Duration::from_secs(after))).is_ok();
         assert!(permits(60));
         assert!(!permits(61));
     }
@@ -202,12 +209,33 @@ pub(crate) mod tests {
             let providers = providers.iter().map(|name| (*name).to_owned()).collect();
             let policy = policy("staff", vec![Rule { providers, ..rule(Effect::Allow, &["staff"]) }]);
             let start = Timestamp::from_seconds(1_000_000);
-            assert_eq!(policy.permit(authenticated(), start).is_ok(), expected);
+            assert_eq!(policy.permit(authenticated(), CLIENT, start).is_ok(), expected);
         };
         check(&[], true);
         check(&["main"], true);
         check(&["partners", "main"], true);
         check(&["partners"], false);
+    }
+
+    #[test]
+    fn a_rule_about_networks_fits_clients_in_them_alone() {
+        let near = |effect, networks: &[&str]| {
+            let client_networks = networks.iter().map(|network| network.parse().unwrap()).collect();
+            Rule { client_networks, ..rule(effect, &[]) }
+        };
+        let inside = policy("inside", vec![near(Effect::Allow, &["10.0.0.0/8", "2001:db8::/32"])]);
+        let banned = policy("banned", vec![near(Effect::Deny, &["10.0.0.0/8"]), rule(Effect::Allow, &[])]);
+        let now = Timestamp::from_seconds(1_000_000);
+        let check = |client: &str, expected: [bool; 2]| {
+            let client = client.parse().unwrap();
+            let permits = [&inside, &banned].map(|policy| policy.permit(authenticated(), client, now).is_ok());
+            assert_eq!(permits, expected, "{client}");
+        };
+        check("10.1.2.3", [true, false]);
+        check("11.1.2.3", [false, true]);
+        check("2001:db8::7", [true, true]);
+        check("2001:db9::7", [false, true]);
+        check("::a01:203", [false, true]);
     }
 
     #[test]
@@ -217,7 +245,7 @@ pub(crate) mod tests {
         let start = Timestamp::from_seconds(1_000_000);
         let browser = crate::session::tests::browser();
         let session = facts.authenticate(&browser, &crate::session::tests::lifetimes(), start).unwrap();
-        let verdict = policies().named("not-alice").unwrap().permit(session, start);
+        let verdict = policies().named("not-alice").unwrap().permit(session, CLIENT, start);
         assert_eq!(verdict.err(), Some(Reason::PolicyDenied));
     }
 

@@ -5,6 +5,10 @@
 
 mod support;
 mod verify;
+mod by_rule;
+mod targets;
+mod locations;
+mod conditions;
 mod sign_in;
 mod provider_misbehaves;
 mod refresh;
