@@ -5,7 +5,7 @@
 //! location nginx chose, and the application says what it was sent, which is then read in every way that applications
 //! read, by readers that know nothing of the gateway's own.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use crate::support::{
     APP, Plan, Stage,
@@ -32,10 +32,12 @@ fn site(application: &Echo) -> String {
             (None, path) => vec![format!("= {path}"), format!("{path}/")],
         };
         for matcher in matchers {
-            locations += &format!(
+            write!(
+                locations,
                 "location {matcher} {{ add_header X-Tree {tree}; include portcullis/snippets/portcullis-identity.conf;
                  proxy_http_version 1.1; proxy_set_header Connection ''; proxy_pass http://echo; }}\n"
-            );
+            )
+            .unwrap();
         }
     }
     format!(
@@ -96,6 +98,7 @@ impl Field {
 }
 
 /// How somebody reads a target.
+#[expect(clippy::struct_excessive_bools, reason = "each is a step of its own that a reader takes or not")]
 #[derive(Clone, Copy, Debug)]
 struct Reader {
     decodes: Decoding,
@@ -269,7 +272,7 @@ fn tree_of(segments: &[String]) -> &'static str {
     }
 }
 
-/// A sequence of numbers that a seed tells (SplitMix64).
+/// A sequence of numbers that a seed tells (`SplitMix64`).
 struct Dice(u64);
 
 impl Dice {
@@ -371,6 +374,10 @@ impl Tally {
     }
 }
 
+#[expect(
+    clippy::print_stdout,
+    reason = "the seed of a failure must be seen, and the share that passed may be asked for"
+)]
 #[tokio::test(flavor = "multi_thread")]
 async fn nginx_the_gateway_and_every_application_agree_on_the_path_or_nobody_passes() {
     let field = Field::laid_out().await;
