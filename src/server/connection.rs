@@ -11,6 +11,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::timeout,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     gateway::Origin,
@@ -23,8 +24,8 @@ use crate::{
     },
 };
 
-/// Serves a connection to its end.
-pub async fn serve<S>(serving: &Arc<Serving>, peer: Peer, stream: S)
+/// Serves a connection to its end; once it is `over`, no further than the request it is on.
+pub async fn serve<S>(serving: &Arc<Serving>, peer: Peer, stream: S, over: &CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -44,6 +45,7 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(None)
         .max_buf_size(limits.header_bytes.max(HYPER_LEAST_BUFFER))
+        .max_header_size(limits.header_bytes)
         .max_headers(MOST_HEADERS)
         .half_close(false)
         .pipeline_flush(true)
@@ -51,13 +53,21 @@ where
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = serving.drain.stopping(), if serving.kind != Listener::Ops => {
+        () = ending(serving, over) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// The platform's listener answers until the very end.
+async fn ending(serving: &Serving, over: &CancellationToken) {
+    tokio::select! {
+        () = serving.drain.stopping(), if serving.kind != Listener::Ops => {}
+        () = over.cancelled() => {}
     }
 }
 

@@ -11,6 +11,7 @@ mod refresh;
 mod sign_out;
 mod store_trouble;
 mod server;
+mod mutual_tls;
 mod browser;
 mod npm_provider;
 mod cli;

@@ -21,6 +21,25 @@ pub(crate) struct Nginx {
     process: Child,
 }
 
+/// How nginx asks the gateway: options of `scripts/nginx-render`.
+pub(crate) struct Way(Vec<String>);
+
+impl Way {
+    /// Without TLS.
+    pub(crate) fn to(gateway: &str) -> Self {
+        Self(vec!["--gateway".to_owned(), gateway.to_owned()])
+    }
+
+    /// Over TLS: the authority and the name that the gateway must have, nginx's certificate and its key.
+    pub(crate) fn over_tls(gateway: &str, ca: &Path, name: &str, certificate: &Path, key: &Path) -> Self {
+        let mut way = Self::to(gateway);
+        for (option, value) in [("ca", ca), ("name", Path::new(name)), ("certificate", certificate), ("key", key)] {
+            way.0.extend([format!("--gateway-{option}"), value.display().to_string()]);
+        }
+        way
+    }
+}
+
 impl Nginx {
     pub(crate) async fn start(
         folder: &Path,
@@ -28,6 +47,7 @@ impl Nginx {
         https: u16,
         upstream: &Upstream,
         sites: &[String],
+        way: &Way,
     ) -> Self {
         let (into, http, other) = (folder.join("nginx"), free_port(), free_port());
         let rendered = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/nginx-render"))
@@ -39,7 +59,7 @@ impl Nginx {
             .arg(&certificates.certificate)
             .arg("--key")
             .arg(&certificates.key)
-            .args(["--gateway", &format!("unix:{}/nginx.sock", folder.display())])
+            .args(&way.0)
             .status()
             .unwrap();
         assert!(rendered.success());
