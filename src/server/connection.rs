@@ -48,7 +48,6 @@ where
         .max_header_size(limits.header_bytes)
         .max_headers(MOST_HEADERS)
         .half_close(false)
-        .pipeline_flush(true)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
@@ -74,10 +73,13 @@ async fn ending(serving: &Serving, over: &CancellationToken) {
 async fn answer(serving: &Serving, peer: Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let origin = Origin { listener: serving.kind, trust: &serving.trust, peer };
     let (parts, body) = request.into_parts();
+    // A request that has a length beside an encoding can be read as two, and hyper shows the encoding alone: so what is
+    // encoded is a connection's last (RFC 9112 section 6.1). nginx sends lengths.
+    let encoded = hyper::body::Body::size_hint(&body).exact().is_none();
     let readable = discard(&serving.limits, body).await;
     let request = Request::from_parts(parts, ());
     let mut response = serving.gateway.handle(request, readable, &origin).await;
-    if readable.is_err() {
+    if readable.is_err() || encoded {
         response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
     }
     response
