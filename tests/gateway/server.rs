@@ -231,7 +231,7 @@ async fn heads_and_bodies_over_the_limit_are_refused() {
         String::from_utf8_lossy(&answer).into_owned()
     };
     let large = format!("GET /auth/health HTTP/1.1\r\nHost: a\r\nX-Large: {}\r\n\r\n", "x".repeat(80_000));
-    let refused = |answer: String| answer.is_empty() || answer.starts_with("HTTP/1.1 431");
+    let refused = |answer: String| answer.starts_with("HTTP/1.1 431");
     assert!(refused(ask(large.into_bytes()).await));
     let many = format!("GET /auth/health HTTP/1.1\r\nHost: a\r\n{}\r\n", "X-Many: 1\r\n".repeat(300));
     assert!(refused(ask(many.into_bytes()).await));

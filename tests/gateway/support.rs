@@ -198,6 +198,14 @@ impl Stage {
         self.settings.clone()
     }
 
+    /// The program itself as the gateway, of a plan [`Plan::without_gateway`].
+    pub(crate) async fn start_program(&self, name: &str) -> binary::Binary {
+        let program = binary::Binary::serve(&self.settings_file(), &self.settings, name);
+        let visitor = Visitor::new(self);
+        eventually("the gateway answers", || async { visitor.get("/auth/health").await.status == 200 }).await;
+        program
+    }
+
     /// Starts the gateway, or another one after [`Stage::stop_gateway`].
     pub(crate) async fn start_gateway(&mut self) {
         self.start_gateway_unseen();
@@ -254,7 +262,8 @@ impl Stage {
 
     /// The text of `/metrics`, as Prometheus gets it.
     pub(crate) async fn metrics(&self) -> String {
-        let Address::Tcp(address) = self.listener("ops") else { panic!("ops listens on TCP") };
+        let mut settings = self.settings.iter().rev();
+        let (_, address) = settings.find(|(key, _)| key == "PORTCULLIS_LISTENER__OPS__ADDRESS").unwrap();
         reqwest::get(format!("http://{address}/metrics")).await.unwrap().text().await.unwrap()
     }
 

@@ -175,7 +175,7 @@ pub(super) const METRICS: &str = "src/telemetry/metrics.rs";
 pub(super) const METRICS_TABLE: &str = "docs/metrics.md";
 pub(super) const REASONS: &str = "src/reason.rs";
 pub(super) const REASONS_TABLE: &str = "docs/reasons.md";
-pub(super) const REQUIRED_CASES: [&str; 35] = [
+pub(super) const REQUIRED_CASES: [&str; 37] = [
     "gate-1",
     "gate-3",
     "gate-5",
@@ -185,6 +185,8 @@ pub(super) const REQUIRED_CASES: [&str; 35] = [
     "gate-9",
     "gate-12",
     "gate-18",
+    "gate-20",
+    "gate-21",
     "gate-25",
     "gate-27",
     "oidc-2-1",

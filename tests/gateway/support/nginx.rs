@@ -114,6 +114,15 @@ impl Drop for Nginx {
 /// Sends bytes to the site as they are, and gives the answer as text.
 pub(crate) async fn raw(stage: &super::Stage, request: &[u8]) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = connected(stage).await;
+    stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// A connection to the site.
+pub(crate) async fn connected(stage: &super::Stage) -> tokio_rustls::client::TlsStream<tokio::net::TcpStream> {
     let mut roots = rustls::RootCertStore::empty();
     let pem = fs::read(&stage.certificates.ca).unwrap();
     for certificate in rustls_pki_types::pem::PemObject::pem_slice_iter(&pem) {
@@ -122,11 +131,7 @@ pub(crate) async fn raw(stage: &super::Stage, request: &[u8]) -> String {
     let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
     let stream = tokio::net::TcpStream::connect(("127.0.0.1", stage.nginx.https)).await.unwrap();
-    let mut stream = connector.connect(APP.try_into().unwrap(), stream).await.unwrap();
-    stream.write_all(request).await.unwrap();
-    let mut answer = Vec::new();
-    let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap();
-    String::from_utf8_lossy(&answer).into_owned()
+    connector.connect(APP.try_into().unwrap(), stream).await.unwrap()
 }
 
 /// How long nginx may take to say that the gateway is gone.
