@@ -8,7 +8,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use self::{
-    leaf::{Authentication, Count, File, ListenAddress, LogoutKind, ResponseMode, SameSite, SocketMode, StoreKind},
+    leaf::{
+        Allowance, Authentication, Count, File, ListenAddress, LogoutKind, ResponseMode, SameSite, SocketMode,
+        StoreKind,
+    },
     node::{Field, List, Named, Node, table},
 };
 use super::Mode;
@@ -20,6 +23,7 @@ use crate::{
     rules::{Email, EmailDomain},
     secret::Secret,
     session::binding::Strictness,
+    store::window::Rate,
     telemetry::Format,
 };
 
@@ -37,6 +41,7 @@ table! {
         access: ConditionsTable,
         session: SessionTable,
         sign_in: SignInTable,
+        limits: LimitsTable,
         store: StoreTable,
         policy: Named<PolicyTable>,
         identity: IdentityTable,
@@ -151,6 +156,19 @@ table! {
 }
 
 table! {
+    /// How much of what is too much.
+    LimitsTable {
+        login: Field<Allowance>,
+        failed_callback: Field<Allowance>,
+        failed_sign_in: Field<Allowance>,
+        failed_sign_in_wait: Field<Duration>,
+        refresh_session: Field<Allowance>,
+        refresh_user: Field<Allowance>,
+        everything: Field<Vec<Rate>>,
+    }
+}
+
+table! {
     /// Where sessions live.
     StoreTable {
         kind: Field<StoreKind>,
@@ -161,9 +179,11 @@ table! {
 
 table! {
     /// The embedded store.
+    #[expect(clippy::struct_field_names, reason = "these are the names of the settings")]
     MemoryTable {
         max_sessions: Field<Count>,
         max_marks: Field<Count>,
+        max_windows: Field<Count>,
     }
 }
 

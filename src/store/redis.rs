@@ -30,6 +30,7 @@ use self::{
 use super::{
     Change, ENDED_BEFORE, Ended, GROUP_LIMIT, Mark, Member, NAME_TAKEN, Name, NewSession, StoreError, StoredFacts,
     StoredSession, Swap, Token,
+    window::{Counted, Rate, Window},
 };
 use crate::{clock::Timestamp, random, secret::Secret};
 
@@ -289,6 +290,27 @@ impl Redis {
         let mut step = self.scripts.unlock.key(self.keys.lock(name));
         step.arg(&owner.0);
         self.step(&step).await.map(drop)
+    }
+
+    /// See [`super::Store::count_in_window`].
+    pub async fn count_in_window(&self, window: Window, rates: &[Rate], by: &Token) -> Result<Counted, StoreError> {
+        let mut step = self.scripts.window.key(self.keys.window(window));
+        step.key(self.keys.barred(window)).arg(&by.0);
+        for rate in rates {
+            step.arg(rate.most()).arg(lease(rate.per()));
+        }
+        match u64::try_from(self.step(&step).await?) {
+            Ok(0) => Ok(Counted::Admitted),
+            Ok(millis) => Ok(Counted::Refused { wait: Duration::from_millis(millis) }),
+            Err(_) => Err(StoreError::Garbage("a wait is less than nothing".to_owned())),
+        }
+    }
+
+    /// See [`super::Store::bar_window`].
+    pub async fn bar_window(&self, window: Window, time: Duration) -> Result<(), StoreError> {
+        let mut command = cmd("SET");
+        command.arg(self.keys.barred(window)).arg("-").arg("NX").arg("PX").arg(lease(time));
+        self.command(&command).await.map(drop)
     }
 
     /// See [`super::Store::ping`].
