@@ -2,7 +2,7 @@
 //!
 //! `hyper request → Inbound → Route → handler → Answer → hyper response`. A gateway is callable without a socket.
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{fmt, net::IpAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
@@ -17,6 +17,7 @@ use crate::{
     clock::Clock,
     drain::Drain,
     inbound::{Facts, Inbound, Listener, Peer, RequestId, Trust},
+    limits::{self, Limits, Wait},
     oidc::{
         provider::{self, Provider},
         sign_in::{self, Asked, SignIn},
@@ -57,6 +58,8 @@ pub struct Config {
     pub session: keeper::Config,
     /// Where sessions live.
     pub store: store::Config,
+    /// How much of what is too much.
+    pub limits: limits::rule::Config,
     /// Who may pass where.
     pub policies: Policies,
     /// What upstreams are told.
@@ -80,6 +83,7 @@ pub struct Gateway {
     sign_in: SignIn,
     sign_out: SignOut,
     account: Account,
+    limits: Limits,
     provider: Arc<Provider>,
     store: Arc<Store>,
     clock: Clock,
@@ -135,6 +139,7 @@ impl Gateway {
                 drain.clone(),
             ),
             account: Account::new(Arc::clone(&keeper), refresher.clone(), clock.clone()),
+            limits: Limits::new(config.limits, Arc::clone(&keeper), clock.clone(), telemetry.clone()),
             site: config.site,
             prefix,
             look: config.look,
@@ -209,6 +214,9 @@ impl Gateway {
     async fn answered(&self, inbound: &Inbound, route: Result<Route, Reason>) -> Result<Answer, Reason> {
         let route = route?;
         let visit = self.admitted(inbound, route)?;
+        if let Err(wait) = self.within_limits(inbound, route.endpoint).await {
+            return Ok(self.too_many(inbound, route.endpoint, wait));
+        }
         let _place = self.place(route.endpoint)?;
         let visitor = || visit.as_ref().map(|facts| Asked { inbound, facts, site: &self.site }).ok_or(Reason::NotFound);
         let client = visit.as_ref().map_or(Client::Application, |facts| browser(inbound, facts));
@@ -220,19 +228,51 @@ impl Gateway {
             Endpoint::Check => self.account.check(&self.find(inbound, client).await?),
             Endpoint::CheckActive => self.account.check_active(&self.find(inbound, client).await?).await,
             Endpoint::Userinfo => Account::userinfo(&self.find(inbound, client).await?),
-            Endpoint::Refresh => self.account.refresh(self.find(inbound, client).await?).await,
+            Endpoint::Refresh => self.refresh(inbound, self.find(inbound, client).await?).await,
             Endpoint::Challenge => challenge::challenge(
                 &self.challenged(inbound, visitor()?.facts),
                 inbound.refusal().unwrap_or(Reason::NoSession),
             ),
             Endpoint::Deny => self.deny(inbound, visitor()?.facts).await,
             Endpoint::Login => self.sign_in.begin(visitor()?).await,
-            Endpoint::Callback => self.sign_in.complete(visitor()?).await,
+            Endpoint::Callback => self.called_back(inbound, visitor()?).await,
             Endpoint::Logout => self.sign_out.asked(visitor()?).await,
             Endpoint::LogoutSubmitted => self.sign_out.submitted(visitor()?).await,
             Endpoint::SignedOut => self.sign_out.done(visitor()?),
             Endpoint::Verify => return Err(Reason::Internal),
         })
+    }
+
+    async fn within_limits(&self, inbound: &Inbound, endpoint: Endpoint) -> Result<(), Wait> {
+        match client_address(inbound) {
+            Some(client) => self.limits.admit(endpoint.limited(), client).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn refresh(&self, inbound: &Inbound, found: Found) -> Answer {
+        match self.limits.admit_refresh(&found).await {
+            Ok(()) => self.account.refresh(found).await,
+            Err(wait) => self.too_many(inbound, Endpoint::Refresh, wait),
+        }
+    }
+
+    async fn called_back(&self, inbound: &Inbound, asked: Asked<'_>) -> Answer {
+        let answer = self.sign_in.complete(asked).await;
+        let Some(reason) = answer.reason() else {
+            return answer;
+        };
+        match self.limits.failed(reason, asked.facts.client).await {
+            Ok(()) => answer,
+            Err(wait) => self.too_many(inbound, Endpoint::Callback, wait),
+        }
+    }
+
+    /// A callback cannot be repeated, so the way from there is a new sign-in.
+    fn too_many(&self, inbound: &Inbound, endpoint: Endpoint, Wait(wait): Wait) -> Answer {
+        let facts = inbound.facts().ok().filter(|_| endpoint != Endpoint::Callback);
+        let again = facts.map_or_else(|| Link::local(&self.prefix.path("/login")), |facts| Link::local(facts.target));
+        challenge::wait(inbound.caller(), limits::rule::whole_seconds(wait), again)
     }
 
     /// While a provider is silent, those who wait for it must leave room for those who only want to be let in.
@@ -391,6 +431,12 @@ fn observer(telemetry: &Telemetry) -> store::Observer {
 
 fn browser<'a>(inbound: &'a Inbound, facts: &Facts<'_>) -> Client<'a> {
     Client::Browser { address: facts.client, user_agent: inbound.user_agent() }
+}
+
+/// Whom nginx speaks for; on the other listeners nobody is at the other end but the asker itself.
+fn client_address(inbound: &Inbound) -> Option<IpAddr> {
+    let facts = inbound.facts().ok().filter(|_| inbound.listener() == Listener::Nginx);
+    facts.map(|facts| facts.client)
 }
 
 fn halves(drawn: [u8; 32]) -> ([u8; 16], [u8; 16]) {

@@ -14,6 +14,8 @@ pub enum Kind {
     BadRequest,
     /// Nothing is here: 404.
     NotFound,
+    /// More than we take just now: 429.
+    TooMany,
     /// The provider cannot be reached or does not answer usefully: 503.
     ProviderDown,
     /// We cannot decide just now: 503.
@@ -83,6 +85,7 @@ reasons! {
     // we cannot decide
     StoreUnavailable "store_unavailable" Unavailable "The session store did not answer in time.";
     Overloaded "overloaded" Unavailable "A named limit on concurrent work is reached.";
+    RateLimited "rate_limited" TooMany "There were more requests of that kind than the limits allow.";
     // routes
     NotFound "not_found" NotFound "There is no such page, or not for this caller.";
     MethodNotAllowed "method_not_allowed" BadRequest "The page does not take that method.";

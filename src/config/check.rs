@@ -19,6 +19,7 @@ use super::{
 use crate::{gateway, oidc::sign_in, origin::Site, route::Prefix, secret::Secret};
 
 mod identity;
+mod limits;
 mod listener;
 mod log;
 mod pages;
@@ -39,6 +40,7 @@ pub(super) fn check(raw: &Raw, problems: &mut Problems) -> Checked<Config> {
     let access = policy::access(&raw.access, problems);
     let session = session::session(&raw.session, plain, problems);
     let transaction = session::transaction(&raw.sign_in, plain, problems);
+    let limits = limits::limits(&raw.limits, problems);
     let store = store::store(&raw.store, problems);
     let policies = policy::policies(&raw.policy, problems);
     let identity = identity::identity(&raw.identity, problems);
@@ -61,6 +63,7 @@ pub(super) fn check(raw: &Raw, problems: &mut Problems) -> Checked<Config> {
             },
             session: session?,
             store: store?,
+            limits: limits?,
             policies: policies?,
             identity: identity?,
             look: look?,

@@ -11,6 +11,7 @@ use prometheus_client::{
 use crate::{
     reason::Reason,
     session::Method,
+    store::window::Kind,
     telemetry::{EndCause, Event},
 };
 
@@ -38,6 +39,8 @@ pub struct Metrics {
     store_seconds: Family<OperationLabel, Histogram>,
     provider_failures: Family<OperationLabel, Counter>,
     connections_refused: Counter,
+    rate_limited: Family<LimitLabel, Counter>,
+    limits_counted_alone: Counter,
 }
 
 macro_rules! labels {
@@ -57,6 +60,7 @@ labels! {
     ResponseLabels { endpoint: &'static str, status: u16 }
     OperationLabel { operation: &'static str }
     StoreLabels { operation: &'static str, result: &'static str }
+    LimitLabel { limit: &'static str }
     StoreFailureLabels { operation: &'static str, error: &'static str }
 }
 
@@ -84,6 +88,8 @@ impl Metrics {
             store_seconds: Family::new_with_constructor(|| Histogram::new(STORE_BUCKETS)),
             provider_failures: Family::default(),
             connections_refused: Counter::default(),
+            rate_limited: Family::default(),
+            limits_counted_alone: Counter::default(),
         };
         metrics.register();
         metrics.begin_at_zero();
@@ -163,6 +169,12 @@ impl Metrics {
             "Connections closed because a listener was full",
             self.connections_refused.clone(),
         );
+        registry.register("portcullis_rate_limited", "Requests over a limit, by limit", self.rate_limited.clone());
+        registry.register(
+            "portcullis_limits_fallback",
+            "Requests counted by this process alone because the store failed",
+            self.limits_counted_alone.clone(),
+        );
     }
 
     /// Series that alerts divide by exist from the start, so that a first failure is a step from zero.
@@ -173,6 +185,9 @@ impl Metrics {
         }
         for cause in EndCause::ALL {
             let _ = self.ended.get_or_create(&ReasonLabel { reason: cause.label() });
+        }
+        for kind in Kind::ALL {
+            let _ = self.rate_limited.get_or_create(&LimitLabel { limit: kind.label() });
         }
         let _ = self.sessions.get_or_create(&MethodLabel { method: Method::Oidc.label() });
     }
@@ -215,6 +230,9 @@ impl Metrics {
             Event::ProviderFailed { operation, .. } => {
                 self.provider_failures.get_or_create(&OperationLabel { operation }).inc();
             }
+            Event::Limited { limit, .. } => {
+                self.rate_limited.get_or_create(&LimitLabel { limit }).inc();
+            }
             Event::StoreFailed { operation, error } => {
                 self.store_failures.get_or_create(&StoreFailureLabels { operation, error: error.label() }).inc();
             }
@@ -231,6 +249,11 @@ impl Metrics {
     /// Counts a connection that a full listener closed.
     pub fn connection_refused(&self) {
         self.connections_refused.inc();
+    }
+
+    /// Counts a request that this process counted by itself.
+    pub fn limit_counted_alone(&self) {
+        self.limits_counted_alone.inc();
     }
 
     /// Sets the number of living sessions.

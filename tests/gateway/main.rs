@@ -9,6 +9,7 @@ mod sign_in;
 mod provider_misbehaves;
 mod refresh;
 mod sign_out;
+mod limits;
 mod store_trouble;
 mod server;
 mod browser;

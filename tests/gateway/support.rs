@@ -31,6 +31,7 @@ pub(crate) mod oidc_provider;
 #[expect(dead_code, reason = "the store's own tests use more of it")]
 #[path = "../store/support/redis.rs"]
 pub(crate) mod redis;
+pub(crate) mod twin;
 pub(crate) mod visitor;
 
 use certificates::Certificates;
