@@ -68,7 +68,7 @@ reasons! {
     SessionEnded "session_ended" SignIn "The session was ended by a logout, a revocation or a newer sign-in.";
     SessionExpired "session_expired" SignIn "The session is past its absolute lifetime.";
     SessionIdle "session_idle" SignIn "The session was not used for longer than the idle time-out.";
-    SessionUnreadable "session_unreadable" SignIn "The stored session does not open: it was altered, truncated or swapped.";
+    SessionUnreadable "session_unreadable" SignIn "The stored session does not open: it was altered or swapped.";
     SessionWrongSite "session_wrong_site" SignIn "The session belongs to another site.";
     BindingAddress "binding_address" SignIn "The session is bound to another client address.";
     BindingUserAgent "binding_user_agent" SignIn "The session is bound to another User-Agent.";
@@ -83,7 +83,7 @@ reasons! {
     HostUnknown "host_unknown" Forbidden "The host is none of the configured ones.";
     CrossSite "cross_site" Forbidden "A state-changing request without proof that it came from one of our own pages.";
     // we cannot decide
-    StoreUnavailable "store_unavailable" Unavailable "The session store did not answer in time.";
+    StoreUnavailable "store_unavailable" Unavailable "The session store did not answer in time, or not with what we wrote.";
     Overloaded "overloaded" Unavailable "A named limit on concurrent work is reached.";
     RateLimited "rate_limited" TooMany "There were more requests of that kind than the limits allow.";
     // routes

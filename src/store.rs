@@ -187,6 +187,13 @@ impl Store {
         each!(self, store => ping())
     }
 
+    /// Takes new connections to the store: what was read does not open, and may be the answer to another question.
+    pub fn reconnect(&self) {
+        if let Backend::Redis(redis) = &self.backend {
+            redis.reconnect();
+        }
+    }
+
     /// Counts the times the connection to the store was made anew; memory never is.
     pub fn generation(&self) -> u64 {
         match &self.backend {

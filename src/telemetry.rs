@@ -268,7 +268,7 @@ impl Telemetry {
                 info!(target: AUDIT, event = "session_ended", ?session, cause = cause.label(), pending);
             }
             Event::SessionUnreadable { session } => {
-                error!(?session, "a stored session does not open: altered, truncated or swapped");
+                error!(?session, "a stored session does not open: altered or swapped");
                 info!(target: AUDIT, event = "session_unreadable", ?session);
             }
             Event::BindingViolated { request_id, reason, refused, client } => {

@@ -3,11 +3,12 @@
 //! A GET that another site caused shows a page that asks; nothing happens without the person. Without a session it is
 //! simply signed out. With the store down the cookie goes, the ending is kept, and the page says so.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use cookie::Cookie;
 use http::Method;
 use serde_json::json;
+use tokio::time::Instant;
 use url::Url;
 
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
     pages::{Ending, FormTarget, Link, Page, ProviderSession, SignOutForm},
     reason::Reason,
     route::Prefix,
-    session::{Tokens, cookie::Handle, ending::Outcome, keeper::Keeper},
+    session::{Tokens, ending::Outcome, keeper::Keeper},
     telemetry::{EndCause, Event, Telemetry},
 };
 
@@ -122,9 +123,9 @@ impl SignOut {
 
     async fn end_all(&self, inbound: &Inbound, site: &Site) -> Ended {
         let mut ended = Ended { pending: false, id_token: None, had_session: false };
+        let deadline = Instant::now() + END_WITHIN;
         for handle in self.keeper.shown(inbound, site) {
-            let tokens = self.tokens_of(&handle).await;
-            let outcome = self.keeper.end_shown(&handle, EndCause::Logout).await;
+            let (outcome, tokens) = self.keeper.end_with_tokens(&handle, EndCause::Logout, deadline).await;
             ended.had_session |= outcome != Outcome::Before;
             ended.pending |= outcome == Outcome::Pending;
             if let Some(tokens) = tokens {
@@ -133,10 +134,6 @@ impl SignOut {
             }
         }
         ended
-    }
-
-    async fn tokens_of(&self, handle: &Handle) -> Option<Tokens> {
-        self.keeper.read_whole(handle).await.ok().map(|(_, _, tokens)| tokens)
     }
 
     fn revoke(&self, tokens: Tokens) {
@@ -165,3 +162,6 @@ impl SignOut {
         Answer::page(Page::SignedOut { ending, provider_session, sign_in: Link::local(&self.prefix.path("/login")) })
     }
 }
+
+/// How long a person who signs out waits for the store; after that it hears of it later.
+const END_WITHIN: Duration = Duration::from_millis(900);

@@ -130,6 +130,8 @@ async fn answers_without_sense_are_errors_in_time() {
     check(truncated, true, "deadline").await;
     check(truncated, false, "garbage").await;
     check(&[GREETED, "-ERR marker\r\n"], true, "refused").await;
+    check(&[GREETED, "$-5\r\n"], true, "garbage").await;
+    check(&[GREETED, "*2\r\n$1\r\n1\r\n$900000000000\r\nmarker"], true, "deadline").await;
     let loading = &[GREETED, "-LOADING marker\r\n"];
     check(loading, true, "deadline").await;
 }
