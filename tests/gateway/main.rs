@@ -11,6 +11,7 @@ mod refresh;
 mod sign_out;
 mod limits;
 mod store_trouble;
+mod redis_bad_day;
 mod server;
 mod browser;
 mod npm_provider;

@@ -175,7 +175,7 @@ pub(super) const METRICS: &str = "src/telemetry/metrics.rs";
 pub(super) const METRICS_TABLE: &str = "docs/metrics.md";
 pub(super) const REASONS: &str = "src/reason.rs";
 pub(super) const REASONS_TABLE: &str = "docs/reasons.md";
-pub(super) const REQUIRED_CASES: [&str; 35] = [
+pub(super) const REQUIRED_CASES: [&str; 40] = [
     "gate-1",
     "gate-3",
     "gate-5",
@@ -184,9 +184,14 @@ pub(super) const REQUIRED_CASES: [&str; 35] = [
     "gate-8",
     "gate-9",
     "gate-12",
+    "gate-13",
+    "gate-17",
     "gate-18",
     "gate-25",
+    "gate-26",
     "gate-27",
+    "oidc-1-31",
+    "oidc-1-35",
     "oidc-2-1",
     "oidc-2-2",
     "oidc-2-3",

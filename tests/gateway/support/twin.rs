@@ -8,9 +8,9 @@ use portcullis::{
     gateway::Gateway,
     server::{Address, Server},
 };
-use reqwest::Client;
+use reqwest::{Client, RequestBuilder};
 
-use super::{APP, Stage, eventually, free_port};
+use super::{APP, Stage, eventually, free_port, visitor::USER_AGENT};
 
 /// It ends with its journey.
 pub(crate) struct Twin {
@@ -60,17 +60,32 @@ impl AsNginx {
         Self(Client::builder().unix_socket(socket).redirect(reqwest::redirect::Policy::none()).build().unwrap())
     }
 
+    /// Status and reason of verify, for a cookie and a policy.
+    pub(crate) async fn verify(&self, policy: &str, cookie: &str) -> (u16, String) {
+        let target = format!("/auth/verify?policy={policy}");
+        self.said(
+            self.stating(&target, "internal", "127.0.0.1").header("User-Agent", USER_AGENT).header("Cookie", cookie),
+        )
+        .await
+    }
+
     /// Status and reason of a person's GET from that address.
     pub(crate) async fn get(&self, target: &str, address: &str) -> (u16, String) {
+        self.said(self.stating(target, "public", address).header("Accept", "text/html")).await
+    }
+
+    fn stating(&self, target: &str, exposure: &str, address: &str) -> RequestBuilder {
         let request = self.0.get(format!("http://gateway{target}"));
-        let request = request
-            .header("X-Portcullis-Exposure", "public")
+        request
+            .header("X-Portcullis-Exposure", exposure)
             .header("X-Portcullis-Method", "GET")
             .header("X-Portcullis-Scheme", "https")
             .header("X-Portcullis-Host", APP)
             .header("X-Portcullis-Uri", target)
             .header("X-Portcullis-Client-Address", address)
-            .header("Accept", "text/html");
+    }
+
+    async fn said(&self, request: RequestBuilder) -> (u16, String) {
         let reply = request.send().await.unwrap();
         let reason = reply.headers().get("x-portcullis-reason").map_or("", |value| value.to_str().unwrap());
         (reply.status().as_u16(), reason.to_owned())
