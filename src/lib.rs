@@ -16,6 +16,7 @@ pub mod verify;
 pub mod rules;
 pub mod challenge;
 pub mod account;
+pub mod limits;
 pub mod oidc;
 
 // what it needs on the way

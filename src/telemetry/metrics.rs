@@ -11,6 +11,7 @@ use prometheus_client::{
 use crate::{
     reason::Reason,
     session::Method,
+    store::window::Kind,
     telemetry::{EndCause, Event},
 };
 
@@ -44,6 +45,8 @@ pub struct Metrics {
     tls_handshakes: Family<TlsLabels, Counter>,
     tls_reloads: Family<TlsLabels, Counter>,
     tls_not_after: Family<ListenerLabel, Gauge<u64, AtomicU64>>,
+    rate_limited: Family<LimitLabel, Counter>,
+    limits_counted_alone: Counter,
 }
 
 macro_rules! labels {
@@ -65,6 +68,7 @@ labels! {
     StoreLabels { operation: &'static str, result: &'static str }
     TlsLabels { listener: String, result: &'static str }
     ListenerLabel { listener: String }
+    LimitLabel { limit: &'static str }
     StoreFailureLabels { operation: &'static str, error: &'static str }
 }
 
@@ -100,6 +104,8 @@ impl Metrics {
             tls_handshakes: Family::default(),
             tls_reloads: Family::default(),
             tls_not_after: Family::default(),
+            rate_limited: Family::default(),
+            limits_counted_alone: Counter::default(),
         };
         metrics.register();
         metrics.begin_at_zero();
@@ -179,6 +185,12 @@ impl Metrics {
             "Connections closed because a listener was full",
             self.connections_refused.clone(),
         );
+        registry.register("portcullis_rate_limited", "Requests over a limit, by limit", self.rate_limited.clone());
+        registry.register(
+            "portcullis_limits_fallback",
+            "Requests counted by this process alone because the store failed",
+            self.limits_counted_alone.clone(),
+        );
         self.register_tls();
     }
 
@@ -205,6 +217,9 @@ impl Metrics {
         }
         for cause in EndCause::ALL {
             let _ = self.ended.get_or_create(&ReasonLabel { reason: cause.label() });
+        }
+        for kind in Kind::ALL {
+            let _ = self.rate_limited.get_or_create(&LimitLabel { limit: kind.label() });
         }
         let _ = self.sessions.get_or_create(&MethodLabel { method: Method::Oidc.label() });
     }
@@ -247,6 +262,9 @@ impl Metrics {
             Event::ProviderFailed { operation, .. } => {
                 self.provider_failures.get_or_create(&OperationLabel { operation }).inc();
             }
+            Event::Limited { limit, .. } => {
+                self.rate_limited.get_or_create(&LimitLabel { limit }).inc();
+            }
             Event::StoreFailed { operation, error } => {
                 self.store_failures.get_or_create(&StoreFailureLabels { operation, error: error.label() }).inc();
             }
@@ -268,6 +286,11 @@ impl Metrics {
     /// Counts a connection that a full listener closed.
     pub fn connection_refused(&self) {
         self.connections_refused.inc();
+    }
+
+    /// Counts a request that this process counted by itself.
+    pub fn limit_counted_alone(&self) {
+        self.limits_counted_alone.inc();
     }
 
     /// Counts a TLS handshake, or a certificate that names a stranger.
