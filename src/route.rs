@@ -369,6 +369,17 @@ mod tests {
         check(Provenance::Elsewhere, Err(Reason::CrossSite));
         check(Provenance::UserTyped, Err(Reason::CrossSite));
         check(Provenance::Unknown, Err(Reason::CrossSite));
+        let embedded = |provenance| {
+            let facts = facts(Exposure::Public, "app.example.com");
+            route(Method::GET, "/auth/login").admit(&facts, &sites, provenance).map(Site::name)
+        };
+        for provenance in [Provenance::Embedded, Provenance::Origin("https://evil.example")] {
+            assert_eq!(embedded(provenance), Err(Reason::CrossSite), "{provenance:?}");
+        }
+        let fine = [Provenance::Elsewhere, Provenance::SameOrigin, Provenance::UserTyped, Provenance::Unknown];
+        for provenance in fine.into_iter().chain([Provenance::Origin("https://app.example.com")]) {
+            assert_eq!(embedded(provenance), Ok("main"), "{provenance:?}");
+        }
         let verify = |exposure, host, provenance| {
             route(Method::GET, "/auth/verify").admit(&facts(exposure, host), &sites, provenance).map(Site::name)
         };
