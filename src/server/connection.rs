@@ -49,12 +49,15 @@ where
         .pipeline_flush(true)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = serving.drain.stopping(), if serving.kind != Listener::Ops => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
+    let ended = match serving.kind {
+        Listener::Ops => Some(connection.as_mut().await),
+        Listener::Nginx | Listener::Application => serving.drain.until_stop(connection.as_mut()).await,
+    };
+    let ended = if let Some(ended) = ended {
+        ended
+    } else {
+        connection.as_mut().graceful_shutdown();
+        connection.await
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
