@@ -83,7 +83,6 @@ pub struct Gateway {
     account: Account,
     provider: Arc<Provider>,
     store: Arc<Store>,
-    clock: Clock,
     telemetry: Telemetry,
     drain: Drain,
     waiting: Semaphore,
@@ -146,7 +145,6 @@ impl Gateway {
             refresher,
             provider,
             store,
-            clock: clock.clone(),
             telemetry,
             drain,
             waiting: Semaphore::new(WAITING_FOR_PROVIDER),
@@ -279,13 +277,7 @@ impl Gateway {
     }
 
     async fn find(&self, inbound: &Inbound, client: Client<'_>) -> Result<Found, Reason> {
-        self.keeper
-            .find(
-                inbound,
-                &self.site,
-                &Presented { site: self.site.name(), client, request_id: inbound.request_id_text() },
-            )
-            .await
+        self.keeper.find(inbound, &self.site, &Presented { site: self.site.name(), client }).await
     }
 
     fn challenged<'a>(&'a self, inbound: &Inbound, facts: &'a Facts<'a>) -> Challenged<'a> {
@@ -346,12 +338,11 @@ impl Gateway {
         if inbound.carries_any(self.identity.claims.iter().map(|claim| &claim.name)) {
             return Err(Reason::IdentityForged);
         }
-        let Found { session, handle } = self.find(inbound, browser(inbound, facts)).await?;
+        let Found { session, handle, at } = self.find(inbound, browser(inbound, facts)).await?;
         let access_token = if self.identity.access_token { Some(self.access_token(&handle).await?) } else { None };
-        let now = self.clock.now();
-        let allow = verify::decide(session, &self.policies, policy, now)?;
+        let allow = verify::decide(session, &self.policies, policy, at)?;
         let identity = identity::headers(&self.identity, &allow, access_token.as_ref());
-        self.keep_up(&allow, handle, now);
+        self.keep_up(&allow, handle, at);
         Ok((allow, identity))
     }
 
