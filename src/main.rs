@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use portcullis::cli::{self, Cli};
 
-/// musl's own allocator makes a request cost twice as much (docs/deployment.md has the figures).
+/// With musl's own a request costs twice as much; docs/deployment.md has the figures.
 #[cfg(target_env = "musl")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
