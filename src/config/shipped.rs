@@ -13,7 +13,7 @@ use super::{
     Config, Problems,
     environment::Environment,
     fixture::KEY,
-    load::from_table,
+    load::{from_table, read_named},
     problem::Path,
     raw::{
         Raw,
@@ -46,7 +46,7 @@ fn environment() -> Environment {
 }
 
 fn config(table: Table) -> Config {
-    from_table(table, &environment(), Problems::default()).unwrap()
+    from_table(table, &environment(), &read_named, Problems::default()).unwrap()
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn the_overrides_in_the_example_environment_are_settings() {
     for (name, text) in overrides {
         environment.add(name.to_owned(), Some(text.to_owned()));
     }
-    from_table(settings(|_| false), &environment, Problems::default()).unwrap();
+    from_table(settings(|_| false), &environment, &read_named, Problems::default()).unwrap();
 }
 
 /// What an example makes of the environment that its first lines ask for.
@@ -163,7 +163,7 @@ fn example(text: &str, without: &str) -> Result<Config, Problems> {
     ];
     let given = variables.into_iter().filter(|(name, _)| *name != without);
     let environment = given.map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
-    from_table(text.parse().unwrap(), &environment, Problems::default())
+    from_table(text.parse().unwrap(), &environment, &read_named, Problems::default())
 }
 
 #[test]
