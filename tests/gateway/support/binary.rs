@@ -44,8 +44,7 @@ impl Binary {
 
     /// Sends it a signal.
     pub(crate) fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args(["-s", name, &self.process.id().to_string()]).status();
-        assert!(sent.unwrap().success());
+        super::redis::send(name, self.process.id());
     }
 
     /// Whether it still runs.

@@ -99,9 +99,7 @@ impl Server {
 
     /// Sends it a signal: `STOP` and `CONT` make it hang and go on.
     pub(crate) fn signal(&self, signal: &str) {
-        let process = self.process.as_ref().unwrap().id().to_string();
-        let sent = Command::new("kill").args(["-s", signal, &process]).status().unwrap();
-        assert!(sent.success());
+        send(signal, self.process.as_ref().unwrap().id());
     }
 
     /// Settings to reach it by, with much patience.
@@ -157,3 +155,20 @@ pub(crate) fn free_port() -> u16 {
 
 /// More than the one that is the default: what goes wrong with one connection goes wrong with two as well.
 const SEVERAL: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
+
+/// Sends a signal to a process; with `STOP`, all its threads hang by the time this returns.
+pub(crate) fn send(signal: &str, process: u32) {
+    let sent = Command::new("kill").args(["-s", signal, &process.to_string()]).status().unwrap();
+    assert!(sent.success());
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while signal == "STOP" && !hangs(process) {
+        assert!(Instant::now() < deadline, "process {process} does not stop");
+        std::thread::yield_now();
+    }
+}
+
+fn hangs(process: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let mut states = threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap());
+    states.all(|state| state.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with(['T', 't'])))
+}
