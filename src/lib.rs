@@ -13,6 +13,8 @@ pub mod verify;
 pub mod rules;
 pub mod challenge;
 pub mod account;
+pub mod cors;
+pub mod csp_report;
 pub mod oidc;
 
 // what it needs on the way

@@ -38,6 +38,7 @@ pub struct Metrics {
     store_seconds: Family<OperationLabel, Histogram>,
     provider_failures: Family<OperationLabel, Counter>,
     connections_refused: Counter,
+    csp_reports: Family<CspLabels, Counter>,
 }
 
 macro_rules! labels {
@@ -57,6 +58,7 @@ labels! {
     ResponseLabels { endpoint: &'static str, status: u16 }
     OperationLabel { operation: &'static str }
     StoreLabels { operation: &'static str, result: &'static str }
+    CspLabels { directive: &'static str, disposition: &'static str }
     StoreFailureLabels { operation: &'static str, error: &'static str }
 }
 
@@ -84,6 +86,7 @@ impl Metrics {
             store_seconds: Family::new_with_constructor(|| Histogram::new(STORE_BUCKETS)),
             provider_failures: Family::default(),
             connections_refused: Counter::default(),
+            csp_reports: Family::default(),
         };
         metrics.register();
         metrics.begin_at_zero();
@@ -163,6 +166,11 @@ impl Metrics {
             "Connections closed because a listener was full",
             self.connections_refused.clone(),
         );
+        registry.register(
+            "portcullis_csp_reports",
+            "Violations of our pages' content security policy that browsers reported",
+            self.csp_reports.clone(),
+        );
     }
 
     /// Series that alerts divide by exist from the start, so that a first failure is a step from zero.
@@ -214,6 +222,9 @@ impl Metrics {
             }
             Event::ProviderFailed { operation, .. } => {
                 self.provider_failures.get_or_create(&OperationLabel { operation }).inc();
+            }
+            Event::CspViolated { directive, disposition, .. } => {
+                self.csp_reports.get_or_create(&CspLabels { directive, disposition }).inc();
             }
             Event::StoreFailed { operation, error } => {
                 self.store_failures.get_or_create(&StoreFailureLabels { operation, error: error.label() }).inc();

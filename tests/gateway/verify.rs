@@ -6,7 +6,7 @@ use reqwest::Method;
 use crate::support::{APP, Plan, Reply, Stage, Visitor, visitor::USER_AGENT};
 
 /// The headers that a client might hope to be believed by.
-const FORGED: &[(&str, &str)] = &[
+pub(crate) const FORGED: &[(&str, &str)] = &[
     ("X-Auth-Request-User", "mallory"),
     ("x-auth-request-email", "mallory@example.com"),
     ("X-AUTH-REQUEST-GROUPS", "admins"),
@@ -22,7 +22,7 @@ const FORGED: &[(&str, &str)] = &[
     ("Authorization", "Bearer forged"),
 ];
 
-fn upstream_identity(stage: &Stage) -> Vec<(String, String)> {
+pub(crate) fn upstream_identity(stage: &Stage) -> Vec<(String, String)> {
     let requests = stage.upstream.requests();
     let headers = &requests.last().unwrap().headers;
     headers
