@@ -175,7 +175,7 @@ pub(super) const METRICS: &str = "src/telemetry/metrics.rs";
 pub(super) const METRICS_TABLE: &str = "docs/metrics.md";
 pub(super) const REASONS: &str = "src/reason.rs";
 pub(super) const REASONS_TABLE: &str = "docs/reasons.md";
-pub(super) const REQUIRED_CASES: [&str; 35] = [
+pub(super) const REQUIRED_CASES: [&str; 42] = [
     "gate-1",
     "gate-3",
     "gate-5",
@@ -185,8 +185,15 @@ pub(super) const REQUIRED_CASES: [&str; 35] = [
     "gate-9",
     "gate-12",
     "gate-18",
+    "gate-22",
     "gate-25",
     "gate-27",
+    "oidc-1-2",
+    "oidc-1-3",
+    "oidc-1-4",
+    "oidc-1-12",
+    "oidc-1-22",
+    "oidc-1-29",
     "oidc-2-1",
     "oidc-2-2",
     "oidc-2-3",
