@@ -18,7 +18,7 @@ use crate::{
         policy::{Delivery, NO_PAGE},
     },
     reason::{Kind, Reason},
-    verify::Allow,
+    verify::{Allow, identity},
 };
 
 /// What a handler answers.
@@ -32,7 +32,7 @@ pub struct Answer {
 
 #[derive(Debug)]
 enum Body {
-    Allowed(HeaderMap),
+    Allowed(identity::Headers),
     Refused(Reason),
     Redirect(StatusCode, Url),
     Page(Box<Page>),
@@ -62,7 +62,7 @@ pub struct Frame<'a> {
 
 impl Answer {
     /// Verify's 200: the request may pass, and this is who it is.
-    pub fn allowed(_proof: &Allow, identity: HeaderMap) -> Self {
+    pub fn allowed(_proof: &Allow, identity: identity::Headers) -> Self {
         Self::of(Body::Allowed(identity), None)
     }
 
@@ -163,12 +163,21 @@ impl Answer {
     }
 
     /// Writes verify's answer out: no body, and none of the headers that only browsers need.
-    pub fn for_nginx(self) -> Response<Full<Bytes>> {
-        let status = self.status();
-        match self.body {
-            Body::Allowed(identity) => bare(status, identity),
-            _ => bare(status, self.reason.map(reason_header).unwrap_or_default()),
+    ///
+    /// `emptied` is the request's own map. hyper keeps an answer's map for the connection's next request, so that no
+    /// request but the first has to make one.
+    pub fn for_nginx(self, mut emptied: HeaderMap) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::default());
+        *response.status_mut() = self.status();
+        let headers = match self.body {
+            Body::Allowed(identity) => identity,
+            _ => self.reason.map(reason_header).into_iter().collect(),
+        };
+        for (name, value) in headers {
+            emptied.insert(name, value);
         }
+        *response.headers_mut() = emptied;
+        response
     }
 
     /// Writes the answer out.
@@ -176,7 +185,7 @@ impl Answer {
         let status = self.status();
         let shared_with = frame.shared_with.filter(|_| self.is_for_scripts());
         let mut response = match self.body {
-            Body::Allowed(_) | Body::Refused(_) => return self.for_nginx(),
+            Body::Allowed(_) | Body::Refused(_) => return self.for_nginx(HeaderMap::new()),
             Body::Plain(_, kind, text) => return plain(status, kind, text),
             Body::Redirect(_, to) => redirect(&to),
             Body::Page(page) => html(&page, frame),
@@ -188,7 +197,7 @@ impl Answer {
         *response.status_mut() = status;
         let headers = response.headers_mut();
         if let Some(reason) = self.reason {
-            headers.extend(reason_header(reason));
+            headers.extend([reason_header(reason)]);
             retry_after(headers, reason);
         }
         if let Some(Ok(methods)) = self.allow.as_deref().map(HeaderValue::from_str) {
@@ -280,13 +289,6 @@ const fn error_text(reason: Reason) -> &'static str {
     }
 }
 
-fn bare(status: StatusCode, headers: HeaderMap) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::default());
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    response
-}
-
 fn plain(status: StatusCode, kind: &'static str, text: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = status;
@@ -375,10 +377,8 @@ fn no_page(headers: &mut HeaderMap) {
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(NO_PAGE));
 }
 
-fn reason_header(reason: Reason) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(1);
-    headers.insert(REASON, HeaderValue::from_static(reason.code()));
-    headers
+const fn reason_header(reason: Reason) -> (HeaderName, HeaderValue) {
+    (REASON, HeaderValue::from_static(reason.code()))
 }
 
 fn retry_after(headers: &mut HeaderMap, reason: Reason) {

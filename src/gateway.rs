@@ -3,13 +3,14 @@
 //! `hyper request → Inbound → Route → handler → Answer → hyper response`. A gateway is callable without a socket.
 
 use std::{
+    borrow::Cow,
     fmt,
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, request::Parts};
+use http::{Request, Response, request::Parts};
 use http_body_util::Full;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::{Instrument, error_span};
@@ -18,7 +19,7 @@ use crate::{
     account::Account,
     answer::{Answer, Frame},
     challenge::{self, Asked as Challenged},
-    clock::Clock,
+    clock::{Clock, Timestamp},
     cors::{self, Grant},
     csp_report::{self, Budget},
     drain::Drain,
@@ -33,6 +34,7 @@ use crate::{
     random,
     reason::Reason,
     route::{Body, Endpoint, Prefix, Reach, Route},
+    secret::Secret,
     session::{
         Client, Presented,
         cookie::Handle,
@@ -43,6 +45,7 @@ use crate::{
     telemetry::{Event, Telemetry},
     verify::{
         self, Allow, identity,
+        matching::{self, Matching},
         policy::{self, Policies},
     },
 };
@@ -62,6 +65,8 @@ pub struct Config {
     pub store: store::Config,
     /// Who may pass where.
     pub policies: Policies,
+    /// Which policy decides where the location names none.
+    pub matching: Matching,
     /// What upstreams are told.
     pub identity: identity::Config,
     /// How our pages look.
@@ -80,6 +85,7 @@ pub struct Gateway {
     csp: Delivery,
     csp_lines: Mutex<Budget>,
     policies: Policies,
+    matching: Matching,
     identity: identity::Config,
     keeper: Arc<Keeper>,
     refresher: Refresher,
@@ -148,6 +154,7 @@ impl Gateway {
             },
             csp_lines: Mutex::new(Budget::default()),
             policies: config.policies,
+            matching: config.matching,
             identity: config.identity,
             keeper,
             refresher,
@@ -199,17 +206,19 @@ impl Gateway {
         let route = Route::of(origin.listener, &self.prefix, inbound.method(), inbound.path());
         let route = body.as_ref().map_err(|reason| *reason).and(route);
         if let Ok(route @ Route { endpoint: Endpoint::Verify, .. }) = route {
-            return self.verify(&inbound, route, began).await.for_nginx();
+            let answer = self.verify(&inbound, route, began).await;
+            return answer.for_nginx(inbound.into_emptied_headers());
         }
         let Ok(drawn) = random::bytes::<32>() else {
-            return Answer::refused(Reason::Internal).for_nginx();
+            return Answer::refused(Reason::Internal).for_nginx(inbound.into_emptied_headers());
         };
         let (nonce, id) = halves(drawn);
         let request_id = inbound.request_id().unwrap_or_else(|| RequestId::from_random(id));
         let endpoint = route.map_or("none", |route| route.endpoint.label());
         let span = error_span!("request", %request_id, endpoint);
         let asked = body.and_then(|body| route.map(|route| (route, body)));
-        let answer = self.answered(&inbound, asked, origin.site).instrument(span.clone()).await;
+        // On the heap, so that verify's requests, which are most, do not carry the room for all the others along.
+        let answer = Box::pin(self.answered(&inbound, asked, origin.site)).instrument(span.clone()).await;
         let answer = answer.unwrap_or_else(|reason| self.refusal(&inbound, reason));
         span.in_scope(|| {
             self.telemetry.event(&Event::Answered {
@@ -366,10 +375,10 @@ impl Gateway {
     /// May this request pass? Asking changes nothing; what has to be written is written beside the answer.
     async fn verify(&self, inbound: &Inbound, route: Route, began: Instant) -> Answer {
         let facts = inbound.facts();
-        let policy = policy::asked_for(&inbound.query());
+        let policy = self.policy_for(inbound, facts.as_ref());
         let verdict = match (&facts, &policy) {
             (Err(reason), _) => Err(*reason),
-            (Ok(facts), policy) => self.verified(inbound, route, facts, policy.as_ref()).await,
+            (Ok(facts), policy) => self.verified(inbound, route, facts, policy.as_deref()).await,
         };
         let request_id = inbound.request_id_text();
         match verdict {
@@ -394,13 +403,30 @@ impl Gateway {
         }
     }
 
+    /// The policy that the location names; where it names none, the one that the settings have for the request.
+    fn policy_for<'a>(
+        &'a self,
+        inbound: &'a Inbound,
+        facts: Result<&Facts<'_>, &Reason>,
+    ) -> Result<Cow<'a, str>, Reason> {
+        match (policy::asked_for(&inbound.query()), facts) {
+            (Err(Reason::PolicyMissing), Ok(facts)) => {
+                let renames_method = inbound.carries_any(matching::METHOD_HEADERS.iter());
+                let asked =
+                    matching::Asked { host: facts.host, method: &facts.method, target: facts.target, renames_method };
+                self.matching.policy_for(&asked).map(|name| Cow::Borrowed(name.as_str()))
+            }
+            (named, _) => named,
+        }
+    }
+
     async fn verified(
         &self,
         inbound: &Inbound,
         route: Route,
         facts: &Facts<'_>,
-        policy: Result<&String, &Reason>,
-    ) -> Result<(Allow, HeaderMap), Reason> {
+        policy: Result<&str, &Reason>,
+    ) -> Result<(Allow, identity::Headers), Reason> {
         let site = route.admit(facts, &self.sites, inbound.provenance())?;
         let policy = policy.map_err(|reason| *reason)?;
         // Should nginx lack the line that overwrites it, the client's own would reach the application.
@@ -408,21 +434,26 @@ impl Gateway {
             return Err(Reason::IdentityForged);
         }
         let Found { session, handle } = self.find_for(inbound, site, browser(inbound, facts)).await?;
-        let access_token =
-            if self.identity.access_token { Some(self.keeper.read_whole(&handle).await?.2.access) } else { None };
-        let allow = verify::decide(session, &self.policies, policy, self.clock.now())?;
+        let access_token = if self.identity.access_token { Some(self.access_token(&handle).await?) } else { None };
+        let now = self.clock.now();
+        let allow = verify::decide(session, &self.policies, policy, facts.client, now)?;
         let identity = identity::headers(&self.identity, &allow, access_token.as_ref());
-        self.keep_up(&allow, handle);
+        self.keep_up(&allow, handle, now);
         Ok((allow, identity))
     }
 
+    /// On the heap, for it is rarely asked for.
+    async fn access_token(&self, handle: &Handle) -> Result<Secret, Reason> {
+        Ok(Box::pin(self.keeper.read_whole(handle)).await?.2.access)
+    }
+
     /// What an allowed request causes beside its answer: the time of last use, and fresh tokens.
-    fn keep_up(&self, allow: &Allow, handle: Arc<Handle>) {
+    fn keep_up(&self, allow: &Allow, handle: Arc<Handle>, now: Timestamp) {
         let facts = allow.session().facts();
-        if self.keeper.wants_touch(facts) {
+        if self.keeper.wants_touch(facts, now) {
             self.keeper.touch_aside(Arc::clone(&handle), &self.drain);
         }
-        if facts.tokens.refresh_due(self.clock.now()) {
+        if facts.tokens.refresh_due(now) {
             self.refresher.begin(handle);
         }
     }

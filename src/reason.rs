@@ -72,9 +72,11 @@ reasons! {
     BindingAddress "binding_address" SignIn "The session is bound to another client address.";
     BindingUserAgent "binding_user_agent" SignIn "The session is bound to another User-Agent.";
     // verify: somebody or something we refuse
-    PolicyMissing "policy_missing" Forbidden "The location asked for no policy.";
+    PolicyMissing "policy_missing" Forbidden "The location named no policy, and the settings have no rules by host, path and method.";
     PolicyMalformed "policy_malformed" Forbidden "The location's policy parameter is empty, repeated, misspelt or badly escaped.";
     PolicyUnknown "policy_unknown" Forbidden "The settings have no policy of that name.";
+    PolicyUnmatched "policy_unmatched" Forbidden "The location named no policy, and no rule by host, path and method fits the request.";
+    AmbiguousTarget "ambiguous_target" Forbidden "The request's path or method can be read in two ways, so no rule by host, path and method may decide on it.";
     PolicyDenied "policy_denied" Forbidden "The user is known, and no rule of the policy lets them in.";
     UntrustedPeer "untrusted_peer" Forbidden "The connection did not come from a trusted nginx.";
     FactsMalformed "facts_malformed" Forbidden "A fact header that nginx always sets is missing, repeated, or not what it must be.";

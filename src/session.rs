@@ -263,7 +263,7 @@ impl Facts {
     /// # Errors
     /// [`Unsealable`] for anything that was not sealed for exactly this.
     pub fn open(key: &SealingKey, name: &Name, version: Version, sealed: &[u8]) -> Result<Self, Unsealable> {
-        let plain = key.open(&associated(FACTS_PART, name, version.0), sealed)?;
+        let plain = key.open_unwiped(&associated(FACTS_PART, name, version.0), sealed)?;
         postcard::from_bytes(&plain).map_err(|_| Unsealable)
     }
 }
@@ -375,7 +375,7 @@ pub(crate) mod tests {
         }
     }
 
-    static MAIN: LazyLock<Site> = LazyLock::new(|| site("main", &["main"]));
+    static MAIN: LazyLock<Site> = LazyLock::new(|| site("main", &["main", "partners"]));
 
     fn site(name: &str, providers: &[&str]) -> Site {
         let providers = providers.iter().map(|name| (*name).to_owned()).collect();
@@ -474,6 +474,21 @@ pub(crate) mod tests {
         assert!(Facts::open(&key(1), &Name::new([6; 32]), version, &sealed).is_err());
         assert!(Facts::open(&key(1), &name, version.next(), &sealed).is_err());
         assert!(Tokens::open(&key(1), &name, version.0, &sealed).is_err());
+    }
+
+    #[test]
+    fn facts_of_every_size_open_again() {
+        let ring = KeyRing::new(&MasterKey::from_bytes([1; 32]), &[]);
+        let key = ring.sealing().purpose_with(Purpose::Session, &[1; 32]);
+        let name = Name::new([5; 32]);
+        for size in
+            [0, 1, 15, 16, 17, 127, 128, 129].into_iter().chain((1..=7).flat_map(|kib| kib * 4096 - 1..=kib * 4096 + 1))
+        {
+            let mut facts = facts();
+            facts.user.claims = "x".repeat(size);
+            let sealed = facts.seal(&key, &name, Version::FIRST, [0; 12]).unwrap();
+            assert_eq!(Facts::open(&key, &name, Version::FIRST, &sealed).unwrap(), facts, "{size}");
+        }
     }
 
     #[test]

@@ -202,6 +202,11 @@ impl Name {
         URL_SAFE_NO_PAD.encode(self.0)
     }
 
+    /// The same, written behind a text.
+    pub fn encode_onto(&self, text: &mut String) {
+        URL_SAFE_NO_PAD.encode_string(self.0, text);
+    }
+
     /// The first eight characters, by which logs speak of it.
     pub fn short(&self) -> String {
         self.encoded().chars().take(8).collect()

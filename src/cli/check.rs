@@ -30,6 +30,7 @@ pub(super) fn summary(config: &Config) -> String {
         ),
         ("store", store(&config.gateway.store)),
         ("policies", policies.join(", ")),
+        ("matching", matching(config.gateway.matching.len())),
     ];
     for (name, value) in lines.into_iter().chain(sites(&config.gateway)) {
         let _ = writeln!(text, "{name:<10}{value}");
@@ -54,6 +55,13 @@ fn sites(gateway: &gateway::Config) -> Vec<(&'static str, String)> {
         }
     }
     lines
+}
+
+fn matching(rules: usize) -> String {
+    match rules {
+        0 => "no rules: each nginx location names its policy".to_owned(),
+        rules => format!("{rules} by host, path and method, where an nginx location names no policy"),
+    }
 }
 
 fn store(config: &store::Config) -> String {
@@ -101,6 +109,7 @@ mod tests {
              sessions  4h at most, 30m idle\n\
              store     Redis at cache:6379, keys portcullis:…\n\
              policies  staff\n\
+             matching  no rules: each nginx location names its policy\n\
              provider  main at https://op.example.com\n\
              site      main at https://app.example.com/\n\
              callback  https://app.example.com/auth/callback at main\n\

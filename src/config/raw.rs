@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use http::Method;
 use ipnet::IpNet;
 
 use self::{
@@ -21,6 +22,7 @@ use crate::{
     secret::Secret,
     session::binding::Strictness,
     telemetry::Format,
+    verify::{matching::PathPattern, policy::PolicyName},
 };
 
 pub(super) mod leaf;
@@ -39,6 +41,7 @@ table! {
         sign_in: SignInTable,
         store: StoreTable,
         policy: Named<PolicyTable>,
+        matching: MatchingTable,
         identity: IdentityTable,
         log: LogTable,
         pages: PagesTable,
@@ -206,7 +209,25 @@ table! {
         email_domains: Field<Vec<EmailDomain>>,
         email_verified: Field<bool>,
         claims: List<ClaimTable>,
+        client_networks: Field<Vec<IpNet>>,
         max_sign_in_age: Field<Duration>,
+    }
+}
+
+table! {
+    /// Which policy decides where the location names none.
+    MatchingTable {
+        rules: List<MatchTable>,
+    }
+}
+
+table! {
+    /// A rule by host, path and method.
+    MatchTable {
+        hosts: Field<Vec<HostName>>,
+        paths: Field<Vec<PathPattern>>,
+        methods: Field<Vec<Method>>,
+        policy: Field<PolicyName>,
     }
 }
 

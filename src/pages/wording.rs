@@ -49,10 +49,12 @@ pub const fn for_reason(reason: Reason) -> Wording {
         Reason::PolicyMissing
         | Reason::PolicyMalformed
         | Reason::PolicyUnknown
+        | Reason::PolicyUnmatched
         | Reason::UntrustedPeer
         | Reason::FactsMalformed
         | Reason::IdentityForged => NOT_SET_UP,
         Reason::HostUnknown => WRONG_ADDRESS,
+        Reason::AmbiguousTarget => UNCLEAR_ADDRESS,
         Reason::CrossSite => FROM_ANOTHER_SITE,
         Reason::StoreUnavailable | Reason::Overloaded | Reason::RefreshBusy => TRY_AGAIN,
         Reason::NotFound => NOT_FOUND,
@@ -132,6 +134,13 @@ const WRONG_ADDRESS: Wording = Wording {
     title: "Nothing is served at this address",
     happened: "The name in your browser’s address bar is not one this service knows.",
     now: "Check the address, or open the service from your usual link.",
+};
+
+const UNCLEAR_ADDRESS: Wording = Wording {
+    title: "This address cannot be opened as it is written",
+    happened: "It could be read in two ways, so it was stopped. You did nothing wrong.",
+    now: "Check the address, or open the page from your usual link. If that link led here, tell the people who run this \
+          service.",
 };
 
 const FROM_ANOTHER_SITE: Wording = Wording {

@@ -97,7 +97,7 @@ async fn dropped(mut body: Limited<Incoming>) -> Option<Bytes> {
     Some(Bytes::new())
 }
 
-/// Most header lines of a request.
-pub const MOST_HEADERS: usize = 128;
+/// Most header lines of a request; for more, hyper would take memory anew for each.
+pub const MOST_HEADERS: usize = 100;
 /// hyper refuses a smaller buffer.
 const HYPER_LEAST_BUFFER: usize = 8 * 1024;

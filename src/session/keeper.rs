@@ -102,10 +102,9 @@ impl Keeper {
     /// [`Reason::StoreUnavailable`] as soon as one could not be looked up, since each further one might take as long; else
     /// the reason of the cookie that came furthest.
     pub async fn find(&self, inbound: &Inbound, presented: &Presented<'_>) -> Result<Found, Reason> {
-        let name = self.cookie.name_on(presented.site);
         let mut refusal = Reason::NoSession;
         let mut looked_up = 0;
-        for value in inbound.cookies(&name) {
+        for value in inbound.cookies(|name| self.cookie.is_name_on(presented.site, name)) {
             let handle = session_cookie::read(&self.ring, presented.site.name(), value);
             looked_up += usize::from(handle.is_ok());
             if looked_up > SESSIONS_SHOWN {
@@ -279,8 +278,8 @@ impl Keeper {
     }
 
     /// Whether the stored time of last use is old enough to be written again.
-    pub fn wants_touch(&self, facts: &Facts) -> bool {
-        self.clock.now().since(facts.last_seen) >= self.lifetimes.idle_write_after()
+    pub fn wants_touch(&self, facts: &Facts, now: Timestamp) -> bool {
+        now.since(facts.last_seen) >= self.lifetimes.idle_write_after()
     }
 
     /// Ends a session for good. With the store down the ending is kept and made good as soon as it is back.
@@ -301,9 +300,9 @@ impl Keeper {
 
     /// The handles of all cookies of our name that we made, within a bound.
     pub fn shown(&self, inbound: &Inbound, site: &Site) -> Vec<Handle> {
-        let name = self.cookie.name_on(site);
+        let shown = inbound.cookies(|name| self.cookie.is_name_on(site, name));
         let read = |value| session_cookie::read(&self.ring, site.name(), value).ok();
-        inbound.cookies(&name).filter_map(read).take(SESSIONS_SHOWN).collect()
+        shown.filter_map(read).take(SESSIONS_SHOWN).collect()
     }
 
     /// The `Set-Cookie` that takes the session cookie away.

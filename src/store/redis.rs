@@ -178,7 +178,7 @@ impl Redis {
 impl Redis {
     /// See [`super::Store::create`].
     pub async fn create(&self, session: &NewSession) -> Result<(), StoreError> {
-        self.within(async {
+        self.within(|| async {
             for group in &session.groups {
                 self.join(self.keys.group(group), session).await?;
             }
@@ -190,8 +190,8 @@ impl Redis {
 
     /// See [`super::Store::facts`].
     pub async fn facts(&self, name: &Name) -> Result<Option<StoredFacts>, StoreError> {
-        let mut command = cmd("HMGET");
-        command.arg(self.keys.session(name)).arg("v").arg("f");
+        let mut command = Cmd::with_capacity(4, FACTS_COMMAND_BYTES);
+        command.arg("HMGET").arg(self.keys.session(name)).arg("v").arg("f");
         reply::facts(self.command(&command).await?)
     }
 
@@ -226,11 +226,11 @@ impl Redis {
         let mut step = self.scripts.end.key(self.keys.session(name));
         step.key(self.keys.ended(name)).arg(&by).arg(moment(until));
         let deadline = Instant::now() + self.deadline;
-        let answer = self.by(deadline, self.ask(Request::Script(&step))).await?;
+        let answer = self.by(deadline, || self.ask(Request::Script(&step))).await?;
         let (lived, groups) = reply::ended(answer)?;
         if lived {
             let leave = self.leave(name, &groups);
-            let _ = self.by(deadline, self.ask(Request::Pipeline(&leave))).await;
+            let _ = self.by(deadline, || self.ask(Request::Pipeline(&leave))).await;
             return Ok(Ended::Now);
         }
         Ok(Ended::Before)
@@ -245,7 +245,7 @@ impl Redis {
 
     /// See [`super::Store::group`].
     pub async fn group(&self, group: &Name) -> Result<Vec<Member>, StoreError> {
-        self.within(async {
+        self.within(|| async {
             let mut step = self.scripts.members.key(self.keys.group(group));
             step.arg(GROUP_SCAN);
             let names = reply::names(self.ask(Request::Script(&step)).await?)?;
@@ -349,27 +349,32 @@ impl Redis {
 
 /// One request under its deadline.
 impl Redis {
-    async fn command(&self, command: &Cmd) -> Result<Value, StoreError> {
-        self.within(self.ask(Request::Command(command))).await
+    fn command(&self, command: &Cmd) -> impl Future<Output = Result<Value, StoreError>> {
+        self.within(|| self.ask(Request::Command(command)))
     }
 
     async fn step(&self, step: &ScriptInvocation<'_>) -> Result<i64, StoreError> {
-        let answer = self.within(self.ask(Request::Script(step))).await?;
+        let answer = self.within(|| self.ask(Request::Script(step))).await?;
         reply::number(&answer)
     }
 
-    async fn within<T>(&self, operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        self.by(Instant::now() + self.deadline, operation).await
+    fn within<T, F: Future<Output = Result<T, StoreError>>>(
+        &self,
+        operation: impl FnOnce() -> F,
+    ) -> impl Future<Output = Result<T, StoreError>> {
+        self.by(Instant::now() + self.deadline, operation)
     }
 
     /// Connections that were there before and let the deadline pass are not trusted with the next operation.
-    async fn by<T>(
+    ///
+    /// The operation is made where it is waited for: a future that is handed over takes its room twice.
+    async fn by<T, F: Future<Output = Result<T, StoreError>>>(
         &self,
         deadline: Instant,
-        operation: impl Future<Output = Result<T, StoreError>>,
+        operation: impl FnOnce() -> F,
     ) -> Result<T, StoreError> {
         let newest = self.connections.newest();
-        if let Ok(outcome) = timeout_at(deadline, operation).await {
+        if let Ok(outcome) = timeout_at(deadline, operation()).await {
             return outcome;
         }
         self.connections.forget(newest);
@@ -496,6 +501,9 @@ pub const DEFAULT_PREFIX: &str = "portcullis";
 
 /// Most names that one look at a group goes through; more than [`GROUP_LIMIT`], because some may lead nowhere.
 const GROUP_SCAN: usize = 10 * GROUP_LIMIT;
+
+/// The room that the command for a session's facts takes, unless the prefix is long.
+const FACTS_COMMAND_BYTES: usize = 128;
 
 /// Most requests that wait to be written to one connection.
 const QUEUE: usize = 256;

@@ -36,6 +36,9 @@ pub struct Metrics {
     store_operations: Family<StoreLabels, Counter>,
     store_failures: Family<StoreFailureLabels, Counter>,
     store_seconds: Family<OperationLabel, Histogram>,
+    /// Those of the one operation in every verify, found once.
+    facts_read: Counter,
+    facts_seconds: Histogram,
     provider_failures: Family<OperationLabel, Counter>,
     connections_refused: Counter,
     csp_reports: Family<CspLabels, Counter>,
@@ -64,6 +67,9 @@ labels! {
 
 impl Metrics {
     pub(super) fn new() -> Self {
+        let store_operations = Family::<StoreLabels, Counter>::default();
+        let store_seconds: Family<OperationLabel, Histogram> =
+            Family::new_with_constructor(|| Histogram::new(STORE_BUCKETS));
         let mut metrics = Self {
             registry: Registry::default(),
             verify: Family::default(),
@@ -81,9 +87,11 @@ impl Metrics {
             signature_failures: Family::default(),
             binding_violations: Family::default(),
             responses: Family::default(),
-            store_operations: Family::default(),
+            facts_read: store_operations.get_or_create_owned(&StoreLabels { operation: FACTS, result: "ok" }),
+            facts_seconds: store_seconds.get_or_create_owned(&OperationLabel { operation: FACTS }),
+            store_operations,
             store_failures: Family::default(),
-            store_seconds: Family::new_with_constructor(|| Histogram::new(STORE_BUCKETS)),
+            store_seconds,
             provider_failures: Family::default(),
             connections_refused: Counter::default(),
             csp_reports: Family::default(),
@@ -234,6 +242,11 @@ impl Metrics {
 
     /// Counts a store operation.
     pub fn store_operation(&self, operation: &'static str, ok: bool, took: Duration) {
+        if ok && operation == FACTS {
+            self.facts_read.inc();
+            self.facts_seconds.observe(took.as_secs_f64());
+            return;
+        }
         let result = if ok { "ok" } else { "error" };
         self.store_operations.get_or_create(&StoreLabels { operation, result }).inc();
         self.store_seconds.get_or_create(&OperationLabel { operation }).observe(took.as_secs_f64());
@@ -291,6 +304,8 @@ impl Metrics {
     }
 }
 
+/// The operation that reads what verify needs of a session.
+const FACTS: &str = "facts";
 const VERIFY_BUCKETS: [f64; 10] = [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.01, 0.05, 0.25, 1.0];
 const STORE_BUCKETS: [f64; 9] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.01, 0.05, 0.25, 1.0];
 const PROVIDER_BUCKETS: [f64; 8] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0];

@@ -5,6 +5,10 @@
 
 mod support;
 mod verify;
+mod by_rule;
+mod targets;
+mod locations;
+mod conditions;
 mod sign_in;
 mod provider_misbehaves;
 mod refresh;
@@ -13,6 +17,7 @@ mod several;
 mod cross_site;
 mod csp;
 mod hostile_text;
+mod peculiar;
 mod store_trouble;
 mod server;
 mod browser;

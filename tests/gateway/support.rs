@@ -32,6 +32,7 @@ pub(crate) mod oidc_provider;
 #[path = "../store/support/redis.rs"]
 pub(crate) mod redis;
 pub(crate) mod visitor;
+pub(crate) mod wire;
 
 use certificates::Certificates;
 use nginx::Nginx;
@@ -254,6 +255,15 @@ impl Stage {
     /// How often the provider was asked for something.
     pub(crate) fn asked(&self, endpoint: Endpoint) -> usize {
         self.idp.requests_to(endpoint).len()
+    }
+
+    /// The session cookie of somebody who is signed in, whatever that lets them see, as the header has it.
+    pub(crate) async fn cookie_of(&self, login: &str) -> String {
+        let visitor = Visitor::new(self);
+        visitor.sign_in(login, "/").await;
+        let cookies = visitor.cookies();
+        let session = cookies.split("; ").find(|pair| pair.contains("-portcullis="));
+        session.unwrap_or_else(|| panic!("{login} has no session: {cookies}")).to_owned()
     }
 
     /// A visitor who is signed in.

@@ -134,17 +134,10 @@ fn refused_network(network: IpNet) -> Option<&'static str> {
         IpNet::V4(_) => WIDEST_IPV4,
         IpNet::V6(_) => WIDEST_IPV6,
     };
-    let mapped = match network.addr() {
-        IpAddr::V4(_) => false,
-        IpAddr::V6(address) => address.to_ipv4_mapped().is_some(),
-    };
     if network.prefix_len() < widest {
         return Some("must not trust so many addresses: name the proxies, or their own network");
     }
-    if mapped {
-        return Some("must be written as an IPv4 network");
-    }
-    (network.trunc() != network).then_some("has bits set beyond its length: is it an address, or a network?")
+    super::misread_network(network)
 }
 
 fn trust(

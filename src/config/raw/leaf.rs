@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use http::Method;
 use ipnet::IpNet;
 use toml::Value;
 use zeroize::Zeroizing;
@@ -27,6 +28,10 @@ use crate::{
     secret::Secret,
     session::binding::Strictness,
     telemetry::Format,
+    verify::{
+        matching::{METHODS, PathPattern},
+        policy::PolicyName,
+    },
 };
 
 /// A single value that can be read.
@@ -160,6 +165,25 @@ impl FromText for EmailDomain {
     fn from_text(text: String) -> Result<Self, String> {
         let domain = Self::parse(&text);
         domain.ok_or_else(|| r#"must be a domain such as "example.com", without "@" or wild card"#.into())
+    }
+}
+
+impl FromText for PathPattern {
+    fn from_text(text: String) -> Result<Self, String> {
+        Self::parse(&text).map_err(|error| error.to_string())
+    }
+}
+
+impl FromText for Method {
+    fn from_text(text: String) -> Result<Self, String> {
+        let method = METHODS.contains(&text.as_str()).then(|| text.parse().ok()).flatten();
+        method.ok_or_else(|| one_of(&METHODS))
+    }
+}
+
+impl FromText for PolicyName {
+    fn from_text(text: String) -> Result<Self, String> {
+        Self::parse(&text).ok_or_else(|| "must be the name of a policy".into())
     }
 }
 

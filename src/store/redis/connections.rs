@@ -106,14 +106,13 @@ impl Connections {
     }
 
     fn turn(&self) -> Turn {
-        let now = Instant::now();
         let mut state = self.state();
         let attempt = state.attempt.clone().filter(is_under_way);
-        let enough = state.live.len() >= self.wanted || attempt.is_some() || state.is_resting(now);
+        let enough = state.live.len() >= self.wanted || attempt.is_some() || state.is_resting();
         match (state.next(), attempt) {
             (Some(lent), _) if enough => Turn::Use(lent),
             (_, Some(attempt)) => Turn::Wait(attempt),
-            _ => Turn::Lead(state.begin(now)),
+            _ => Turn::Lead(state.begin()),
         }
     }
 
@@ -162,10 +161,10 @@ impl State {
         Some(Lent { newest: self.newest, ..lent })
     }
 
-    fn begin(&mut self, now: Instant) -> Attempt {
+    fn begin(&mut self) -> Attempt {
         let (announce, attempt) = watch::channel(None);
         self.attempt = Some(attempt);
-        let before = self.tried.replace(now);
+        let before = self.tried.replace(Instant::now());
         Attempt { not_before: before.map(|tried| tried + PACE), announce }
     }
 
@@ -181,8 +180,8 @@ impl State {
     }
 
     /// With another connection at hand, a failed attempt is not soon followed by the next.
-    fn is_resting(&self, now: Instant) -> bool {
-        self.tried.is_some_and(|tried| now < tried + REST)
+    fn is_resting(&self) -> bool {
+        self.tried.is_some_and(|tried| tried.elapsed() < REST)
     }
 }
 

@@ -18,8 +18,14 @@ impl Keys {
         fits.then(|| Self(prefix.to_owned()))
     }
 
+    /// Put together without ado: every verify asks for one.
     pub(super) fn session(&self, name: &Name) -> String {
-        format!("{}:session:{{{}}}", self.0, name.encoded())
+        let mut key = String::with_capacity(self.0.len() + SESSION_KEY_BYTES);
+        key.push_str(&self.0);
+        key.push_str(":session:{");
+        name.encode_onto(&mut key);
+        key.push('}');
+        key
     }
 
     pub(super) fn ended(&self, name: &Name) -> String {
@@ -52,6 +58,9 @@ pub(super) fn moment(until: Timestamp) -> u64 {
 pub(super) fn lease(lease: Duration) -> u64 {
     u64::try_from(lease.as_millis()).unwrap_or(u64::MAX).clamp(1, LAST_MOMENT)
 }
+
+/// A session's key without the prefix.
+const SESSION_KEY_BYTES: usize = ":session:{}".len() + 43;
 
 /// Longest prefix.
 pub(super) const MAX_PREFIX: usize = 64;

@@ -49,6 +49,7 @@ impl Nginx {
                 .replace("{application}", &upstream.address().to_string())
                 .replace("{port}", &https.to_string())
                 .replace("{other}", &other.to_string())
+                .replace("{www}", &into.join("www").display().to_string())
                 .replace("{certificate}", &certificates.certificate.display().to_string())
                 .replace("{key}", &certificates.key.display().to_string());
             fs::write(into.join(format!("sites/extra-{number}.conf")), text).unwrap();
@@ -75,6 +76,11 @@ impl Nginx {
             assert!(Instant::now() < deadline, "nginx does not listen: {}", log());
             pause.tick().await;
         }
+    }
+
+    /// What nginx itself complains of.
+    pub(crate) fn error_log(&self) -> String {
+        fs::read_to_string(self.folder.join("logs/error.log")).unwrap_or_default()
     }
 
     /// The site's access log.
