@@ -182,6 +182,11 @@ impl Gateway {
         self.drain.spawn_until_stop(async move { keeper.keep_settling().await });
     }
 
+    /// What time it is here.
+    pub const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// Where events go.
     pub const fn telemetry(&self) -> &Telemetry {
         &self.telemetry

@@ -3,6 +3,9 @@
 //! A request's life: `hyper request → Inbound → Route → (verify | sign-in | account | …) → Answer → hyper response`.
 //! `docs/ARCHITECTURE.md` has the chart, the invariants, and where to add what. The modules, in reading order:
 
+// A connection's task is many futures deep.
+#![recursion_limit = "256"]
+
 // the way of a request
 pub mod gateway;
 pub mod server;

@@ -37,7 +37,8 @@ pub(super) fn summary(config: &Config) -> String {
     }
     for listener in &config.server.listeners {
         let address = address(&listener.address);
-        let _ = writeln!(text, "{:<10}{}, {} at {address}", "listener", listener.name, kind(listener.kind));
+        let tls = if listener.tls.is_some() { " with TLS" } else { "" };
+        let _ = writeln!(text, "{:<10}{}, {} at {address}{tls}", "listener", listener.name, kind(listener.kind));
     }
     text
 }

@@ -29,6 +29,7 @@ mod provider;
 mod session;
 mod site;
 mod store;
+mod tls;
 
 /// Checks all of it.
 pub(super) fn check(raw: &Raw, problems: &mut Problems) -> Checked<Config> {

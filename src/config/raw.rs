@@ -20,6 +20,7 @@ use crate::{
     route::Prefix,
     rules::{Email, EmailDomain},
     secret::Secret,
+    server::peer_certificate::PeerName,
     session::binding::Strictness,
     telemetry::Format,
     verify::{matching::PathPattern, policy::PolicyName},
@@ -56,6 +57,10 @@ table! {
         socket_mode: Field<SocketMode>,
         trusted_proxies: Field<Vec<IpNet>>,
         site: Field<String>,
+        tls_certificate_file: Field<File>,
+        tls_key_file: Field<File>,
+        client_ca_file: Field<File>,
+        client_names: Field<Vec<PeerName>>,
     }
 }
 
@@ -259,12 +264,19 @@ table! {
     }
 }
 
+impl ListenerTable {
+    fn files(&mut self) -> [&mut Field<File>; 3] {
+        [&mut self.tls_certificate_file, &mut self.tls_key_file, &mut self.client_ca_file]
+    }
+}
+
 impl Raw {
     /// Every file that the settings name, to be read before they are checked.
     pub(super) fn files(&mut self) -> impl Iterator<Item = &mut Field<File>> {
         let session = &mut self.session;
         let redis = &mut self.store.redis;
         let providers = self.provider.entries.values_mut();
+        let listeners = self.listener.entries.values_mut();
         let own = [
             &mut session.key_file,
             &mut session.key_new_file,
@@ -273,7 +285,9 @@ impl Raw {
             &mut redis.password_file,
             &mut redis.ca_file,
         ];
-        own.into_iter().chain(providers.flat_map(|provider| [&mut provider.client_secret_file, &mut provider.ca_file]))
+        own.into_iter()
+            .chain(providers.flat_map(|provider| [&mut provider.client_secret_file, &mut provider.ca_file]))
+            .chain(listeners.flat_map(ListenerTable::files))
     }
 
     /// Every key there is.

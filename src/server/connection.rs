@@ -11,6 +11,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::timeout,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     gateway::Origin,
@@ -23,8 +24,8 @@ use crate::{
     },
 };
 
-/// Serves a connection to its end.
-pub async fn serve<S>(serving: &Arc<Serving>, peer: Peer, stream: S)
+/// Serves a connection to its end; once it is `over`, no further than the request it is on.
+pub async fn serve<S>(serving: &Arc<Serving>, peer: Peer, stream: S, over: &CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -44,14 +45,14 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(None)
         .max_buf_size(limits.header_bytes.max(HYPER_LEAST_BUFFER))
+        .max_header_size(limits.header_bytes)
         .max_headers(MOST_HEADERS)
         .half_close(false)
-        .pipeline_flush(true)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = serving.drain.stopping(), if serving.kind != Listener::Ops => {
+        () = ending(serving, over) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -61,14 +62,25 @@ where
     }
 }
 
+/// The platform's listener answers until the very end.
+async fn ending(serving: &Serving, over: &CancellationToken) {
+    tokio::select! {
+        () = serving.drain.stopping(), if serving.kind != Listener::Ops => {}
+        () = over.cancelled() => {}
+    }
+}
+
 async fn answer(serving: &Serving, peer: Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let origin = Origin { listener: serving.kind, trust: &serving.trust, peer, site: serving.site.as_deref() };
     let (parts, body) = request.into_parts();
+    // A request that has a length beside an encoding can be read as two, and hyper shows the encoding alone: so what is
+    // encoded is a connection's last (RFC 9112 section 6.1). nginx sends lengths.
+    let encoded = hyper::body::Body::size_hint(&body).exact().is_none();
     let body = read(serving, &parts, body).await;
-    let unread = body.is_err();
+    let closes = body.is_err() || encoded;
     let request = Request::from_parts(parts, ());
     let mut response = serving.gateway.handle(request, body, &origin).await;
-    if unread {
+    if closes {
         response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
     }
     response

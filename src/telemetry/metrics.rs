@@ -42,6 +42,9 @@ pub struct Metrics {
     provider_failures: Family<OperationLabel, Counter>,
     connections_refused: Counter,
     csp_reports: Family<CspLabels, Counter>,
+    tls_handshakes: Family<TlsLabels, Counter>,
+    tls_reloads: Family<TlsLabels, Counter>,
+    tls_not_after: Family<ListenerLabel, Gauge<u64, AtomicU64>>,
 }
 
 macro_rules! labels {
@@ -62,6 +65,8 @@ labels! {
     OperationLabel { operation: &'static str }
     StoreLabels { operation: &'static str, result: &'static str }
     CspLabels { directive: &'static str, disposition: &'static str }
+    TlsLabels { listener: String, result: &'static str }
+    ListenerLabel { listener: String }
     StoreFailureLabels { operation: &'static str, error: &'static str }
 }
 
@@ -95,6 +100,9 @@ impl Metrics {
             provider_failures: Family::default(),
             connections_refused: Counter::default(),
             csp_reports: Family::default(),
+            tls_handshakes: Family::default(),
+            tls_reloads: Family::default(),
+            tls_not_after: Family::default(),
         };
         metrics.register();
         metrics.begin_at_zero();
@@ -179,6 +187,22 @@ impl Metrics {
             "Violations of our pages' content security policy that browsers reported",
             self.csp_reports.clone(),
         );
+        self.register_tls();
+    }
+
+    fn register_tls(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("portcullis_tls_handshakes", "TLS handshakes by their result", self.tls_handshakes.clone());
+        registry.register(
+            "portcullis_tls_reloads",
+            "Changes of a listener's TLS files by what came of them",
+            self.tls_reloads.clone(),
+        );
+        registry.register(
+            "portcullis_tls_certificate_not_after_timestamp_seconds",
+            "The last moment of a listener's own certificate",
+            self.tls_not_after.clone(),
+        );
     }
 
     /// Series that alerts divide by exist from the start, so that a first failure is a step from zero.
@@ -255,6 +279,24 @@ impl Metrics {
     /// Counts a connection that a full listener closed.
     pub fn connection_refused(&self) {
         self.connections_refused.inc();
+    }
+
+    /// Counts a TLS handshake, or a certificate that names a stranger.
+    pub fn tls_handshake(&self, listener: &str, result: &'static str) {
+        self.tls_handshakes.get_or_create(&TlsLabels { listener: listener.to_owned(), result }).inc();
+    }
+
+    /// Counts a change of a listener's TLS files.
+    pub fn tls_reloaded(&self, listener: &str, result: &'static str) {
+        self.tls_reloads.get_or_create(&TlsLabels { listener: listener.to_owned(), result }).inc();
+    }
+
+    /// Notes until when a listener's certificate is good, and begins its counts at zero.
+    pub fn set_tls_not_after(&self, listener: &str, seconds: u64) {
+        self.tls_not_after.get_or_create(&ListenerLabel { listener: listener.to_owned() }).set(seconds);
+        for result in ["ok", "error"] {
+            let _ = self.tls_reloads.get_or_create(&TlsLabels { listener: listener.to_owned(), result });
+        }
     }
 
     /// Sets the number of living sessions.

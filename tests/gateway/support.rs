@@ -35,7 +35,7 @@ pub(crate) mod visitor;
 pub(crate) mod wire;
 
 use certificates::Certificates;
-use nginx::Nginx;
+use nginx::{Nginx, Way};
 pub(crate) use visitor::{Reply, Visitor};
 
 /// Long enough for a crowded machine.
@@ -53,6 +53,7 @@ pub(crate) struct Plan {
     foreign_issuer: Option<(String, String)>,
     sites: Vec<String>,
     ground: Option<(TempDir, Certificates)>,
+    way: Option<Way>,
     gateway_too: bool,
 }
 
@@ -67,6 +68,7 @@ impl Plan {
             foreign_issuer: None,
             sites: Vec::new(),
             ground: None,
+            way: None,
             gateway_too: true,
         }
     }
@@ -110,6 +112,12 @@ impl Plan {
     /// In a folder, and with certificates, that were there before.
     pub(crate) fn standing_on(mut self, folder: TempDir, certificates: Certificates) -> Self {
         self.ground = Some((folder, certificates));
+        self
+    }
+
+    /// nginx asks the gateway in another way than by its Unix socket.
+    pub(crate) fn asking_by(mut self, way: Way) -> Self {
+        self.way = Some(way);
         self
     }
 
@@ -167,7 +175,8 @@ impl Stage {
         let upstream = sample_upstream::start(std::net::SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let redis = plan.with_redis.then(redis::Server::start);
         let settings = settings(&plan, folder.path(), &idp, redis.as_ref(), https);
-        let nginx = Nginx::start(folder.path(), &certificates, https, &upstream, &plan.sites).await;
+        let way = plan.way.take().unwrap_or_else(|| Way::to(&format!("unix:{}/nginx.sock", folder.path().display())));
+        let nginx = Nginx::start(folder.path(), &certificates, https, &upstream, &plan.sites, &way).await;
         let clock = Clock::manual(Timestamp::from_seconds(idp.now()));
         let telemetry = Telemetry::new(false);
         let mut stage =
@@ -190,8 +199,23 @@ impl Stage {
         self.settings.clone()
     }
 
+    /// The program itself as the gateway, of a plan [`Plan::without_gateway`].
+    pub(crate) async fn start_program(&self, name: &str) -> binary::Binary {
+        let program = binary::Binary::serve(&self.settings_file(), &self.settings, name);
+        let visitor = Visitor::new(self);
+        eventually("the gateway answers", || async { visitor.get("/auth/health").await.status == 200 }).await;
+        program
+    }
+
     /// Starts the gateway, or another one after [`Stage::stop_gateway`].
     pub(crate) async fn start_gateway(&mut self) {
+        self.start_gateway_unseen();
+        let visitor = Visitor::new(self);
+        eventually("the gateway answers", || async { visitor.get("/auth/health").await.status == 200 }).await;
+    }
+
+    /// Starts the gateway, even if nginx cannot get at it.
+    pub(crate) fn start_gateway_unseen(&mut self) {
         let mut environment = Environment::default();
         for (key, value) in &self.settings {
             environment.add(key.clone(), Some(value.clone()));
@@ -205,8 +229,6 @@ impl Stage {
         let addresses = server.addresses();
         let serving = tokio::spawn(server.serve(gateway, drain.clone()));
         self.gateway = Some(Running { drain, serving, addresses });
-        let visitor = Visitor::new(self);
-        eventually("the gateway answers", || async { visitor.get("/auth/health").await.status == 200 }).await;
     }
 
     /// Tells the gateway to stop, and does not wait.
@@ -241,7 +263,8 @@ impl Stage {
 
     /// The text of `/metrics`, as Prometheus gets it.
     pub(crate) async fn metrics(&self) -> String {
-        let Address::Tcp(address) = self.listener("ops") else { panic!("ops listens on TCP") };
+        let mut settings = self.settings.iter().rev();
+        let (_, address) = settings.find(|(key, _)| key == "PORTCULLIS_LISTENER__OPS__ADDRESS").unwrap();
         reqwest::get(format!("http://{address}/metrics")).await.unwrap().text().await.unwrap()
     }
 

@@ -26,6 +26,7 @@ use crate::{
     route::Prefix,
     rules::{Email, EmailDomain},
     secret::Secret,
+    server::peer_certificate::PeerName,
     session::binding::Strictness,
     telemetry::Format,
     verify::{
@@ -191,6 +192,13 @@ impl FromText for IpNet {
     fn from_text(text: String) -> Result<Self, String> {
         let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(Self::from));
         network.map_err(|_| r#"must be an address or a network, such as "10.0.0.7" or "10.0.0.0/24""#.into())
+    }
+}
+
+impl FromText for PeerName {
+    fn from_text(text: String) -> Result<Self, String> {
+        let forms = r#"must be a DNS name such as "nginx.internal", or "IP:10.0.0.7", or "URI:spiffe://example.com/nginx", without wild card"#;
+        Self::parse(&text).ok_or_else(|| forms.into())
     }
 }
 
