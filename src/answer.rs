@@ -28,6 +28,7 @@ pub struct Answer {
     cookies: Vec<Cookie<'static>>,
     reason: Option<Reason>,
     allow: Option<String>,
+    retry_after: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -145,6 +146,20 @@ impl Answer {
         self
     }
 
+    /// The same answer, saying after how many seconds it is worth coming back.
+    #[must_use]
+    pub const fn retrying_after(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// The same answer, which is a refusal although it does not look like one.
+    #[must_use]
+    pub const fn because(mut self, reason: Reason) -> Self {
+        self.reason = Some(reason);
+        self
+    }
+
     /// Why it is a refusal, if it is one.
     pub const fn reason(&self) -> Option<Reason> {
         self.reason
@@ -198,7 +213,8 @@ impl Answer {
         let headers = response.headers_mut();
         if let Some(reason) = self.reason {
             headers.extend([reason_header(reason)]);
-            retry_after(headers, reason);
+            let seconds = self.retry_after.or_else(|| default_wait(reason));
+            headers.extend(seconds.map(|seconds| (header::RETRY_AFTER, HeaderValue::from(seconds))));
         }
         if let Some(Ok(methods)) = self.allow.as_deref().map(HeaderValue::from_str) {
             headers.insert(header::ALLOW, methods);
@@ -239,7 +255,7 @@ impl Answer {
     }
 
     const fn of(body: Body, reason: Option<Reason>) -> Self {
-        Self { body, cookies: Vec::new(), reason, allow: None }
+        Self { body, cookies: Vec::new(), reason, allow: None, retry_after: None }
     }
 }
 
@@ -252,6 +268,7 @@ pub const fn status(reason: Reason) -> StatusCode {
         (_, Kind::Forbidden) => StatusCode::FORBIDDEN,
         (_, Kind::BadRequest) => StatusCode::BAD_REQUEST,
         (_, Kind::NotFound) => StatusCode::NOT_FOUND,
+        (_, Kind::TooMany) => StatusCode::TOO_MANY_REQUESTS,
         (_, Kind::ProviderDown | Kind::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
         (_, Kind::Internal) => StatusCode::INTERNAL_SERVER_ERROR,
     }
@@ -262,7 +279,7 @@ const fn verify_status(reason: Reason) -> StatusCode {
     match reason.kind() {
         Kind::SignIn => StatusCode::UNAUTHORIZED,
         Kind::Forbidden | Kind::BadRequest | Kind::NotFound => StatusCode::FORBIDDEN,
-        Kind::ProviderDown | Kind::Unavailable | Kind::Internal => StatusCode::SERVICE_UNAVAILABLE,
+        Kind::TooMany | Kind::ProviderDown | Kind::Unavailable | Kind::Internal => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 
@@ -272,6 +289,7 @@ const fn error_code(reason: Reason) -> &'static str {
         Kind::Forbidden => "forbidden",
         Kind::BadRequest => "bad_request",
         Kind::NotFound => "not_found",
+        Kind::TooMany => "rate_limited",
         Kind::ProviderDown | Kind::Unavailable => "unavailable",
         Kind::Internal => "internal_error",
     }
@@ -283,6 +301,7 @@ const fn error_text(reason: Reason) -> &'static str {
         Kind::Forbidden => "You may not do this.",
         Kind::BadRequest => "The request could not be understood.",
         Kind::NotFound => "There is nothing here.",
+        Kind::TooMany => "Too many requests. Please wait as long as Retry-After says.",
         Kind::ProviderDown => "The identity provider cannot be reached. Please try again.",
         Kind::Unavailable => "We cannot answer just now. Please try again.",
         Kind::Internal => "Something went wrong on our side.",
@@ -381,9 +400,10 @@ const fn reason_header(reason: Reason) -> (HeaderName, HeaderValue) {
     (REASON, HeaderValue::from_static(reason.code()))
 }
 
-fn retry_after(headers: &mut HeaderMap, reason: Reason) {
-    if matches!(reason.kind(), Kind::Unavailable | Kind::ProviderDown) {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+const fn default_wait(reason: Reason) -> Option<u32> {
+    match reason.kind() {
+        Kind::TooMany | Kind::Unavailable | Kind::ProviderDown => Some(RETRY_AFTER_SECONDS),
+        Kind::SignIn | Kind::Forbidden | Kind::BadRequest | Kind::NotFound | Kind::Internal => None,
     }
 }
 
@@ -484,5 +504,8 @@ mod tests {
         assert_eq!(response.headers()[header::RETRY_AFTER], "5");
         assert_eq!(response.headers()[REASON], "store_unavailable");
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let response = respond(Answer::json_error(Reason::RateLimited).retrying_after(42));
+        assert_eq!(response.headers()[header::RETRY_AFTER], "42");
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
     }
 }

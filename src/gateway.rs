@@ -24,6 +24,7 @@ use crate::{
     csp_report::{self, Budget},
     drain::Drain,
     inbound::{Facts, Inbound, Listener, Peer, RequestId, Trust},
+    limits::{self, Limits, Wait},
     oidc::{
         providers::{self, Providers},
         sign_in::{self, Asked, SignIn},
@@ -63,6 +64,8 @@ pub struct Config {
     pub session: keeper::Config,
     /// Where sessions live.
     pub store: store::Config,
+    /// How much of what is too much.
+    pub limits: limits::rule::Config,
     /// Who may pass where.
     pub policies: Policies,
     /// Which policy decides where the location names none.
@@ -92,6 +95,7 @@ pub struct Gateway {
     sign_in: SignIn,
     sign_out: SignOut,
     account: Account,
+    limits: Limits,
     providers: Arc<Providers>,
     store: Arc<Store>,
     clock: Clock,
@@ -146,6 +150,7 @@ impl Gateway {
                 drain.clone(),
             ),
             account: Account::new(Arc::clone(&keeper), refresher.clone(), clock.clone()),
+            limits: Limits::new(config.limits, Arc::clone(&keeper), clock.clone(), telemetry.clone()),
             sites: config.sites,
             look: config.look,
             csp: Delivery {
@@ -256,6 +261,9 @@ impl Gateway {
         };
         let visit = visit.as_ref().ok_or(Reason::NotFound);
         let asked = || visit.and_then(|visit| visit.asked(inbound));
+        if let Err(wait) = self.within_limits(visit.ok(), route.endpoint).await {
+            return Ok(self.too_many(inbound, route.endpoint, wait));
+        }
         let _place = self.place(route.endpoint)?;
         Ok(match route.endpoint {
             Endpoint::Health => Answer::healthy(),
@@ -265,13 +273,13 @@ impl Gateway {
             Endpoint::Check => self.account.check(&self.find(inbound, visit?).await?),
             Endpoint::CheckActive => self.account.check_active(&self.find(inbound, visit?).await?).await,
             Endpoint::Userinfo => Account::userinfo(&self.find(inbound, visit?).await?),
-            Endpoint::Refresh => self.account.refresh(self.find(inbound, visit?).await?).await,
+            Endpoint::Refresh => self.refresh(inbound, self.find(inbound, visit?).await?).await,
             Endpoint::Challenge => {
                 challenge::challenge(&self.challenged(asked()?), inbound.refusal().unwrap_or(Reason::NoSession))
             }
             Endpoint::Deny => self.deny(asked()?, visit?).await,
             Endpoint::Login => self.sign_in.begin(asked()?).await,
-            Endpoint::Callback => self.sign_in.complete(asked()?).await,
+            Endpoint::Callback => self.called_back(asked()?).await,
             Endpoint::Logout => self.sign_out.asked(asked()?).await,
             Endpoint::LogoutSubmitted => self.sign_out.submitted(asked()?).await,
             Endpoint::SignedOut => self.sign_out.done(asked()?),
@@ -279,6 +287,39 @@ impl Gateway {
             Endpoint::CspReport => self.csp_report(inbound, visit?, &body)?,
             Endpoint::Verify => return Err(Reason::Internal),
         })
+    }
+
+    /// Those whom nginx does not speak for have nobody at the other end but the asker itself.
+    async fn within_limits(&self, visit: Option<&Visit<'_>>, endpoint: Endpoint) -> Result<(), Wait> {
+        match visit.and_then(|visit| visit.facts.as_ref()) {
+            Some(facts) => self.limits.admit(endpoint.limited(), facts.client).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn refresh(&self, inbound: &Inbound, found: Found) -> Answer {
+        match self.limits.admit_refresh(&found).await {
+            Ok(()) => self.account.refresh(found).await,
+            Err(wait) => self.too_many(inbound, Endpoint::Refresh, wait),
+        }
+    }
+
+    async fn called_back(&self, asked: Asked<'_>) -> Answer {
+        let answer = self.sign_in.complete(asked).await;
+        let Some(reason) = answer.reason() else {
+            return answer;
+        };
+        match self.limits.failed(reason, asked.facts.client).await {
+            Ok(()) => answer,
+            Err(wait) => self.too_many(asked.inbound, Endpoint::Callback, wait),
+        }
+    }
+
+    /// A callback cannot be repeated, so the way from there is a new sign-in.
+    fn too_many(&self, inbound: &Inbound, endpoint: Endpoint, Wait(wait): Wait) -> Answer {
+        let facts = inbound.facts().ok().filter(|_| endpoint != Endpoint::Callback);
+        let again = facts.map_or_else(|| Link::local(&self.prefix.path("/login")), |facts| Link::local(facts.target));
+        challenge::wait(inbound.caller(), limits::rule::whole_seconds(wait), again)
     }
 
     /// While a provider is silent, those who wait for it must leave room for those who only want to be let in.

@@ -185,6 +185,12 @@ impl Inbound {
         !matches!(destination, None | Some(b"document"))
     }
 
+    /// Whether the browser says that this is for a page it already shows: a picture, a script, a frame.
+    fn is_part_of_a_page(&self) -> bool {
+        let mode = self.headers.get("sec-fetch-mode").map(HeaderValue::as_bytes);
+        mode.is_some_and(|mode| mode != b"navigate") || self.lands_in_a_frame()
+    }
+
     fn accepts_html(&self) -> bool {
         self.headers
             .get_all(header::ACCEPT)
@@ -220,6 +226,7 @@ impl Inbound {
             return match site.as_bytes() {
                 b"same-origin" => Provenance::SameOrigin,
                 b"none" => Provenance::UserTyped,
+                _ if self.is_part_of_a_page() => self.origin_or(Provenance::Embedded),
                 _ => self.origin_or(Provenance::Elsewhere),
             };
         }
@@ -347,8 +354,10 @@ pub enum Provenance<'a> {
     UserTyped,
     /// A page of that origin.
     Origin(&'a str),
-    /// A page of another origin.
+    /// A page of another origin, which sent the browser here.
     Elsewhere,
+    /// A page of another origin, for something on itself.
+    Embedded,
     /// The browser does not say.
     Unknown,
 }
@@ -359,7 +368,17 @@ impl Provenance<'_> {
         match self {
             Self::SameOrigin => true,
             Self::Origin(origin) => site.has_origin(origin),
-            Self::UserTyped | Self::Elsewhere | Self::Unknown => false,
+            Self::UserTyped | Self::Elsewhere | Self::Embedded | Self::Unknown => false,
+        }
+    }
+
+    /// Whether the browser says that a page of another site fetches it for itself; only such a request has an `Origin`
+    /// that is not ours, where the method is GET.
+    pub fn is_embedded_by_others(self, site: &Site) -> bool {
+        match self {
+            Self::Embedded => true,
+            Self::Origin(origin) => !site.has_origin(origin),
+            Self::SameOrigin | Self::UserTyped | Self::Elsewhere | Self::Unknown => false,
         }
     }
 
@@ -374,7 +393,7 @@ impl Provenance<'_> {
         match self {
             Self::SameOrigin | Self::UserTyped | Self::Unknown | Self::Origin("null") => false,
             Self::Origin(origin) => !site.has_origin(origin),
-            Self::Elsewhere => true,
+            Self::Elsewhere | Self::Embedded => true,
         }
     }
 }

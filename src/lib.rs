@@ -18,6 +18,7 @@ pub mod challenge;
 pub mod account;
 pub mod cors;
 pub mod csp_report;
+pub mod limits;
 pub mod oidc;
 
 // what it needs on the way

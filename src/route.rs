@@ -103,6 +103,42 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    /// How its use is limited.
+    pub const fn limited(self) -> Limited {
+        match self {
+            Self::Verify | Self::Challenge | Self::Deny | Self::Livez | Self::Readyz | Self::Metrics => Limited::Not,
+            Self::Login => Limited::AsSignIn,
+            Self::Callback => Limited::WhenItFails,
+            Self::Refresh => Limited::AsRefresh,
+            Self::Logout
+            | Self::LogoutSubmitted
+            | Self::SignedOut
+            | Self::Check
+            | Self::CheckActive
+            | Self::Userinfo
+            | Self::Preflight
+            | Self::CspReport
+            | Self::Health => Limited::AsEverything,
+        }
+    }
+}
+
+/// How an endpoint's use is limited; the figures are settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limited {
+    /// Not at all: nginx asks, or the platform.
+    Not,
+    /// Together with all public pages.
+    AsEverything,
+    /// As a sign-in that begins.
+    AsSignIn,
+    /// As a refresh of that session.
+    AsRefresh,
+    /// Only once it has failed.
+    WhenItFails,
+}
+
 /// Who may reach an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
@@ -123,6 +159,8 @@ pub enum Proof {
     SameOrigin,
     /// That the browser does not name another site's page. No proof; it keeps the noise of other sites' pages out.
     NotForeign,
+    /// That no page of another site fetches it as a picture, a frame or the like: it counts against the address.
+    NotEmbedded,
 }
 
 /// What becomes of a request's body.
@@ -191,6 +229,7 @@ impl Route {
             Proof::None => true,
             Proof::SameOrigin => provenance.may_change(site),
             Proof::NotForeign => !provenance.is_foreign_to(site),
+            Proof::NotEmbedded => !provenance.is_embedded_by_others(site),
         };
         if proven { Ok(site) } else { Err(Reason::CrossSite) }
     }
@@ -273,7 +312,7 @@ const ROUTES: &[Row] = &[
     row(NGINX, Method::GET, "/verify", Endpoint::Verify, Reach::Internal, Proof::None),
     row(NGINX, Method::GET, "/challenge", Endpoint::Challenge, Reach::Internal, Proof::None),
     row(NGINX, Method::GET, "/deny", Endpoint::Deny, Reach::Internal, Proof::None),
-    row(NGINX, Method::GET, "/login", Endpoint::Login, Reach::Public, Proof::None),
+    row(NGINX, Method::GET, "/login", Endpoint::Login, Reach::Public, Proof::NotEmbedded),
     row(NGINX, Method::GET, "/callback", Endpoint::Callback, Reach::Public, Proof::None),
     row(NGINX, Method::GET, "/callback/*", Endpoint::Callback, Reach::Public, Proof::None),
     row(NGINX, Method::GET, "/logout", Endpoint::Logout, Reach::Public, Proof::None),
@@ -409,6 +448,17 @@ mod tests {
         check(Provenance::Elsewhere, Err(Reason::CrossSite));
         check(Provenance::UserTyped, Err(Reason::CrossSite));
         check(Provenance::Unknown, Err(Reason::CrossSite));
+        let embedded = |provenance| {
+            let facts = facts(Exposure::Public, "app.example.com");
+            route(Method::GET, "/auth/login").admit(&facts, &sites, provenance).map(Site::name)
+        };
+        for provenance in [Provenance::Embedded, Provenance::Origin("https://evil.example")] {
+            assert_eq!(embedded(provenance), Err(Reason::CrossSite), "{provenance:?}");
+        }
+        let fine = [Provenance::Elsewhere, Provenance::SameOrigin, Provenance::UserTyped, Provenance::Unknown];
+        for provenance in fine.into_iter().chain([Provenance::Origin("https://app.example.com")]) {
+            assert_eq!(embedded(provenance), Ok("main"), "{provenance:?}");
+        }
         let verify = |exposure, host, provenance| {
             route(Method::GET, "/auth/verify").admit(&facts(exposure, host), &sites, provenance).map(Site::name)
         };
@@ -424,6 +474,7 @@ mod tests {
         assert_eq!(report(Provenance::Unknown), Ok("main"));
         assert_eq!(report(Provenance::Origin("null")), Ok("main"));
         assert_eq!(report(Provenance::Elsewhere), Err(Reason::CrossSite));
+        assert_eq!(report(Provenance::Embedded), Err(Reason::CrossSite));
         assert_eq!(report(Provenance::Origin("https://spa.example.com")), Err(Reason::CrossSite));
     }
 }

@@ -192,6 +192,15 @@ pub enum Event<'a> {
         /// Whether it is written down; too many are only counted.
         written: bool,
     },
+    /// Somebody asked too often.
+    Limited {
+        /// Which limit.
+        limit: &'static str,
+        /// The client's address, where the limit is an address's.
+        client: Option<IpAddr>,
+        /// How long they must wait.
+        wait: Duration,
+    },
     /// The store did not do what it was asked.
     StoreFailed {
         /// What was asked.
@@ -274,7 +283,7 @@ impl Telemetry {
                 info!(target: AUDIT, event = "session_ended", ?session, cause = cause.label(), pending);
             }
             Event::SessionUnreadable { session } => {
-                error!(?session, "a stored session does not open: altered, truncated or swapped");
+                error!(?session, "a stored session does not open: altered or swapped");
                 info!(target: AUDIT, event = "session_unreadable", ?session);
             }
             Event::BindingViolated { request_id, reason, refused, client } => {
@@ -293,6 +302,11 @@ impl Telemetry {
                 if *written {
                     info!(directive, disposition, page, blocked, source, "content security policy broken");
                 }
+            }
+            Event::Limited { limit, client, wait } => {
+                let client = client.map(tracing::field::display);
+                info!(limit, client, wait_millis = millis(*wait), "over the limit");
+                info!(target: AUDIT, event = "over_the_limit", limit, client);
             }
             Event::StoreFailed { operation, error } => {
                 error!(operation, %error, "the store failed");

@@ -20,6 +20,7 @@ use super::{
 use crate::{gateway, oidc::sign_in, origin::Sites, route::Prefix, secret::Secret};
 
 mod identity;
+mod limits;
 mod listener;
 mod log;
 mod matching;
@@ -42,6 +43,7 @@ pub(super) fn check(raw: &Raw, problems: &mut Problems) -> Checked<Config> {
     let access = policy::access(&raw.access, problems);
     let session = session::session(&raw.session, plain, problems);
     let transaction = session::transaction(&raw.sign_in, plain, problems);
+    let limits = limits::limits(&raw.limits, problems);
     let store = store::store(&raw.store, problems);
     let policies = policy::policies(&raw.policy, &raw.provider, needs_provider(&sites), problems);
     let matching = matching::matching(&raw.matching, &raw.policy, &sites, problems);
@@ -59,6 +61,7 @@ pub(super) fn check(raw: &Raw, problems: &mut Problems) -> Checked<Config> {
             sign_in: sign_in::Config { transaction: transaction?, access: access?, prefix: prefix? },
             session: session?,
             store: store?,
+            limits: limits?,
             policies: policies?,
             matching: matching?,
             identity: identity?,

@@ -9,7 +9,10 @@ use http::Method;
 use ipnet::IpNet;
 
 use self::{
-    leaf::{Authentication, Count, File, ListenAddress, LogoutKind, ResponseMode, SameSite, SocketMode, StoreKind},
+    leaf::{
+        Allowance, Authentication, Count, File, ListenAddress, LogoutKind, ResponseMode, SameSite, SocketMode,
+        StoreKind,
+    },
     node::{Field, List, Named, Node, table},
 };
 use super::Mode;
@@ -22,6 +25,7 @@ use crate::{
     secret::Secret,
     server::peer_certificate::PeerName,
     session::binding::Strictness,
+    store::window::Rate,
     telemetry::Format,
     verify::{matching::PathPattern, policy::PolicyName},
 };
@@ -40,6 +44,7 @@ table! {
         access: ConditionsTable,
         session: SessionTable,
         sign_in: SignInTable,
+        limits: LimitsTable,
         store: StoreTable,
         policy: Named<PolicyTable>,
         matching: MatchingTable,
@@ -164,6 +169,19 @@ table! {
 }
 
 table! {
+    /// How much of what is too much.
+    LimitsTable {
+        login: Field<Allowance>,
+        failed_callback: Field<Allowance>,
+        failed_sign_in: Field<Allowance>,
+        failed_sign_in_wait: Field<Duration>,
+        refresh_session: Field<Allowance>,
+        refresh_user: Field<Allowance>,
+        everything: Field<Vec<Rate>>,
+    }
+}
+
+table! {
     /// Where sessions live.
     StoreTable {
         kind: Field<StoreKind>,
@@ -174,9 +192,11 @@ table! {
 
 table! {
     /// The embedded store.
+    #[expect(clippy::struct_field_names, reason = "these are the names of the settings")]
     MemoryTable {
         max_sessions: Field<Count>,
         max_marks: Field<Count>,
+        max_windows: Field<Count>,
     }
 }
 

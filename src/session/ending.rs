@@ -80,7 +80,8 @@ impl Endings {
         }
     }
 
-    fn remember(&self, name: Name, until: Timestamp) {
+    /// Ends a session here, until the store hears of it.
+    pub(super) fn remember(&self, name: Name, until: Timestamp) {
         let mut known = self.known();
         if known.sessions.len() >= ENDINGS_LIMIT {
             known.drop_one();

@@ -6,6 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use cookie::Cookie;
+use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -135,16 +136,28 @@ impl Keeper {
         Ok(Found { session, handle: Arc::new(handle) })
     }
 
+    /// What does not open is read once more on a new connection: one that is out of step gives another's record.
     async fn read(&self, handle: &Handle) -> Result<(Version, Facts), Reason> {
+        match self.read_once(handle).await {
+            Err(Reason::SessionUnreadable) => self.store.reconnect(),
+            read => return read,
+        }
+        self.read_once(handle).await.inspect_err(|reason| self.note_unreadable(*reason, handle))
+    }
+
+    fn note_unreadable(&self, reason: Reason, handle: &Handle) {
+        if reason == Reason::SessionUnreadable {
+            self.telemetry.event(&Event::SessionUnreadable { session: *handle.name() });
+        }
+    }
+
+    async fn read_once(&self, handle: &Handle) -> Result<(Version, Facts), Reason> {
         let stored = self.store.facts(handle.name()).await.map_err(|error| self.unavailable("facts", &error))?;
         let Some(stored) = stored else {
             return Err(self.why_missing(handle).await);
         };
-        let facts = Facts::open(handle.key(), handle.name(), stored.version, &stored.facts).map_err(|_| {
-            self.telemetry.event(&Event::SessionUnreadable { session: *handle.name() });
-            Reason::SessionUnreadable
-        })?;
-        Ok((stored.version, facts))
+        let facts = Facts::open(handle.key(), handle.name(), stored.version, &stored.facts);
+        facts.map(|facts| (stored.version, facts)).map_err(|_| Reason::SessionUnreadable)
     }
 
     async fn why_missing(&self, handle: &Handle) -> Reason {
@@ -193,16 +206,21 @@ impl Keeper {
     /// # Errors
     /// As [`Keeper::find`], without looking at lifetimes or binding.
     pub async fn read_whole(&self, handle: &Handle) -> Result<(Version, Facts, Tokens), Reason> {
+        match self.read_whole_once(handle).await {
+            Err(Reason::SessionUnreadable) => self.store.reconnect(),
+            read => return read,
+        }
+        self.read_whole_once(handle).await.inspect_err(|reason| self.note_unreadable(*reason, handle))
+    }
+
+    async fn read_whole_once(&self, handle: &Handle) -> Result<(Version, Facts, Tokens), Reason> {
         let stored = self
             .store
             .session(handle.name())
             .await
             .map_err(|error| self.unavailable("session", &error))?
             .ok_or(Reason::SessionUnknown)?;
-        let unreadable = |_| {
-            self.telemetry.event(&Event::SessionUnreadable { session: *handle.name() });
-            Reason::SessionUnreadable
-        };
+        let unreadable = |_| Reason::SessionUnreadable;
         let facts = Facts::open(handle.key(), handle.name(), stored.version, &stored.facts).map_err(unreadable)?;
         let tokens =
             Tokens::open(handle.key(), handle.name(), facts.tokens.revision, &stored.tokens).map_err(unreadable)?;
@@ -296,6 +314,28 @@ impl Keeper {
     pub async fn end_shown(&self, handle: &Handle, cause: EndCause) -> Outcome {
         let latest = self.clock.now().plus(self.lifetimes.absolute);
         self.end(handle, latest, cause).await
+    }
+
+    /// Ends a session that a browser shows, and gives its tokens where they could be read before that. It is final here
+    /// at once; a store that has not answered by the deadline hears of it later.
+    pub async fn end_with_tokens(
+        &self,
+        handle: &Handle,
+        cause: EndCause,
+        by: Instant,
+    ) -> (Outcome, Option<(Facts, Tokens)>) {
+        let latest = self.clock.now().plus(self.lifetimes.absolute);
+        self.endings.remember(*handle.name(), latest);
+        let mut whole = None;
+        let ended = timeout_at(by, async {
+            whole = self.read_whole(handle).await.ok().map(|(_, facts, tokens)| (facts, tokens));
+            self.end(handle, latest, cause).await
+        });
+        if let Ok(outcome) = ended.await {
+            return (outcome, whole);
+        }
+        self.telemetry.event(&Event::SessionEnded { session: *handle.name(), cause, pending: true });
+        (Outcome::Pending, whole)
     }
 
     /// The handles of all cookies of our name that we made, within a bound.

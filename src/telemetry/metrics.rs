@@ -11,6 +11,7 @@ use prometheus_client::{
 use crate::{
     reason::Reason,
     session::Method,
+    store::window::Kind,
     telemetry::{EndCause, Event},
 };
 
@@ -45,6 +46,8 @@ pub struct Metrics {
     tls_handshakes: Family<TlsLabels, Counter>,
     tls_reloads: Family<TlsLabels, Counter>,
     tls_not_after: Family<ListenerLabel, Gauge<u64, AtomicU64>>,
+    rate_limited: Family<LimitLabel, Counter>,
+    limits_counted_alone: Counter,
 }
 
 macro_rules! labels {
@@ -67,6 +70,7 @@ labels! {
     CspLabels { directive: &'static str, disposition: &'static str }
     TlsLabels { listener: String, result: &'static str }
     ListenerLabel { listener: String }
+    LimitLabel { limit: &'static str }
     StoreFailureLabels { operation: &'static str, error: &'static str }
 }
 
@@ -103,6 +107,8 @@ impl Metrics {
             tls_handshakes: Family::default(),
             tls_reloads: Family::default(),
             tls_not_after: Family::default(),
+            rate_limited: Family::default(),
+            limits_counted_alone: Counter::default(),
         };
         metrics.register();
         metrics.begin_at_zero();
@@ -187,6 +193,12 @@ impl Metrics {
             "Violations of our pages' content security policy that browsers reported",
             self.csp_reports.clone(),
         );
+        registry.register("portcullis_rate_limited", "Requests over a limit, by limit", self.rate_limited.clone());
+        registry.register(
+            "portcullis_limits_fallback",
+            "Requests counted by this process alone because the store failed",
+            self.limits_counted_alone.clone(),
+        );
         self.register_tls();
     }
 
@@ -213,6 +225,9 @@ impl Metrics {
         }
         for cause in EndCause::ALL {
             let _ = self.ended.get_or_create(&ReasonLabel { reason: cause.label() });
+        }
+        for kind in Kind::ALL {
+            let _ = self.rate_limited.get_or_create(&LimitLabel { limit: kind.label() });
         }
         let _ = self.sessions.get_or_create(&MethodLabel { method: Method::Oidc.label() });
     }
@@ -258,6 +273,9 @@ impl Metrics {
             Event::CspViolated { directive, disposition, .. } => {
                 self.csp_reports.get_or_create(&CspLabels { directive, disposition }).inc();
             }
+            Event::Limited { limit, .. } => {
+                self.rate_limited.get_or_create(&LimitLabel { limit }).inc();
+            }
             Event::StoreFailed { operation, error } => {
                 self.store_failures.get_or_create(&StoreFailureLabels { operation, error: error.label() }).inc();
             }
@@ -279,6 +297,11 @@ impl Metrics {
     /// Counts a connection that a full listener closed.
     pub fn connection_refused(&self) {
         self.connections_refused.inc();
+    }
+
+    /// Counts a request that this process counted by itself.
+    pub fn limit_counted_alone(&self) {
+        self.limits_counted_alone.inc();
     }
 
     /// Counts a TLS handshake, or a certificate that names a stranger.

@@ -205,6 +205,14 @@ async fn listed_origins_get_the_headers_on_refusals_too_and_others_get_none() {
             }
         }
     }
+    let limited = async || {
+        let headers = script(&spa);
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let reply = bob.ask(Method::POST, "/auth/refresh", &headers).await;
+        assert_eq!(reply.header("access-control-allow-origin"), spa, "{reply:?}");
+        reply.status == 429 && reply.header("access-control-expose-headers").contains("Retry-After")
+    };
+    eventually("the limit is reached, and the script may read how long to wait", limited).await;
     let listed = [("origin", spa.as_str()), ("sec-fetch-mode", "cors"), ("sec-fetch-site", "same-site")];
     for path in ["/auth/login", "/auth/health", "/auth/signed-out", "/auth/nowhere"] {
         let reply = stranger.ask(Method::GET, path, &listed).await;

@@ -1,11 +1,11 @@
 //! What browsers report against our pages, and what becomes of it.
 
-use reqwest::{Client, Method};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
     cross_site::OTHER_PAGES,
-    support::{Plan, Reply, Stage, Visitor, binary::Binary, browser::Browser, eventually},
+    support::{Plan, Reply, Stage, Visitor, browser::Browser, eventually},
 };
 
 const REPORT_URI: &str = "application/csp-report";
@@ -158,9 +158,8 @@ async fn who_wants_no_reports_asks_for_none_and_takes_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_flood_of_reports_all_are_counted_and_few_are_written_down() {
     let stage = Plan::new().without_gateway().start().await;
-    let gateway = Binary::serve(&stage.settings_file(), &stage.environment(), "gateway");
+    let gateway = stage.start_program("gateway").await;
     let visitor = Visitor::new(&stage);
-    eventually("the gateway answers", async || visitor.get("/auth/health").await.status == 200).await;
     let one = json!({"type": "csp-violation", "body": {
         "documentURL": stage.url("/auth/callback?code=m4rker"), "effectiveDirective": "img-src",
         "blockedURL": "https://cdn.example/m4rker?m4rker", "sample": "m4rker", "disposition": "enforce",
@@ -169,11 +168,8 @@ async fn of_a_flood_of_reports_all_are_counted_and_few_are_written_down() {
     for _ in 0..10 {
         assert_eq!(send(&visitor, REPORT_TO, body.clone(), &[]).await.status, 204);
     }
-    let environment = stage.environment();
-    let ops = &environment.iter().find(|(key, _)| key.ends_with("LISTENER__OPS__ADDRESS")).unwrap().1;
-    let metrics = Client::new().get(format!("http://{ops}/metrics")).send().await.unwrap().text().await.unwrap();
-    let series = r#"portcullis_csp_reports_total{directive="img-src",disposition="enforce"} 200"#;
-    assert!(metrics.lines().any(|line| line == series), "{metrics}");
+    let counted = counted(&stage, "img-src", "enforce").await;
+    assert!((counted - 200.0).abs() < f64::EPSILON, "{counted}");
     let (_, said) = gateway.end().await;
     let lines: Vec<_> = said.lines().filter(|line| line.contains("content security policy broken")).collect();
     assert!((30..=60).contains(&lines.len()), "30 a minute: {}", lines.len());

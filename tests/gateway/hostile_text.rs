@@ -21,7 +21,7 @@ fn is_harmless(reply: &Reply, what: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn parameters_are_reflected_into_no_page_and_into_no_script() {
-    let stage = Stage::usual().await;
+    let stage = Plan::new().set("LIMITS__FAILED_CALLBACK", "off").set("LIMITS__LOGIN", "off").start().await;
     let visitor = Visitor::new(&stage);
     let alice = stage.signed_in("alice").await;
     let encoded: String = url::form_urlencoded::byte_serialize(MARKUP.as_bytes()).collect();
@@ -99,7 +99,7 @@ async fn the_page_on_the_way_back_has_the_address_as_text() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn signing_out_leads_nowhere_but_to_the_provider_and_our_own_page() {
-    let stage = Stage::usual().await;
+    let stage = Plan::new().set("LIMITS__LOGIN", "off").start().await;
     for wanted in [
         "https:///evil.example/",
         "http:evil.example",

@@ -263,7 +263,8 @@ async fn a_full_listener_closes_what_it_cannot_take() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_who_wait_for_a_silent_provider_do_not_take_the_place_of_those_who_are_signed_in() {
-    let mut stage = Plan::new().with_redis().set("SERVER__CONNECTIONS", "300").start().await;
+    let plan = Plan::new().with_redis().set("SERVER__CONNECTIONS", "300").set("LIMITS__LOGIN", "off");
+    let mut stage = plan.start().await;
     let alice = stage.signed_in("alice").await;
     stage.stop_gateway().await;
     stage.idp.trouble(Endpoint::Discovery, Trouble::Hang);

@@ -26,11 +26,14 @@ use tempfile::TempDir;
 pub(crate) mod binary;
 pub(crate) mod browser;
 pub(crate) mod certificates;
+pub(crate) mod line;
 pub(crate) mod nginx;
 pub(crate) mod oidc_provider;
 #[expect(dead_code, reason = "the store's own tests use more of it")]
 #[path = "../store/support/redis.rs"]
 pub(crate) mod redis;
+pub(crate) mod traffic;
+pub(crate) mod twin;
 pub(crate) mod visitor;
 pub(crate) mod wire;
 

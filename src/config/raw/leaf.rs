@@ -28,6 +28,7 @@ use crate::{
     secret::Secret,
     server::peer_certificate::PeerName,
     session::binding::Strictness,
+    store::window::{MOST_COUNTED, Rate},
     telemetry::Format,
     verify::{
         matching::{METHODS, PathPattern},
@@ -205,6 +206,30 @@ impl FromText for PeerName {
 impl FromText for Algorithm {
     fn from_text(text: String) -> Result<Self, String> {
         Self::from_name(&text).ok_or_else(|| one_of(&Self::ALL.map(Self::name)))
+    }
+}
+
+/// So many in so long, or no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) struct Allowance(pub(in crate::config) Option<Rate>);
+
+impl FromText for Allowance {
+    fn from_text(text: String) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        Rate::from_text(text).map(|rate| Self(Some(rate))).map_err(|message| format!("{message}, or \"off\""))
+    }
+}
+
+impl FromText for Rate {
+    fn from_text(text: String) -> Result<Self, String> {
+        let (most, per) = text.split_once('/').unwrap_or_default();
+        let most = most.trim().parse().ok().filter(|_| most.trim().bytes().all(|digit| digit.is_ascii_digit()));
+        let rate = most.zip(humantime::parse_duration(per.trim()).ok()).and_then(|(most, per)| Self::new(most, per));
+        rate.ok_or_else(|| {
+            format!("must be how many in how long, such as \"30/1m\": 1 to {MOST_COUNTED} in at most a day")
+        })
     }
 }
 

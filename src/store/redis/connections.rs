@@ -28,6 +28,7 @@ pub(super) struct Connections {
     wanted: usize,
     state: Mutex<State>,
     generation: AtomicU64,
+    distrusted: AtomicU64,
 }
 
 /// A clone of a live connection.
@@ -73,7 +74,7 @@ struct Attempt {
 impl Connections {
     /// Connections from this pool, `wanted` of them once there is work. Makes none yet.
     pub(super) fn new(pool: Pool, wanted: usize) -> Self {
-        Self { pool, wanted, state: Mutex::default(), generation: AtomicU64::new(0) }
+        Self { pool, wanted, state: Mutex::default(), generation: AtomicU64::new(0), distrusted: AtomicU64::new(0) }
     }
 
     /// A live connection, made now if there is none.
@@ -93,6 +94,17 @@ impl Connections {
         let before = state.live.len();
         state.live.retain(|lent| lent.serial > newest);
         state.broken |= state.live.len() < before;
+    }
+
+    /// Forgets the connections up to this one, and what they have yet to answer: it may be the answer to another question.
+    pub(super) fn distrust(&self, newest: Serial) {
+        self.distrusted.fetch_max(newest.0, Ordering::AcqRel);
+        self.forget(newest);
+    }
+
+    /// Whether an answer on that connection counts for nothing.
+    pub(super) fn distrusts(&self, lent: &Lent) -> bool {
+        lent.serial.0 <= self.distrusted.load(Ordering::Acquire)
     }
 
     /// The newest connection so far.

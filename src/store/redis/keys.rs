@@ -1,10 +1,14 @@
 //! Pure. What things are called in Redis, and when they are said to expire.
 //!
-//! A session's record and its tombstone share the hash tag `{hash}`, so that one script may touch both in a cluster.
+//! A session's record and its tombstone share the hash tag `{hash}`, so that one script may touch both in a cluster; so
+//! do a sliding window and its bar.
 
 use std::time::Duration;
 
-use crate::{clock::Timestamp, store::Name};
+use crate::{
+    clock::Timestamp,
+    store::{Name, window::Window},
+};
 
 /// A prefix that all our keys begin with; without braces, which would move the hash tag.
 #[derive(Clone, Debug)]
@@ -46,6 +50,14 @@ impl Keys {
 
     pub(super) fn lock(&self, name: &Name) -> String {
         format!("{}:lock:{}", self.0, name.encoded())
+    }
+
+    pub(super) fn window(&self, window: Window) -> String {
+        format!("{}:window:{}:{{{}}}", self.0, window.kind.label(), window.name.encoded())
+    }
+
+    pub(super) fn barred(&self, window: Window) -> String {
+        format!("{}:barred:{}:{{{}}}", self.0, window.kind.label(), window.name.encoded())
     }
 }
 
