@@ -98,7 +98,6 @@ pub struct Gateway {
     limits: Limits,
     providers: Arc<Providers>,
     store: Arc<Store>,
-    clock: Clock,
     telemetry: Telemetry,
     drain: Drain,
     waiting: Semaphore,
@@ -165,7 +164,6 @@ impl Gateway {
             refresher,
             providers,
             store,
-            clock: clock.clone(),
             telemetry,
             drain,
             waiting: Semaphore::new(WAITING_FOR_PROVIDER),
@@ -188,8 +186,8 @@ impl Gateway {
     }
 
     /// What time it is here.
-    pub const fn clock(&self) -> &Clock {
-        &self.clock
+    pub fn clock(&self) -> &Clock {
+        self.keeper.clock()
     }
 
     /// Where events go.
@@ -400,8 +398,7 @@ impl Gateway {
     }
 
     async fn find_for(&self, inbound: &Inbound, site: &Site, client: Client<'_>) -> Result<Found, Reason> {
-        let presented = Presented { site, client, request_id: inbound.request_id_text() };
-        self.keeper.find(inbound, &presented).await
+        self.keeper.find(inbound, &Presented { site, client }).await
     }
 
     fn challenged<'a>(&'a self, asked: Asked<'a>) -> Challenged<'a> {
@@ -479,12 +476,11 @@ impl Gateway {
         if inbound.carries_any(self.identity.claims.iter().map(|claim| &claim.name)) {
             return Err(Reason::IdentityForged);
         }
-        let Found { session, handle } = self.find_for(inbound, site, browser(inbound, facts)).await?;
+        let Found { session, handle, at } = self.find_for(inbound, site, browser(inbound, facts)).await?;
         let access_token = if self.identity.access_token { Some(self.access_token(&handle).await?) } else { None };
-        let now = self.clock.now();
-        let allow = verify::decide(session, &self.policies, policy, facts.client, now)?;
+        let allow = verify::decide(session, &self.policies, policy, facts.client, at)?;
         let identity = identity::headers(&self.identity, &allow, access_token.as_ref());
-        self.keep_up(&allow, handle, now);
+        self.keep_up(&allow, handle, at);
         Ok((allow, identity))
     }
 

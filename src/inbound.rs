@@ -451,6 +451,11 @@ impl<'a> Parameters<'a> {
         }
     }
 
+    /// All of it, as it came.
+    pub const fn text(&self) -> &'a str {
+        self.0
+    }
+
     /// Every name and value, decoded.
     pub fn pairs(&self) -> url::form_urlencoded::Parse<'a> {
         url::form_urlencoded::parse(self.0.as_bytes())

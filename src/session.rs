@@ -164,8 +164,6 @@ pub struct Presented<'a> {
     pub site: &'a Site,
     /// Who asks.
     pub client: Client<'a>,
-    /// The request's id, for the log.
-    pub request_id: &'a str,
 }
 
 /// Who shows a session cookie.
@@ -387,7 +385,6 @@ pub(crate) mod tests {
         Presented {
             site: &MAIN,
             client: Client::Browser { address: IpAddr::from([192, 0, 2, 7]), user_agent: b"Browser/1" },
-            request_id: "",
         }
     }
 
@@ -438,7 +435,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_application_is_not_bound_to_a_browser() {
-        let application = Presented { site: &MAIN, client: Client::Application, request_id: "" };
+        let application = Presented { site: &MAIN, client: Client::Application };
         assert!(facts().authenticate(&application, &lifetimes(), START).is_ok());
     }
 

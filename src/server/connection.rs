@@ -24,8 +24,9 @@ use crate::{
     },
 };
 
-/// Serves a connection to its end; once it is `over`, no further than the request it is on.
-pub async fn serve<S>(serving: &Arc<Serving>, peer: Peer, stream: S, over: &CancellationToken)
+/// Serves a connection to its end; once it is `over`, no further than the request it is on. The platform's listener
+/// answers until the very end.
+pub async fn serve<S>(serving: &Arc<Serving>, peer: Peer, stream: S, over: Option<&CancellationToken>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -50,23 +51,18 @@ where
         .half_close(false)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = ending(serving, over) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
+    let ended = match serving.kind {
+        Listener::Ops => Some(connection.as_mut().await),
+        Listener::Nginx | Listener::Application => serving.drain.until_stop(connection.as_mut(), over).await,
+    };
+    let ended = if let Some(ended) = ended {
+        ended
+    } else {
+        connection.as_mut().graceful_shutdown();
+        connection.await
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
-    }
-}
-
-/// The platform's listener answers until the very end.
-async fn ending(serving: &Serving, over: &CancellationToken) {
-    tokio::select! {
-        () = serving.drain.stopping(), if serving.kind != Listener::Ops => {}
-        () = over.cancelled() => {}
     }
 }
 

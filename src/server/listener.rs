@@ -19,7 +19,6 @@ use tokio::{
     net::{TcpListener, TcpStream, UnixListener},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
-use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
@@ -183,7 +182,7 @@ async fn serve<S>(serving: Arc<Serving>, peer: Peer, stream: S, _place: OwnedSem
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    connection::serve(&serving, peer, stream, &CancellationToken::new()).await;
+    connection::serve(&serving, peer, stream, None).await;
 }
 
 /// A connection has its place from the first moment of its handshake.
@@ -199,7 +198,7 @@ async fn serve_tls(
         () = serving.drain.stopping() => None,
     };
     if let Some(Secured { stream, peer, replaced }) = secured {
-        connection::serve(&serving, peer, stream, &replaced).await;
+        connection::serve(&serving, peer, stream, Some(&replaced)).await;
     }
 }
 

@@ -59,6 +59,8 @@ pub struct Found {
     pub session: Authenticated,
     /// Its name and key.
     pub handle: Arc<Handle>,
+    /// When it lived.
+    pub at: Timestamp,
 }
 
 impl Keeper {
@@ -86,6 +88,11 @@ impl Keeper {
         self.cookie.strict
     }
 
+    /// What its times are by.
+    pub const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// The key ring, for other sealed things.
     pub const fn ring(&self) -> &KeyRing {
         &self.ring
@@ -111,7 +118,9 @@ impl Keeper {
             if looked_up > SESSIONS_SHOWN {
                 break;
             }
-            match self.open(handle, presented).await {
+            let opened = self.open(handle, presented).await;
+            self.note_binding(&opened, inbound, presented);
+            match opened {
                 Ok(found) => return Ok(found),
                 Err(Reason::StoreUnavailable) => return Err(Reason::StoreUnavailable),
                 Err(reason) if is_further(refusal, reason) => refusal = reason,
@@ -127,13 +136,9 @@ impl Keeper {
             return Err(Reason::SessionEnded);
         }
         let (_, facts) = self.read(&handle).await?;
-        let session = facts
-            .authenticate(presented, &self.lifetimes, self.clock.now())
-            .inspect_err(|reason| self.note_binding(*reason, true, presented))?;
-        if let Some(reason) = session.drift() {
-            self.note_binding(reason, false, presented);
-        }
-        Ok(Found { session, handle: Arc::new(handle) })
+        let now = self.clock.now();
+        let session = facts.authenticate(presented, &self.lifetimes, now)?;
+        Ok(Found { session, handle: Arc::new(handle), at: now })
     }
 
     /// What does not open is read once more on a new connection: one that is out of step gives another's record.
@@ -358,14 +363,16 @@ impl Keeper {
         }
     }
 
-    fn note_binding(&self, reason: Reason, refused: bool, presented: &Presented<'_>) {
-        if let (Reason::BindingAddress | Reason::BindingUserAgent, Client::Browser { address, .. }) =
+    /// A session that another client shows is worth a line, whether it was refused for it or not.
+    fn note_binding(&self, opened: &Result<Found, Reason>, inbound: &Inbound, presented: &Presented<'_>) {
+        let reason = opened.as_ref().map_or_else(|reason| Some(*reason), |found| found.session.drift());
+        if let (Some(reason @ (Reason::BindingAddress | Reason::BindingUserAgent)), Client::Browser { address, .. }) =
             (reason, presented.client)
         {
             self.telemetry.event(&Event::BindingViolated {
-                request_id: presented.request_id,
+                request_id: inbound.request_id_text(),
                 reason,
-                refused,
+                refused: opened.is_err(),
                 client: address,
             });
         }

@@ -527,7 +527,7 @@ fn authorities(path: &PathBuf) -> Result<Vec<u8>, SetupError> {
 pub const DEFAULT_DEADLINE: Duration = Duration::from_millis(800);
 
 /// How many connections are shared unless the settings say otherwise.
-pub const DEFAULT_CONNECTIONS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
+pub const DEFAULT_CONNECTIONS: NonZeroUsize = NonZeroUsize::MIN;
 
 /// What keys begin with unless the settings say otherwise.
 pub const DEFAULT_PREFIX: &str = "portcullis";

@@ -64,6 +64,10 @@ fn is_name(text: &str) -> bool {
 /// # Errors
 /// [`Reason::PolicyMissing`] without parameters, [`Reason::PolicyMalformed`] for anything else.
 pub fn asked_for<'a>(query: &Parameters<'a>) -> Result<Cow<'a, str>, Reason> {
+    // Read without decoding where there is nothing to decode, which is always, if the nginx files are as shipped.
+    if let Some(name) = query.text().strip_prefix("policy=").filter(|name| is_name(name)) {
+        return Ok(Cow::Borrowed(name));
+    }
     let mut pairs = query.pairs();
     match (pairs.next(), pairs.next()) {
         (None, _) => Err(Reason::PolicyMissing),

@@ -230,7 +230,7 @@ fn the_defaults_are_those_of_the_settings() {
     let config = Config::new(crate::support::wire::loopback(6379));
     assert_eq!(config.prefix, "portcullis");
     assert_eq!(config.deadline, Duration::from_millis(800));
-    assert_eq!(config.connections.get(), 2);
+    assert_eq!(config.connections.get(), 1);
     assert!(Redis::new(config).is_ok());
     assert!(memory::Config::default().max_sessions > 0);
 }
