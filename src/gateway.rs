@@ -2,10 +2,15 @@
 //!
 //! `hyper request → Inbound → Route → handler → Answer → hyper response`. A gateway is callable without a socket.
 
-use std::{borrow::Cow, fmt, sync::Arc, time::Instant};
+use std::{
+    borrow::Cow,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, request::Parts};
 use http_body_util::Full;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::{Instrument, error_span};
@@ -15,6 +20,8 @@ use crate::{
     answer::{Answer, Frame},
     challenge::{self, Asked as Challenged},
     clock::{Clock, Timestamp},
+    cors::{self, Grant},
+    csp_report::{self, Budget},
     drain::Drain,
     inbound::{Facts, Inbound, Listener, Peer, RequestId, Trust},
     limits::{self, Limits, Wait},
@@ -24,10 +31,10 @@ use crate::{
         sign_out::SignOut,
     },
     origin::{Site, Sites},
-    pages::{Link, OtherAccount, SiteLook},
+    pages::{Link, OtherAccount, SiteLook, policy::Delivery},
     random,
     reason::Reason,
-    route::{Endpoint, Prefix, Reach, Route},
+    route::{Body, Endpoint, Prefix, Reach, Route},
     secret::Secret,
     session::{
         Client, Presented,
@@ -69,6 +76,8 @@ pub struct Config {
     pub look: SiteLook,
     /// Whether browsers only report what breaks the content security policy.
     pub csp_report_only: bool,
+    /// Whether browsers are asked to report what breaks it.
+    pub csp_reports: bool,
 }
 
 /// One gateway. Knows nothing of sockets.
@@ -76,7 +85,8 @@ pub struct Gateway {
     sites: Sites,
     prefix: Prefix,
     look: SiteLook,
-    report_only: bool,
+    csp: Delivery,
+    csp_lines: Mutex<Budget>,
     policies: Policies,
     matching: Matching,
     identity: identity::Config,
@@ -141,9 +151,12 @@ impl Gateway {
             account: Account::new(Arc::clone(&keeper), refresher.clone(), clock.clone()),
             limits: Limits::new(config.limits, Arc::clone(&keeper), clock.clone(), telemetry.clone()),
             sites: config.sites,
-            prefix,
             look: config.look,
-            report_only: config.csp_report_only,
+            csp: Delivery {
+                report_only: config.csp_report_only,
+                reports_to: config.csp_reports.then(|| prefix.path("/csp-report")),
+            },
+            csp_lines: Mutex::new(Budget::default()),
             policies: config.policies,
             matching: config.matching,
             identity: config.identity,
@@ -154,6 +167,7 @@ impl Gateway {
             telemetry,
             drain,
             waiting: Semaphore::new(WAITING_FOR_PROVIDER),
+            prefix,
         })
     }
 
@@ -181,18 +195,24 @@ impl Gateway {
         &self.telemetry
     }
 
-    /// Answers one request, whose body was `readable` within the limits or not.
+    /// What is to become of the body of a request with that head.
+    pub fn wants_body(&self, listener: Listener, head: &Parts) -> Body {
+        let route = Route::of(listener, &self.prefix, &head.method, head.uri.path());
+        route.map_or(Body::Discarded, |route| route.endpoint.body())
+    }
+
+    /// Answers one request; its body is what [`Gateway::wants_body`] asked for, or what was wrong with it.
     pub async fn handle(
         &self,
         request: Request<()>,
-        readable: Result<(), Reason>,
+        body: Result<Bytes, Reason>,
         origin: &Origin<'_>,
     ) -> Response<Full<Bytes>> {
         let began = Instant::now();
         let trusted = origin.trust.believes(origin.peer);
         let inbound = Inbound::new(origin.listener, trusted, request.into_parts().0);
         let route = Route::of(origin.listener, &self.prefix, inbound.method(), inbound.path());
-        let route = readable.and(route);
+        let route = body.as_ref().map_err(|reason| *reason).and(route);
         if let Ok(route @ Route { endpoint: Endpoint::Verify, .. }) = route {
             let answer = self.verify(&inbound, route, began).await;
             return answer.for_nginx(inbound.into_emptied_headers());
@@ -204,8 +224,9 @@ impl Gateway {
         let request_id = inbound.request_id().unwrap_or_else(|| RequestId::from_random(id));
         let endpoint = route.map_or("none", |route| route.endpoint.label());
         let span = error_span!("request", %request_id, endpoint);
+        let asked = body.and_then(|body| route.map(|route| (route, body)));
         // On the heap, so that verify's requests, which are most, do not carry the room for all the others along.
-        let answer = Box::pin(self.answered(&inbound, route, origin.site)).instrument(span.clone()).await;
+        let answer = Box::pin(self.answered(&inbound, asked, origin.site)).instrument(span.clone()).await;
         let answer = answer.unwrap_or_else(|reason| self.refusal(&inbound, reason));
         span.in_scope(|| {
             self.telemetry.event(&Event::Answered {
@@ -220,17 +241,18 @@ impl Gateway {
             nonce,
             look: &self.look,
             https: self.sites.are_https(),
-            report_only: self.report_only,
+            csp: &self.csp,
+            shared_with: route.ok().and_then(|route| self.grant(&inbound, route)),
         })
     }
 
     async fn answered(
         &self,
         inbound: &Inbound,
-        route: Result<Route, Reason>,
+        asked: Result<(Route, Bytes), Reason>,
         application_of: Option<&str>,
     ) -> Result<Answer, Reason> {
-        let route = route?;
+        let (route, body) = asked?;
         let visit = match route.reach {
             Reach::Anyone => None,
             Reach::Internal | Reach::Public => Some(self.admitted(inbound, route, application_of)?),
@@ -259,6 +281,8 @@ impl Gateway {
             Endpoint::Logout => self.sign_out.asked(asked()?).await,
             Endpoint::LogoutSubmitted => self.sign_out.submitted(asked()?).await,
             Endpoint::SignedOut => self.sign_out.done(asked()?),
+            Endpoint::Preflight => cors::preflight(inbound, visit?.site, &self.prefix)?,
+            Endpoint::CspReport => self.csp_report(inbound, visit?, &body)?,
             Endpoint::Verify => return Err(Reason::Internal),
         })
     }
@@ -323,6 +347,31 @@ impl Gateway {
             }
             Listener::Application | Listener::Ops => Err(Reason::UntrustedPeer),
         }
+    }
+
+    /// The page of another origin that may have the answer, where the site lists it.
+    fn grant<'a>(&self, inbound: &'a Inbound, route: Route) -> Option<Grant<'a>> {
+        let origin = inbound.origin()?;
+        let site = self.sites.of_host(inbound.facts().ok()?.host)?;
+        Grant::of(route.endpoint, site, Some(origin))
+    }
+
+    fn csp_report(&self, inbound: &Inbound, visit: &Visit<'_>, body: &[u8]) -> Result<Answer, Reason> {
+        self.csp.reports_to.as_ref().ok_or(Reason::NotFound)?;
+        for violation in csp_report::read(inbound.media_type(), body, visit.site, &self.prefix)? {
+            let mut lines = self.csp_lines.lock().unwrap_or_else(PoisonError::into_inner);
+            let written = lines.take(self.clock.now());
+            drop(lines);
+            self.telemetry.event(&Event::CspViolated {
+                directive: violation.directive,
+                disposition: violation.disposition,
+                page: violation.page,
+                blocked: &violation.blocked,
+                source: &violation.source,
+                written,
+            });
+        }
+        Ok(Answer::no_content())
     }
 
     async fn metrics(&self) -> Result<Answer, Reason> {

@@ -199,6 +199,22 @@ impl Inbound {
             .any(|accept| accept.contains("text/html"))
     }
 
+    /// The origin of the page that asks, where the browser names exactly one.
+    pub fn origin(&self) -> Option<&str> {
+        self.fact(&header::ORIGIN)
+    }
+
+    /// Whether a browser asks what a script of another origin may send.
+    pub fn is_preflight(&self) -> bool {
+        self.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+    }
+
+    /// The body's media type without its parameters; empty where it is not said.
+    pub fn media_type(&self) -> &str {
+        let said = self.fact(&header::CONTENT_TYPE).unwrap_or_default();
+        said.split(';').next().unwrap_or_default().trim()
+    }
+
     /// Whether the browser fetches ahead of a person who may never come (`Sec-Purpose`).
     pub fn is_speculative(&self) -> bool {
         self.headers.contains_key("sec-purpose") || self.headers.contains_key("purpose")
@@ -363,6 +379,21 @@ impl Provenance<'_> {
             Self::Embedded => true,
             Self::Origin(origin) => !site.has_origin(origin),
             Self::SameOrigin | Self::UserTyped | Self::Elsewhere | Self::Unknown => false,
+        }
+    }
+
+    /// Whether the browser vouches that a page of that site sent the request, or one of an origin that the site lists.
+    pub fn may_change(self, site: &Site) -> bool {
+        self.is_page_of(site) || matches!(self, Self::Origin(origin) if site.shares_with(origin))
+    }
+
+    /// Whether the browser says that no page of that site sent the request. A page with `Referrer-Policy: no-referrer`,
+    /// as ours have, calls its origin "null".
+    pub fn is_foreign_to(self, site: &Site) -> bool {
+        match self {
+            Self::SameOrigin | Self::UserTyped | Self::Unknown | Self::Origin("null") => false,
+            Self::Origin(origin) => !site.has_origin(origin),
+            Self::Elsewhere | Self::Embedded => true,
         }
     }
 }

@@ -16,6 +16,8 @@ pub mod verify;
 pub mod rules;
 pub mod challenge;
 pub mod account;
+pub mod cors;
+pub mod csp_report;
 pub mod limits;
 pub mod oidc;
 

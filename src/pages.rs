@@ -30,7 +30,7 @@ pub fn render(page: &Page, view: &View<'_>) -> Rendered {
 pub struct Rendered {
     /// The whole document.
     pub html: String,
-    /// The `Content-Security-Policy` it needs, with the same nonce; a `report-uri` may be appended.
+    /// The `Content-Security-Policy` it needs, with the same nonce; a [`policy::Delivery`] completes it.
     pub content_security_policy: String,
 }
 

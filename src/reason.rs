@@ -96,6 +96,7 @@ reasons! {
     ParameterMissing "parameter_missing" BadRequest "A required parameter is missing or empty.";
     ParameterRepeated "parameter_repeated" BadRequest "A parameter that must come once was repeated.";
     ParameterMalformed "parameter_malformed" BadRequest "A parameter is not valid, or longer than its limit.";
+    ReportMalformed "report_malformed" BadRequest "The body is no report in either of the forms that browsers send.";
     // sign-in: the transaction
     TransactionMissing "transaction_missing" BadRequest "This browser did not start the sign-in, or its cookie is gone.";
     TransactionUnreadable "transaction_unreadable" BadRequest "The sign-in cookie was altered.";

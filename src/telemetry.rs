@@ -177,6 +177,21 @@ pub enum Event<'a> {
         /// What the log may say about the cause.
         cause: &'a str,
     },
+    /// A browser reports that a page of ours breaks its content security policy, or that somebody tried to make it.
+    CspViolated {
+        /// The directive.
+        directive: &'static str,
+        /// Whether the browser let it happen.
+        disposition: &'static str,
+        /// Whose page it was.
+        page: &'static str,
+        /// The origin or scheme of what was blocked.
+        blocked: &'a str,
+        /// The origin or scheme of what caused it.
+        source: &'a str,
+        /// Whether it is written down; too many are only counted.
+        written: bool,
+    },
     /// Somebody asked too often.
     Limited {
         /// Which limit.
@@ -282,6 +297,11 @@ impl Telemetry {
             }
             Event::ProviderFailed { provider, operation, cause } => {
                 warn!(provider, operation, cause, "the provider failed");
+            }
+            Event::CspViolated { directive, disposition, page, blocked, source, written } => {
+                if *written {
+                    info!(directive, disposition, page, blocked, source, "content security policy broken");
+                }
             }
             Event::Limited { limit, client, wait } => {
                 let client = client.map(tracing::field::display);

@@ -51,6 +51,7 @@ pub(super) fn check(raw: &Raw, problems: &mut Problems) -> Checked<Config> {
     let telemetry = log::telemetry(&raw.log, problems);
     let look = pages::look(&raw.pages, problems);
     let csp_report_only = raw.pages.csp_report_only.or(false);
+    let csp_reports = raw.pages.csp_reports.or(true);
     Ok(Config {
         mode: mode?,
         server: server?,
@@ -66,6 +67,7 @@ pub(super) fn check(raw: &Raw, problems: &mut Problems) -> Checked<Config> {
             identity: identity?,
             look: look?,
             csp_report_only: csp_report_only?,
+            csp_reports: csp_reports?,
         },
         telemetry: telemetry?,
     })

@@ -91,6 +91,7 @@ table! {
         hosts: Field<Vec<HostName>>,
         cookie_domain: Field<String>,
         return_origins: Field<Vec<PublicUrl>>,
+        cors_origins: Field<Vec<PublicUrl>>,
         landing: Field<String>,
         error_url: Field<String>,
     }
@@ -279,6 +280,7 @@ table! {
         product_name: Field<String>,
         support_url: Field<String>,
         csp_report_only: Field<bool>,
+        csp_reports: Field<bool>,
     }
 }
 

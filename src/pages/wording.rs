@@ -65,6 +65,7 @@ pub const fn for_reason(reason: Reason) -> Wording {
         | Reason::ParameterMissing
         | Reason::ParameterRepeated
         | Reason::ParameterMalformed
+        | Reason::ReportMalformed
         | Reason::ProviderUnknown => INCOMPLETE_LINK,
         Reason::TransactionMissing | Reason::TransactionUnreadable => STARTED_ELSEWHERE,
         Reason::TransactionExpired => TOOK_TOO_LONG,

@@ -1,10 +1,10 @@
-//! One connection: HTTP/1, every hyper limit and timer, and bodies that are read and dropped within theirs.
+//! One connection: HTTP/1, every hyper limit and timer, and bodies that are read within theirs.
 
 use std::{convert::Infallible, pin::pin, sync::Arc};
 
 use bytes::Bytes;
-use http::{Request, Response, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http::{Request, Response, header, request::Parts};
+use http_body_util::{BodyExt, Collected, Full, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -17,8 +17,8 @@ use crate::{
     gateway::Origin,
     inbound::{Listener, Peer},
     reason::Reason,
+    route::Body,
     server::{
-        Limits,
         listener::Serving,
         patience::{Patience, Patient},
     },
@@ -72,25 +72,37 @@ async fn answer(serving: &Serving, peer: Peer, request: Request<Incoming>) -> Re
     // A request that has a length beside an encoding can be read as two, and hyper shows the encoding alone: so what is
     // encoded is a connection's last (RFC 9112 section 6.1). nginx sends lengths.
     let encoded = hyper::body::Body::size_hint(&body).exact().is_none();
-    let readable = discard(&serving.limits, body).await;
+    let body = read(serving, &parts, body).await;
+    let closes = body.is_err() || encoded;
     let request = Request::from_parts(parts, ());
-    let mut response = serving.gateway.handle(request, readable, &origin).await;
-    if readable.is_err() || encoded {
+    let mut response = serving.gateway.handle(request, body, &origin).await;
+    if closes {
         response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
     }
     response
 }
 
-/// Reads what nobody asked for, so that the connection can be used again, but no more than the limits allow.
-async fn discard(limits: &Limits, body: Incoming) -> Result<(), Reason> {
+/// Reads what came, so that the connection can be used again, but no more than the limits allow; keeps what is wanted.
+async fn read(serving: &Serving, head: &Parts, body: Incoming) -> Result<Bytes, Reason> {
     if hyper::body::Body::is_end_stream(&body) {
-        return Ok(());
+        return Ok(Bytes::new());
     }
-    let whole = timeout(limits.body_timeout, Limited::new(body, limits.body_bytes).collect()).await;
-    match whole {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(_)) | Err(_) => Err(Reason::BodyTooLarge),
+    let limits = &serving.limits;
+    let body = Limited::new(body, limits.body_bytes);
+    let whole = async {
+        match serving.gateway.wants_body(serving.kind, head) {
+            Body::Taken => body.collect().await.ok().map(Collected::to_bytes),
+            Body::Discarded => dropped(body).await,
+        }
+    };
+    timeout(limits.body_timeout, whole).await.ok().flatten().ok_or(Reason::BodyTooLarge)
+}
+
+async fn dropped(mut body: Limited<Incoming>) -> Option<Bytes> {
+    while let Some(frame) = body.frame().await {
+        frame.ok()?;
     }
+    Some(Bytes::new())
 }
 
 /// Most header lines of a request; for more, hyper would take memory anew for each.

@@ -42,6 +42,7 @@ pub struct Metrics {
     facts_seconds: Histogram,
     provider_failures: Family<OperationLabel, Counter>,
     connections_refused: Counter,
+    csp_reports: Family<CspLabels, Counter>,
     tls_handshakes: Family<TlsLabels, Counter>,
     tls_reloads: Family<TlsLabels, Counter>,
     tls_not_after: Family<ListenerLabel, Gauge<u64, AtomicU64>>,
@@ -66,6 +67,7 @@ labels! {
     ResponseLabels { endpoint: &'static str, status: u16 }
     OperationLabel { operation: &'static str }
     StoreLabels { operation: &'static str, result: &'static str }
+    CspLabels { directive: &'static str, disposition: &'static str }
     TlsLabels { listener: String, result: &'static str }
     ListenerLabel { listener: String }
     LimitLabel { limit: &'static str }
@@ -101,6 +103,7 @@ impl Metrics {
             store_seconds,
             provider_failures: Family::default(),
             connections_refused: Counter::default(),
+            csp_reports: Family::default(),
             tls_handshakes: Family::default(),
             tls_reloads: Family::default(),
             tls_not_after: Family::default(),
@@ -185,6 +188,11 @@ impl Metrics {
             "Connections closed because a listener was full",
             self.connections_refused.clone(),
         );
+        registry.register(
+            "portcullis_csp_reports",
+            "Violations of our pages' content security policy that browsers reported",
+            self.csp_reports.clone(),
+        );
         registry.register("portcullis_rate_limited", "Requests over a limit, by limit", self.rate_limited.clone());
         registry.register(
             "portcullis_limits_fallback",
@@ -261,6 +269,9 @@ impl Metrics {
             }
             Event::ProviderFailed { operation, .. } => {
                 self.provider_failures.get_or_create(&OperationLabel { operation }).inc();
+            }
+            Event::CspViolated { directive, disposition, .. } => {
+                self.csp_reports.get_or_create(&CspLabels { directive, disposition }).inc();
             }
             Event::Limited { limit, .. } => {
                 self.rate_limited.get_or_create(&LimitLabel { limit }).inc();
