@@ -349,9 +349,9 @@ impl HostName {
     /// Reads a host; none if it is not one, or carries a port.
     pub fn parse(text: &str) -> Option<Self> {
         let host = Host::parse(text).ok()?.to_string();
-        // After parsing, because a name may end in one of Unicode's other full stops.
-        let name = host.trim_end_matches('.');
-        (!name.is_empty()).then(|| Self(name.to_owned()))
+        // Parsed again, because a name may end in one of Unicode's other full stops, and is another without it.
+        let name = Host::parse(host.trim_end_matches('.')).ok()?;
+        Some(Self(name.to_string()))
     }
 
     /// The name itself.
@@ -518,7 +518,7 @@ mod tests {
         check("wiki.example.com\u{3002}.", Some("wiki.example.com"));
         check("127.0.0.1.", Some("127.0.0.1"));
         check("[::1]", Some("[::1]"));
-        for text in ["", ".", "\u{3002}", "app.example.com:443", "a b", "a/b"] {
+        for text in ["", ".", "\u{3002}", "app.example.com:443", "a b", "a/b", "wiki.example.9.."] {
             check(text, None);
         }
     }
