@@ -123,6 +123,7 @@ fn let_through(stage: &Stage) -> anyhow::Result<()> {
 const MODULES: &str = "/usr/lib/apache2/modules";
 const USER: &str = "www-data";
 const CALLBACK: &str = "/gate/callback";
-/// As many as Debian starts, with the threads that it gives each.
+/// As many as Debian starts.
 const PROCESSES: usize = 2;
-const THREADS: usize = 25;
+/// More than wrk has connections, should one process get them all: where none is idle, Apache hangs up on whom it can.
+const THREADS: usize = 64;

@@ -1,4 +1,5 @@
-//! Measures the gateway beside bare servers, in one run: started by `scripts/bench`, which builds and names the programs.
+//! Measures the gateway beside bare servers and beside others, in one run: started by `scripts/bench`, which builds and
+//! names the programs.
 //!
 //! Everything it starts is ended by its process id, also on Ctrl-C. What it measures, and how to read it, is in
 //! docs/performance.md.
@@ -30,7 +31,7 @@ mod stage;
 mod start;
 mod visitor;
 
-/// Measures the gateway beside bare servers.
+/// Measures the gateway beside bare servers, and beside others that are installed.
 #[derive(Clone, Debug, Parser)]
 struct Arguments {
     /// Print one JSON object instead of tables.

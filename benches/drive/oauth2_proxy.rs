@@ -91,3 +91,20 @@ const OPTIONS: [&str; 10] = [
     "--request-logging=false",
     "--auth-logging=false",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_it_is_told_names_the_provider_and_the_way_back() {
+        let site = SocketAddr::from(([127, 0, 0, 1], 4180));
+        let options = options("http://127.0.0.1:9400", site);
+        let has = |option: &str| assert!(options.iter().any(|found| found == option), "{option} is not in {options:?}");
+        has("--http-address=127.0.0.1:4180");
+        has("--oidc-issuer-url=http://127.0.0.1:9400");
+        has("--redirect-url=http://127.0.0.1:4180/oauth2/callback");
+        has("--provider=oidc");
+        assert!(!options.iter().any(|option| option.contains("secret=")), "{options:?}");
+    }
+}
