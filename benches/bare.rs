@@ -145,6 +145,6 @@ fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
 
 /// `server.header_bytes` unless the settings say otherwise.
 const HEADER_BYTES: usize = 32 * 1024;
-const MOST_HEADERS: usize = 128;
+const MOST_HEADERS: usize = 100;
 /// The queue of the gateway's own connections to Redis.
 const QUEUE: usize = 256;

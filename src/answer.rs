@@ -14,7 +14,7 @@ use crate::{
     inbound::RequestId,
     pages::{self, Nonce, Page, SiteLook, View, policy::NO_PAGE},
     reason::{Kind, Reason},
-    verify::Allow,
+    verify::{Allow, identity},
 };
 
 /// What a handler answers.
@@ -24,11 +24,12 @@ pub struct Answer {
     cookies: Vec<Cookie<'static>>,
     reason: Option<Reason>,
     allow: Option<String>,
+    retry_after: Option<u32>,
 }
 
 #[derive(Debug)]
 enum Body {
-    Allowed(HeaderMap),
+    Allowed(identity::Headers),
     Refused(Reason),
     Redirect(StatusCode, Url),
     Page(Box<Page>),
@@ -54,7 +55,7 @@ pub struct Frame<'a> {
 
 impl Answer {
     /// Verify's 200: the request may pass, and this is who it is.
-    pub fn allowed(_proof: &Allow, identity: HeaderMap) -> Self {
+    pub fn allowed(_proof: &Allow, identity: identity::Headers) -> Self {
         Self::of(Body::Allowed(identity), None)
     }
 
@@ -127,6 +128,20 @@ impl Answer {
         self
     }
 
+    /// The same answer, saying after how many seconds it is worth coming back.
+    #[must_use]
+    pub const fn retrying_after(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// The same answer, which is a refusal although it does not look like one.
+    #[must_use]
+    pub const fn because(mut self, reason: Reason) -> Self {
+        self.reason = Some(reason);
+        self
+    }
+
     /// Why it is a refusal, if it is one.
     pub const fn reason(&self) -> Option<Reason> {
         self.reason
@@ -144,19 +159,28 @@ impl Answer {
     }
 
     /// Writes verify's answer out: no body, and none of the headers that only browsers need.
-    pub fn for_nginx(self) -> Response<Full<Bytes>> {
-        let status = self.status();
-        match self.body {
-            Body::Allowed(identity) => bare(status, identity),
-            _ => bare(status, self.reason.map(reason_header).unwrap_or_default()),
+    ///
+    /// `emptied` is the request's own map. hyper keeps an answer's map for the connection's next request, so that no
+    /// request but the first has to make one.
+    pub fn for_nginx(self, mut emptied: HeaderMap) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::default());
+        *response.status_mut() = self.status();
+        let headers = match self.body {
+            Body::Allowed(identity) => identity,
+            _ => self.reason.map(reason_header).into_iter().collect(),
+        };
+        for (name, value) in headers {
+            emptied.insert(name, value);
         }
+        *response.headers_mut() = emptied;
+        response
     }
 
     /// Writes the answer out.
     pub fn into_response(self, frame: &Frame<'_>) -> Response<Full<Bytes>> {
         let status = self.status();
         let mut response = match self.body {
-            Body::Allowed(_) | Body::Refused(_) => return self.for_nginx(),
+            Body::Allowed(_) | Body::Refused(_) => return self.for_nginx(HeaderMap::new()),
             Body::Plain(_, kind, text) => return plain(status, kind, text),
             Body::Redirect(_, to) => redirect(&to),
             Body::Page(page) => html(&page, frame),
@@ -166,8 +190,9 @@ impl Answer {
         *response.status_mut() = status;
         let headers = response.headers_mut();
         if let Some(reason) = self.reason {
-            headers.extend(reason_header(reason));
-            retry_after(headers, reason);
+            headers.extend([reason_header(reason)]);
+            let seconds = self.retry_after.or_else(|| default_wait(reason));
+            headers.extend(seconds.map(|seconds| (header::RETRY_AFTER, HeaderValue::from(seconds))));
         }
         if let Some(Ok(methods)) = self.allow.as_deref().map(HeaderValue::from_str) {
             headers.insert(header::ALLOW, methods);
@@ -198,7 +223,7 @@ impl Answer {
     }
 
     const fn of(body: Body, reason: Option<Reason>) -> Self {
-        Self { body, cookies: Vec::new(), reason, allow: None }
+        Self { body, cookies: Vec::new(), reason, allow: None, retry_after: None }
     }
 }
 
@@ -211,6 +236,7 @@ pub const fn status(reason: Reason) -> StatusCode {
         (_, Kind::Forbidden) => StatusCode::FORBIDDEN,
         (_, Kind::BadRequest) => StatusCode::BAD_REQUEST,
         (_, Kind::NotFound) => StatusCode::NOT_FOUND,
+        (_, Kind::TooMany) => StatusCode::TOO_MANY_REQUESTS,
         (_, Kind::ProviderDown | Kind::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
         (_, Kind::Internal) => StatusCode::INTERNAL_SERVER_ERROR,
     }
@@ -221,7 +247,7 @@ const fn verify_status(reason: Reason) -> StatusCode {
     match reason.kind() {
         Kind::SignIn => StatusCode::UNAUTHORIZED,
         Kind::Forbidden | Kind::BadRequest | Kind::NotFound => StatusCode::FORBIDDEN,
-        Kind::ProviderDown | Kind::Unavailable | Kind::Internal => StatusCode::SERVICE_UNAVAILABLE,
+        Kind::TooMany | Kind::ProviderDown | Kind::Unavailable | Kind::Internal => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 
@@ -231,6 +257,7 @@ const fn error_code(reason: Reason) -> &'static str {
         Kind::Forbidden => "forbidden",
         Kind::BadRequest => "bad_request",
         Kind::NotFound => "not_found",
+        Kind::TooMany => "rate_limited",
         Kind::ProviderDown | Kind::Unavailable => "unavailable",
         Kind::Internal => "internal_error",
     }
@@ -242,17 +269,11 @@ const fn error_text(reason: Reason) -> &'static str {
         Kind::Forbidden => "You may not do this.",
         Kind::BadRequest => "The request could not be understood.",
         Kind::NotFound => "There is nothing here.",
+        Kind::TooMany => "Too many requests. Please wait as long as Retry-After says.",
         Kind::ProviderDown => "The identity provider cannot be reached. Please try again.",
         Kind::Unavailable => "We cannot answer just now. Please try again.",
         Kind::Internal => "Something went wrong on our side.",
     }
-}
-
-fn bare(status: StatusCode, headers: HeaderMap) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::default());
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    response
 }
 
 fn plain(status: StatusCode, kind: &'static str, text: String) -> Response<Full<Bytes>> {
@@ -308,15 +329,14 @@ fn no_page(headers: &mut HeaderMap) {
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(NO_PAGE));
 }
 
-fn reason_header(reason: Reason) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(1);
-    headers.insert(REASON, HeaderValue::from_static(reason.code()));
-    headers
+const fn reason_header(reason: Reason) -> (HeaderName, HeaderValue) {
+    (REASON, HeaderValue::from_static(reason.code()))
 }
 
-fn retry_after(headers: &mut HeaderMap, reason: Reason) {
-    if matches!(reason.kind(), Kind::Unavailable | Kind::ProviderDown) {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+const fn default_wait(reason: Reason) -> Option<u32> {
+    match reason.kind() {
+        Kind::TooMany | Kind::Unavailable | Kind::ProviderDown => Some(RETRY_AFTER_SECONDS),
+        Kind::SignIn | Kind::Forbidden | Kind::BadRequest | Kind::NotFound | Kind::Internal => None,
     }
 }
 
@@ -391,5 +411,8 @@ mod tests {
         assert_eq!(response.headers()[header::RETRY_AFTER], "5");
         assert_eq!(response.headers()[REASON], "store_unavailable");
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let response = respond(Answer::json_error(Reason::RateLimited).retrying_after(42));
+        assert_eq!(response.headers()[header::RETRY_AFTER], "42");
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! `hyper request → Inbound → Route → handler → Answer → hyper response`. A gateway is callable without a socket.
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{borrow::Cow, fmt, sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use http_body_util::Full;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::{Instrument, error_span};
@@ -14,9 +14,10 @@ use crate::{
     account::Account,
     answer::{Answer, Frame},
     challenge::{self, Asked as Challenged},
-    clock::Clock,
+    clock::{Clock, Timestamp},
     drain::Drain,
     inbound::{Facts, Inbound, Listener, Peer, RequestId, Trust},
+    limits::{self, Limits, Wait},
     oidc::{
         providers::{self, Providers},
         sign_in::{self, Asked, SignIn},
@@ -27,6 +28,7 @@ use crate::{
     random,
     reason::Reason,
     route::{Endpoint, Prefix, Reach, Route},
+    secret::Secret,
     session::{
         Client, Presented,
         cookie::Handle,
@@ -37,6 +39,7 @@ use crate::{
     telemetry::{Event, Telemetry},
     verify::{
         self, Allow, identity,
+        matching::{self, Matching},
         policy::{self, Policies},
     },
 };
@@ -54,8 +57,12 @@ pub struct Config {
     pub session: keeper::Config,
     /// Where sessions live.
     pub store: store::Config,
+    /// How much of what is too much.
+    pub limits: limits::rule::Config,
     /// Who may pass where.
     pub policies: Policies,
+    /// Which policy decides where the location names none.
+    pub matching: Matching,
     /// What upstreams are told.
     pub identity: identity::Config,
     /// How our pages look.
@@ -71,15 +78,16 @@ pub struct Gateway {
     look: SiteLook,
     report_only: bool,
     policies: Policies,
+    matching: Matching,
     identity: identity::Config,
     keeper: Arc<Keeper>,
     refresher: Refresher,
     sign_in: SignIn,
     sign_out: SignOut,
     account: Account,
+    limits: Limits,
     providers: Arc<Providers>,
     store: Arc<Store>,
-    clock: Clock,
     telemetry: Telemetry,
     drain: Drain,
     waiting: Semaphore,
@@ -131,17 +139,18 @@ impl Gateway {
                 drain.clone(),
             ),
             account: Account::new(Arc::clone(&keeper), refresher.clone(), clock.clone()),
+            limits: Limits::new(config.limits, Arc::clone(&keeper), clock.clone(), telemetry.clone()),
             sites: config.sites,
             prefix,
             look: config.look,
             report_only: config.csp_report_only,
             policies: config.policies,
+            matching: config.matching,
             identity: config.identity,
             keeper,
             refresher,
             providers,
             store,
-            clock: clock.clone(),
             telemetry,
             drain,
             waiting: Semaphore::new(WAITING_FOR_PROVIDER),
@@ -162,6 +171,11 @@ impl Gateway {
         self.drain.spawn_until_stop(async move { keeper.keep_settling().await });
     }
 
+    /// What time it is here.
+    pub fn clock(&self) -> &Clock {
+        self.keeper.clock()
+    }
+
     /// Where events go.
     pub const fn telemetry(&self) -> &Telemetry {
         &self.telemetry
@@ -180,16 +194,18 @@ impl Gateway {
         let route = Route::of(origin.listener, &self.prefix, inbound.method(), inbound.path());
         let route = readable.and(route);
         if let Ok(route @ Route { endpoint: Endpoint::Verify, .. }) = route {
-            return self.verify(&inbound, route, began).await.for_nginx();
+            let answer = self.verify(&inbound, route, began).await;
+            return answer.for_nginx(inbound.into_emptied_headers());
         }
         let Ok(drawn) = random::bytes::<32>() else {
-            return Answer::refused(Reason::Internal).for_nginx();
+            return Answer::refused(Reason::Internal).for_nginx(inbound.into_emptied_headers());
         };
         let (nonce, id) = halves(drawn);
         let request_id = inbound.request_id().unwrap_or_else(|| RequestId::from_random(id));
         let endpoint = route.map_or("none", |route| route.endpoint.label());
         let span = error_span!("request", %request_id, endpoint);
-        let answer = self.answered(&inbound, route, origin.site).instrument(span.clone()).await;
+        // On the heap, so that verify's requests, which are most, do not carry the room for all the others along.
+        let answer = Box::pin(self.answered(&inbound, route, origin.site)).instrument(span.clone()).await;
         let answer = answer.unwrap_or_else(|reason| self.refusal(&inbound, reason));
         span.in_scope(|| {
             self.telemetry.event(&Event::Answered {
@@ -221,6 +237,9 @@ impl Gateway {
         };
         let visit = visit.as_ref().ok_or(Reason::NotFound);
         let asked = || visit.and_then(|visit| visit.asked(inbound));
+        if let Err(wait) = self.within_limits(visit.ok(), route.endpoint).await {
+            return Ok(self.too_many(inbound, route.endpoint, wait));
+        }
         let _place = self.place(route.endpoint)?;
         Ok(match route.endpoint {
             Endpoint::Health => Answer::healthy(),
@@ -230,18 +249,51 @@ impl Gateway {
             Endpoint::Check => self.account.check(&self.find(inbound, visit?).await?),
             Endpoint::CheckActive => self.account.check_active(&self.find(inbound, visit?).await?).await,
             Endpoint::Userinfo => Account::userinfo(&self.find(inbound, visit?).await?),
-            Endpoint::Refresh => self.account.refresh(self.find(inbound, visit?).await?).await,
+            Endpoint::Refresh => self.refresh(inbound, self.find(inbound, visit?).await?).await,
             Endpoint::Challenge => {
                 challenge::challenge(&self.challenged(asked()?), inbound.refusal().unwrap_or(Reason::NoSession))
             }
             Endpoint::Deny => self.deny(asked()?, visit?).await,
             Endpoint::Login => self.sign_in.begin(asked()?).await,
-            Endpoint::Callback => self.sign_in.complete(asked()?).await,
+            Endpoint::Callback => self.called_back(asked()?).await,
             Endpoint::Logout => self.sign_out.asked(asked()?).await,
             Endpoint::LogoutSubmitted => self.sign_out.submitted(asked()?).await,
             Endpoint::SignedOut => self.sign_out.done(asked()?),
             Endpoint::Verify => return Err(Reason::Internal),
         })
+    }
+
+    /// Those whom nginx does not speak for have nobody at the other end but the asker itself.
+    async fn within_limits(&self, visit: Option<&Visit<'_>>, endpoint: Endpoint) -> Result<(), Wait> {
+        match visit.and_then(|visit| visit.facts.as_ref()) {
+            Some(facts) => self.limits.admit(endpoint.limited(), facts.client).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn refresh(&self, inbound: &Inbound, found: Found) -> Answer {
+        match self.limits.admit_refresh(&found).await {
+            Ok(()) => self.account.refresh(found).await,
+            Err(wait) => self.too_many(inbound, Endpoint::Refresh, wait),
+        }
+    }
+
+    async fn called_back(&self, asked: Asked<'_>) -> Answer {
+        let answer = self.sign_in.complete(asked).await;
+        let Some(reason) = answer.reason() else {
+            return answer;
+        };
+        match self.limits.failed(reason, asked.facts.client).await {
+            Ok(()) => answer,
+            Err(wait) => self.too_many(asked.inbound, Endpoint::Callback, wait),
+        }
+    }
+
+    /// A callback cannot be repeated, so the way from there is a new sign-in.
+    fn too_many(&self, inbound: &Inbound, endpoint: Endpoint, Wait(wait): Wait) -> Answer {
+        let facts = inbound.facts().ok().filter(|_| endpoint != Endpoint::Callback);
+        let again = facts.map_or_else(|| Link::local(&self.prefix.path("/login")), |facts| Link::local(facts.target));
+        challenge::wait(inbound.caller(), limits::rule::whole_seconds(wait), again)
     }
 
     /// While a provider is silent, those who wait for it must leave room for those who only want to be let in.
@@ -297,8 +349,7 @@ impl Gateway {
     }
 
     async fn find_for(&self, inbound: &Inbound, site: &Site, client: Client<'_>) -> Result<Found, Reason> {
-        let presented = Presented { site, client, request_id: inbound.request_id_text() };
-        self.keeper.find(inbound, &presented).await
+        self.keeper.find(inbound, &Presented { site, client }).await
     }
 
     fn challenged<'a>(&'a self, asked: Asked<'a>) -> Challenged<'a> {
@@ -318,10 +369,10 @@ impl Gateway {
     /// May this request pass? Asking changes nothing; what has to be written is written beside the answer.
     async fn verify(&self, inbound: &Inbound, route: Route, began: Instant) -> Answer {
         let facts = inbound.facts();
-        let policy = policy::asked_for(&inbound.query());
+        let policy = self.policy_for(inbound, facts.as_ref());
         let verdict = match (&facts, &policy) {
             (Err(reason), _) => Err(*reason),
-            (Ok(facts), policy) => self.verified(inbound, route, facts, policy.as_ref()).await,
+            (Ok(facts), policy) => self.verified(inbound, route, facts, policy.as_deref()).await,
         };
         let request_id = inbound.request_id_text();
         match verdict {
@@ -346,35 +397,56 @@ impl Gateway {
         }
     }
 
+    /// The policy that the location names; where it names none, the one that the settings have for the request.
+    fn policy_for<'a>(
+        &'a self,
+        inbound: &'a Inbound,
+        facts: Result<&Facts<'_>, &Reason>,
+    ) -> Result<Cow<'a, str>, Reason> {
+        match (policy::asked_for(&inbound.query()), facts) {
+            (Err(Reason::PolicyMissing), Ok(facts)) => {
+                let renames_method = inbound.carries_any(matching::METHOD_HEADERS.iter());
+                let asked =
+                    matching::Asked { host: facts.host, method: &facts.method, target: facts.target, renames_method };
+                self.matching.policy_for(&asked).map(|name| Cow::Borrowed(name.as_str()))
+            }
+            (named, _) => named,
+        }
+    }
+
     async fn verified(
         &self,
         inbound: &Inbound,
         route: Route,
         facts: &Facts<'_>,
-        policy: Result<&String, &Reason>,
-    ) -> Result<(Allow, HeaderMap), Reason> {
+        policy: Result<&str, &Reason>,
+    ) -> Result<(Allow, identity::Headers), Reason> {
         let site = route.admit(facts, &self.sites, inbound.provenance())?;
         let policy = policy.map_err(|reason| *reason)?;
         // Should nginx lack the line that overwrites it, the client's own would reach the application.
         if inbound.carries_any(self.identity.claims.iter().map(|claim| &claim.name)) {
             return Err(Reason::IdentityForged);
         }
-        let Found { session, handle } = self.find_for(inbound, site, browser(inbound, facts)).await?;
-        let access_token =
-            if self.identity.access_token { Some(self.keeper.read_whole(&handle).await?.2.access) } else { None };
-        let allow = verify::decide(session, &self.policies, policy, self.clock.now())?;
+        let Found { session, handle, at } = self.find_for(inbound, site, browser(inbound, facts)).await?;
+        let access_token = if self.identity.access_token { Some(self.access_token(&handle).await?) } else { None };
+        let allow = verify::decide(session, &self.policies, policy, facts.client, at)?;
         let identity = identity::headers(&self.identity, &allow, access_token.as_ref());
-        self.keep_up(&allow, handle);
+        self.keep_up(&allow, handle, at);
         Ok((allow, identity))
     }
 
+    /// On the heap, for it is rarely asked for.
+    async fn access_token(&self, handle: &Handle) -> Result<Secret, Reason> {
+        Ok(Box::pin(self.keeper.read_whole(handle)).await?.2.access)
+    }
+
     /// What an allowed request causes beside its answer: the time of last use, and fresh tokens.
-    fn keep_up(&self, allow: &Allow, handle: Arc<Handle>) {
+    fn keep_up(&self, allow: &Allow, handle: Arc<Handle>, now: Timestamp) {
         let facts = allow.session().facts();
-        if self.keeper.wants_touch(facts) {
+        if self.keeper.wants_touch(facts, now) {
             self.keeper.touch_aside(Arc::clone(&handle), &self.drain);
         }
-        if facts.tokens.refresh_due(self.clock.now()) {
+        if facts.tokens.refresh_due(now) {
             self.refresher.begin(handle);
         }
     }

@@ -5,7 +5,7 @@
 
 use std::{fmt, net::IpAddr};
 
-use http::{HeaderMap, HeaderName, Method, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, request::Parts};
 use ipnet::IpNet;
 
 use crate::{origin::Site, reason::Reason};
@@ -28,6 +28,13 @@ pub enum Peer {
     Unix,
     /// An address.
     Address(IpAddr),
+    /// Whoever holds the key of a certificate that our authority issued.
+    Certificate {
+        /// From where.
+        address: IpAddr,
+        /// Whether the certificate holds a listed name.
+        listed: bool,
+    },
 }
 
 /// Which peers a listener believes.
@@ -35,7 +42,8 @@ pub enum Peer {
 pub struct Trust(Vec<IpNet>);
 
 impl Trust {
-    /// Unix sockets always; addresses only in these networks.
+    /// Unix sockets always; addresses only in these networks; listed certificates from these networks, or from
+    /// everywhere if none is said.
     pub const fn new(networks: Vec<IpNet>) -> Self {
         Self(networks)
     }
@@ -44,11 +52,14 @@ impl Trust {
     pub fn believes(&self, peer: Peer) -> bool {
         match peer {
             Peer::Unix => true,
-            Peer::Address(address) => {
-                let address = address.to_canonical();
-                self.0.iter().any(|network| network.contains(&address))
-            }
+            Peer::Address(address) => self.covers(address),
+            Peer::Certificate { address, listed } => listed && (self.0.is_empty() || self.covers(address)),
         }
+    }
+
+    fn covers(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|network| network.contains(&address))
     }
 }
 
@@ -58,22 +69,20 @@ pub struct Inbound {
     listener: Listener,
     trusted: bool,
     method: Method,
-    path: String,
-    query: Option<String>,
+    uri: Uri,
     headers: HeaderMap,
 }
 
 impl Inbound {
     /// Takes a request's head over.
     pub fn new(listener: Listener, trusted: bool, parts: Parts) -> Self {
-        Self {
-            listener,
-            trusted,
-            method: parts.method,
-            path: parts.uri.path().to_owned(),
-            query: parts.uri.query().map(str::to_owned),
-            headers: parts.headers,
-        }
+        Self { listener, trusted, method: parts.method, uri: parts.uri, headers: parts.headers }
+    }
+
+    /// Its header map, emptied, to be used again.
+    pub fn into_emptied_headers(mut self) -> HeaderMap {
+        self.headers.clear();
+        self.headers
     }
 
     /// The listener it came in by.
@@ -93,12 +102,12 @@ impl Inbound {
 
     /// The path of the request to the gateway.
     pub fn path(&self) -> &str {
-        &self.path
+        self.uri.path()
     }
 
     /// The query's parameters, decoded.
     pub fn query(&self) -> Parameters<'_> {
-        Parameters(self.query.as_deref().unwrap_or_default())
+        Parameters(self.uri.query().unwrap_or_default())
     }
 
     /// The facts that nginx states about the original request.
@@ -109,44 +118,22 @@ impl Inbound {
         if !self.trusted {
             return Err(Reason::UntrustedPeer);
         }
-        if self.headers.keys().any(is_twin) {
-            return Err(Reason::FactsMalformed);
-        }
-        Ok(Facts {
-            exposure: match self.fact("x-portcullis-exposure")? {
-                "internal" => Exposure::Internal,
-                "public" => Exposure::Public,
-                _ => return Err(Reason::FactsMalformed),
-            },
-            method: method(self.fact("x-portcullis-method")?)?,
-            https: match self.fact("x-portcullis-scheme")? {
-                "https" => true,
-                "http" => false,
-                _ => return Err(Reason::FactsMalformed),
-            },
-            host: self.fact("x-portcullis-host")?,
-            target: self.fact("x-portcullis-uri")?,
-            client: self
-                .fact("x-portcullis-client-address")?
-                .parse::<IpAddr>()
-                .map_err(|_| Reason::FactsMalformed)?
-                .to_canonical(),
-        })
+        Stated::read(&self.headers).and_then(Stated::facts).ok_or(Reason::FactsMalformed)
     }
 
     /// The request id that nginx gave, if it is a believable one.
     pub fn request_id(&self) -> Option<RequestId> {
-        self.fact("x-portcullis-request-id").ok().and_then(RequestId::parse).filter(|_| self.trusted)
+        self.fact(&REQUEST_ID).and_then(RequestId::parse).filter(|_| self.trusted)
     }
 
     /// The request id that nginx gave, for log lines; empty without one.
     pub fn request_id_text(&self) -> &str {
-        self.fact("x-portcullis-request-id").ok().filter(|text| self.trusted && is_request_id(text)).unwrap_or_default()
+        self.fact(&REQUEST_ID).filter(|text| self.trusted && is_request_id(text)).unwrap_or_default()
     }
 
     /// The reason that verify gave for the refusal which nginx now asks an answer for.
     pub fn refusal(&self) -> Option<Reason> {
-        self.fact("x-portcullis-reason").ok().and_then(Reason::from_code)
+        self.fact(&REASON).and_then(Reason::from_code)
     }
 
     /// Whether the client sent any of these headers.
@@ -154,9 +141,9 @@ impl Inbound {
         names.any(|name| self.headers.contains_key(name))
     }
 
-    /// Values of all cookies with that name, in order.
-    pub fn cookies<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.all_cookies().filter(move |(found, _)| *found == name).map(|(_, value)| value)
+    /// Values of all cookies with such a name, in order.
+    pub fn cookies<'a>(&'a self, is_named_so: impl Fn(&str) -> bool + 'a) -> impl Iterator<Item = &'a str> {
+        self.all_cookies().filter(move |(name, _)| is_named_so(name)).map(|(_, value)| value)
     }
 
     /// Names and values of all cookies whose names start so, in order; as many as fit into a head.
@@ -186,7 +173,7 @@ impl Inbound {
         if says("x-requested-with", "xmlhttprequest") || self.headers.contains_key(header::SEC_WEBSOCKET_KEY) {
             return Caller::Script;
         }
-        match self.headers.get("sec-fetch-mode").map(header::HeaderValue::as_bytes) {
+        match self.headers.get("sec-fetch-mode").map(HeaderValue::as_bytes) {
             Some(b"navigate") if !self.lands_in_a_frame() => Caller::Navigation,
             None if self.accepts_html() => Caller::Navigation,
             Some(_) | None => Caller::Script,
@@ -194,8 +181,14 @@ impl Inbound {
     }
 
     fn lands_in_a_frame(&self) -> bool {
-        let destination = self.headers.get("sec-fetch-dest").map(header::HeaderValue::as_bytes);
+        let destination = self.headers.get("sec-fetch-dest").map(HeaderValue::as_bytes);
         !matches!(destination, None | Some(b"document"))
+    }
+
+    /// Whether the browser says that this is for a page it already shows: a picture, a script, a frame.
+    fn is_part_of_a_page(&self) -> bool {
+        let mode = self.headers.get("sec-fetch-mode").map(HeaderValue::as_bytes);
+        mode.is_some_and(|mode| mode != b"navigate") || self.lands_in_a_frame()
     }
 
     fn accepts_html(&self) -> bool {
@@ -213,10 +206,11 @@ impl Inbound {
 
     /// Where the browser says that a request comes from.
     pub fn provenance(&self) -> Provenance<'_> {
-        if let Some(site) = self.headers.get("sec-fetch-site") {
+        if let Some(site) = self.headers.get(&SEC_FETCH_SITE) {
             return match site.as_bytes() {
                 b"same-origin" => Provenance::SameOrigin,
                 b"none" => Provenance::UserTyped,
+                _ if self.is_part_of_a_page() => self.origin_or(Provenance::Embedded),
                 _ => self.origin_or(Provenance::Elsewhere),
             };
         }
@@ -230,13 +224,73 @@ impl Inbound {
         }
     }
 
-    /// One fact, as text; nginx passes a target's raw bytes on, so it need not be ASCII.
-    fn fact(&self, name: &str) -> Result<&str, Reason> {
+    /// One fact, as text, if it stands exactly once.
+    fn fact(&self, name: &HeaderName) -> Option<&str> {
         let mut values = self.headers.get_all(name).iter();
         match (values.next(), values.next()) {
-            (Some(value), None) => str::from_utf8(value.as_bytes()).map_err(|_| Reason::FactsMalformed),
-            _ => Err(Reason::FactsMalformed),
+            (Some(value), None) => text(value),
+            _ => None,
         }
+    }
+}
+
+/// The facts that every request needs, found in one pass over its head.
+#[derive(Debug, Default)]
+struct Stated<'a> {
+    exposure: Option<&'a HeaderValue>,
+    method: Option<&'a HeaderValue>,
+    scheme: Option<&'a HeaderValue>,
+    host: Option<&'a HeaderValue>,
+    target: Option<&'a HeaderValue>,
+    client: Option<&'a HeaderValue>,
+}
+
+impl<'a> Stated<'a> {
+    /// Nothing at all if a fact stands twice or has a twin.
+    fn read(headers: &'a HeaderMap) -> Option<Self> {
+        let mut stated = Self::default();
+        for (name, value) in headers {
+            let Some(fact) = fact_named(name.as_str()) else { continue };
+            if name.as_str().contains('_') {
+                return None;
+            }
+            if stated.place_of(fact).is_some_and(|place| place.replace(value).is_some()) {
+                return None;
+            }
+        }
+        Some(stated)
+    }
+
+    fn place_of(&mut self, fact: &str) -> Option<&mut Option<&'a HeaderValue>> {
+        match fact {
+            "exposure" => Some(&mut self.exposure),
+            "method" => Some(&mut self.method),
+            "scheme" => Some(&mut self.scheme),
+            "host" => Some(&mut self.host),
+            "uri" => Some(&mut self.target),
+            "client-address" => Some(&mut self.client),
+            _ => None,
+        }
+    }
+
+    /// Nothing at all if one is missing or makes no sense.
+    fn facts(self) -> Option<Facts<'a>> {
+        Some(Facts {
+            exposure: match self.exposure?.as_bytes() {
+                b"internal" => Exposure::Internal,
+                b"public" => Exposure::Public,
+                _ => return None,
+            },
+            method: Method::from_bytes(self.method?.as_bytes()).ok()?,
+            https: match self.scheme?.as_bytes() {
+                b"https" => true,
+                b"http" => false,
+                _ => return None,
+            },
+            host: text(self.host?)?,
+            target: text(self.target?)?,
+            client: text(self.client?)?.parse::<IpAddr>().ok()?.to_canonical(),
+        })
     }
 }
 
@@ -284,8 +338,10 @@ pub enum Provenance<'a> {
     UserTyped,
     /// A page of that origin.
     Origin(&'a str),
-    /// A page of another origin.
+    /// A page of another origin, which sent the browser here.
     Elsewhere,
+    /// A page of another origin, for something on itself.
+    Embedded,
     /// The browser does not say.
     Unknown,
 }
@@ -296,7 +352,17 @@ impl Provenance<'_> {
         match self {
             Self::SameOrigin => true,
             Self::Origin(origin) => site.has_origin(origin),
-            Self::UserTyped | Self::Elsewhere | Self::Unknown => false,
+            Self::UserTyped | Self::Elsewhere | Self::Embedded | Self::Unknown => false,
+        }
+    }
+
+    /// Whether the browser says that a page of another site fetches it for itself; only such a request has an `Origin`
+    /// that is not ours, where the method is GET.
+    pub fn is_embedded_by_others(self, site: &Site) -> bool {
+        match self {
+            Self::Embedded => true,
+            Self::Origin(origin) => !site.has_origin(origin),
+            Self::SameOrigin | Self::UserTyped | Self::Elsewhere | Self::Unknown => false,
         }
     }
 }
@@ -354,6 +420,11 @@ impl<'a> Parameters<'a> {
         }
     }
 
+    /// All of it, as it came.
+    pub const fn text(&self) -> &'a str {
+        self.0
+    }
+
     /// Every name and value, decoded.
     pub fn pairs(&self) -> url::form_urlencoded::Parse<'a> {
         url::form_urlencoded::parse(self.0.as_bytes())
@@ -372,11 +443,115 @@ fn is_request_id(text: &str) -> bool {
     fits && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
-fn is_twin(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    name.contains('_') && name.replace('_', "-").starts_with("x-portcullis-")
+/// What follows the prefix of all facts in a header's name, be the prefix written with hyphens or underscores.
+fn fact_named(name: &str) -> Option<&str> {
+    let (prefix, fact) = name.split_at_checked(FACT_PREFIX.len())?;
+    let hyphened = prefix.bytes().map(|byte| if byte == b'_' { b'-' } else { byte });
+    hyphened.eq(FACT_PREFIX.bytes()).then_some(fact)
 }
 
-fn method(text: &str) -> Result<Method, Reason> {
-    Method::from_bytes(text.as_bytes()).map_err(|_| Reason::FactsMalformed)
+/// A value as text; nginx passes a target's raw bytes on, so it need not be ASCII.
+fn text(value: &HeaderValue) -> Option<&str> {
+    str::from_utf8(value.as_bytes()).ok()
+}
+
+const FACT_PREFIX: &str = "x-portcullis-";
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-portcullis-request-id");
+static REASON: HeaderName = HeaderName::from_static("x-portcullis-reason");
+static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+    use http::Request;
+
+    use super::*;
+
+    const HEAD: [(&str, &str); 6] = [
+        ("X-Portcullis-Exposure", "internal"),
+        ("X-Portcullis-Method", "POST"),
+        ("X-Portcullis-Scheme", "https"),
+        ("X-Portcullis-Host", "app.example.com"),
+        ("X-Portcullis-Uri", "/a?b"),
+        ("X-Portcullis-Client-Address", "::ffff:192.0.2.7"),
+    ];
+
+    fn inbound(trusted: bool, head: &[(&str, &str)]) -> Inbound {
+        let request = head.iter().fold(Request::builder(), |request, (name, value)| request.header(*name, *value));
+        Inbound::new(Listener::Nginx, trusted, request.body(()).unwrap().into_parts().0)
+    }
+
+    fn with(further: (&'static str, &'static str)) -> Inbound {
+        inbound(true, &[HEAD.as_slice(), &[further]].concat())
+    }
+
+    #[test]
+    fn what_nginx_states_is_read() {
+        let facts = Facts {
+            exposure: Exposure::Internal,
+            method: Method::POST,
+            https: true,
+            host: "app.example.com",
+            target: "/a?b",
+            client: [192, 0, 2, 7].into(),
+        };
+        assert_eq!(inbound(true, &HEAD).facts(), Ok(facts));
+        assert_eq!(inbound(false, &HEAD).facts(), Err(Reason::UntrustedPeer));
+    }
+
+    #[test]
+    fn a_fact_that_is_missing_twice_there_or_nonsense_counts_for_nothing() {
+        for at in 0..HEAD.len() {
+            let (mut less, mut nonsense) = (HEAD.to_vec(), HEAD);
+            let (name, value) = less.remove(at);
+            nonsense[at].1 = "\u{e9} \u{e9}";
+            assert_eq!(inbound(true, &less).facts(), Err(Reason::FactsMalformed), "no {name}");
+            assert_eq!(with((name, value)).facts(), Err(Reason::FactsMalformed), "{name} twice");
+            let free_text = matches!(name, "X-Portcullis-Host" | "X-Portcullis-Uri");
+            assert_eq!(inbound(true, &nonsense).facts().is_ok(), free_text, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_twin_with_underscores_spoils_all() {
+        let check = |name, expected: bool| assert_eq!(with((name, "x")).facts().is_ok(), expected, "{name}");
+        check("X_Portcullis_Host", false);
+        check("X-Portcullis_Host", false);
+        check("X-Portcullis-Client_Address", false);
+        check("X_Portcullis-Anything", false);
+        check("X-Portcullis-Anything", true);
+        check("X_Forwarded_For", true);
+        check("X-Portcullis", true);
+    }
+
+    #[test]
+    fn a_request_id_that_stands_twice_is_none() {
+        let id = |inbound: &Inbound| inbound.request_id_text().to_owned();
+        let head = [HEAD.as_slice(), &[("X-Portcullis-Request-Id", "abc-1")]].concat();
+        assert_eq!(id(&inbound(true, &head)), "abc-1");
+        assert_eq!(id(&inbound(false, &head)), "");
+        assert_eq!(id(&inbound(true, &[head.as_slice(), &[("X-Portcullis-Request-Id", "abc-1")]].concat())), "");
+        assert_eq!(id(&with(("X-Portcullis-Request-Id", "a b"))), "");
+    }
+
+    #[test]
+    fn a_peer_is_believed_for_its_socket_its_address_or_its_certificate() {
+        let at = |text: &str| text.parse::<IpAddr>().unwrap();
+        let check = |networks: &[&str], peer, expected| {
+            let trust = Trust::new(networks.iter().map(|network| network.parse().unwrap()).collect());
+            assert_eq!(trust.believes(peer), expected, "{networks:?} {peer:?}");
+        };
+        let certificate = |address, listed| Peer::Certificate { address: at(address), listed };
+        check(&[], Peer::Unix, true);
+        check(&[], Peer::Address(at("127.0.0.1")), false);
+        check(&["10.0.0.0/24"], Peer::Address(at("10.0.0.7")), true);
+        check(&["10.0.0.0/24"], Peer::Address(at("::ffff:10.0.0.7")), true);
+        check(&["10.0.0.0/24"], Peer::Address(at("10.0.1.7")), false);
+        check(&[], certificate("192.0.2.7", true), true);
+        check(&[], certificate("192.0.2.7", false), false);
+        check(&["10.0.0.0/24"], certificate("::ffff:10.0.0.7", true), true);
+        check(&["10.0.0.0/24"], certificate("10.0.0.7", false), false);
+        check(&["10.0.0.0/24"], certificate("192.0.2.7", true), false);
+    }
 }

@@ -2,12 +2,13 @@
 //!
 //! The handlers (`sign_in`, `sign_out`, and `session::refresher`) look a `provider` up among the `providers`; it
 //! fetches: `transport` sends its requests, `keys` decides when keys are fetched anew. The pure parts decide:
-//! `transaction`, `choice`, `profile`, `failed`; `discovery`, `request`, `token_answer`, `id_token` over `jwk`, `userinfo`, `claims`, `logout_url`; `failure` is what
+//! `transaction`, `callback`, `choice`, `profile`, `failed`; `discovery`, `request`, `token_answer`, `id_token` over `jwk`, `userinfo`, `claims`, `logout_url`; `failure` is what
 //! all of them end in, `json` what the last ones read with.
 
 pub mod sign_in;
 pub mod sign_out;
 pub mod transaction;
+pub mod callback;
 pub mod choice;
 pub mod profile;
 pub mod failed;

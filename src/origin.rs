@@ -338,8 +338,10 @@ pub struct HostName(String);
 impl HostName {
     /// Reads a host; none if it is not one, or carries a port.
     pub fn parse(text: &str) -> Option<Self> {
-        let host = Host::parse(text.trim_end_matches('.')).ok()?;
-        Some(Self(host.to_string()))
+        let host = Host::parse(text).ok()?.to_string();
+        // After parsing, because a name may end in one of Unicode's other full stops.
+        let name = host.trim_end_matches('.');
+        (!name.is_empty()).then(|| Self(name.to_owned()))
     }
 
     /// The name itself.
@@ -493,6 +495,22 @@ mod tests {
         check("https://*.example.com", Some(PublicUrlError::Wildcard));
         check("ftp://app.example.com", Some(PublicUrlError::Scheme));
         check("app.example.com", Some(PublicUrlError::NotAUrl));
+    }
+
+    #[test]
+    fn a_host_has_no_trailing_dot_however_it_is_written() {
+        let check = |text: &str, expected: Option<&str>| {
+            assert_eq!(HostName::parse(text).as_ref().map(HostName::as_str), expected, "{text}");
+        };
+        check("Wiki.example.com", Some("wiki.example.com"));
+        check("wiki.example.com.", Some("wiki.example.com"));
+        check("wiki.example.com\u{3002}", Some("wiki.example.com"));
+        check("wiki.example.com\u{3002}.", Some("wiki.example.com"));
+        check("127.0.0.1.", Some("127.0.0.1"));
+        check("[::1]", Some("[::1]"));
+        for text in ["", ".", "\u{3002}", "app.example.com:443", "a b", "a/b"] {
+            check(text, None);
+        }
     }
 
     proptest! {

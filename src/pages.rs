@@ -115,6 +115,13 @@ pub enum Page {
         /// The page that was wanted.
         again: Link,
     },
+    /// There were too many requests of this kind.
+    TooManyRequests {
+        /// The same as in `Retry-After`.
+        wait_seconds: u32,
+        /// The page that was wanted, or the way to it.
+        again: Link,
+    },
     /// The identity provider is down: nobody can sign in, and nobody is thrown out.
     ProviderDown {
         /// Why.
@@ -230,6 +237,7 @@ impl Page {
             | Self::Forbidden { reason, .. }
             | Self::TryAgain { reason, .. }
             | Self::ProviderDown { reason, .. } => Some(*reason),
+            Self::TooManyRequests { .. } => Some(Reason::RateLimited),
             Self::NotFound { .. } => Some(Reason::NotFound),
         }
     }
@@ -246,8 +254,17 @@ impl Page {
             | Self::Error { .. }
             | Self::Forbidden { .. }
             | Self::TryAgain { .. }
+            | Self::TooManyRequests { .. }
             | Self::ProviderDown { .. }
             | Self::NotFound { .. } => None,
+        }
+    }
+
+    /// How long to wait, where that is what the page is about.
+    fn wait_in_words(&self) -> String {
+        match self {
+            Self::TooManyRequests { wait_seconds, .. } => wording::span(*wait_seconds),
+            _ => String::new(),
         }
     }
 

@@ -77,6 +77,40 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    /// How its use is limited.
+    pub const fn limited(self) -> Limited {
+        match self {
+            Self::Verify | Self::Challenge | Self::Deny | Self::Livez | Self::Readyz | Self::Metrics => Limited::Not,
+            Self::Login => Limited::AsSignIn,
+            Self::Callback => Limited::WhenItFails,
+            Self::Refresh => Limited::AsRefresh,
+            Self::Logout
+            | Self::LogoutSubmitted
+            | Self::SignedOut
+            | Self::Check
+            | Self::CheckActive
+            | Self::Userinfo
+            | Self::Health => Limited::AsEverything,
+        }
+    }
+}
+
+/// How an endpoint's use is limited; the figures are settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limited {
+    /// Not at all: nginx asks, or the platform.
+    Not,
+    /// Together with all public pages.
+    AsEverything,
+    /// As a sign-in that begins.
+    AsSignIn,
+    /// As a refresh of that session.
+    AsRefresh,
+    /// Only once it has failed.
+    WhenItFails,
+}
+
 /// Who may reach an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
@@ -95,6 +129,8 @@ pub enum Proof {
     None,
     /// That a page of our own sent it: it changes something.
     SameOrigin,
+    /// That no page of another site fetches it as a picture, a frame or the like: it counts against the address.
+    NotEmbedded,
 }
 
 /// An endpoint, and what it asks of a request.
@@ -146,10 +182,12 @@ impl Route {
             return Err(Reason::NotFound);
         }
         let site = sites.of_host(facts.host).ok_or(Reason::HostUnknown)?;
-        if self.proof == Proof::SameOrigin && !provenance.is_page_of(site) {
-            return Err(Reason::CrossSite);
-        }
-        Ok(site)
+        let proven = match self.proof {
+            Proof::None => true,
+            Proof::SameOrigin => provenance.is_page_of(site),
+            Proof::NotEmbedded => !provenance.is_embedded_by_others(site),
+        };
+        if proven { Ok(site) } else { Err(Reason::CrossSite) }
     }
 }
 
@@ -225,7 +263,7 @@ const ROUTES: &[Row] = &[
     row(NGINX, Method::GET, "/verify", Endpoint::Verify, Reach::Internal, Proof::None),
     row(NGINX, Method::GET, "/challenge", Endpoint::Challenge, Reach::Internal, Proof::None),
     row(NGINX, Method::GET, "/deny", Endpoint::Deny, Reach::Internal, Proof::None),
-    row(NGINX, Method::GET, "/login", Endpoint::Login, Reach::Public, Proof::None),
+    row(NGINX, Method::GET, "/login", Endpoint::Login, Reach::Public, Proof::NotEmbedded),
     row(NGINX, Method::GET, "/callback", Endpoint::Callback, Reach::Public, Proof::None),
     row(NGINX, Method::GET, "/callback/*", Endpoint::Callback, Reach::Public, Proof::None),
     row(NGINX, Method::GET, "/logout", Endpoint::Logout, Reach::Public, Proof::None),
@@ -331,6 +369,17 @@ mod tests {
         check(Provenance::Elsewhere, Err(Reason::CrossSite));
         check(Provenance::UserTyped, Err(Reason::CrossSite));
         check(Provenance::Unknown, Err(Reason::CrossSite));
+        let embedded = |provenance| {
+            let facts = facts(Exposure::Public, "app.example.com");
+            route(Method::GET, "/auth/login").admit(&facts, &sites, provenance).map(Site::name)
+        };
+        for provenance in [Provenance::Embedded, Provenance::Origin("https://evil.example")] {
+            assert_eq!(embedded(provenance), Err(Reason::CrossSite), "{provenance:?}");
+        }
+        let fine = [Provenance::Elsewhere, Provenance::SameOrigin, Provenance::UserTyped, Provenance::Unknown];
+        for provenance in fine.into_iter().chain([Provenance::Origin("https://app.example.com")]) {
+            assert_eq!(embedded(provenance), Ok("main"), "{provenance:?}");
+        }
         let verify = |exposure, host, provenance| {
             route(Method::GET, "/auth/verify").admit(&facts(exposure, host), &sites, provenance).map(Site::name)
         };

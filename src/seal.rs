@@ -203,8 +203,16 @@ impl SealingKey {
     /// # Errors
     /// [`Unsealable`] for anything else, without saying what was wrong.
     pub fn open(&self, associated: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unsealable> {
+        self.open_unwiped(associated, sealed).map(Zeroizing::new)
+    }
+
+    /// The same for a text that is kept in the open once it is read, so that there is nothing to wipe.
+    ///
+    /// # Errors
+    /// As [`SealingKey::open`].
+    pub fn open_unwiped(&self, associated: &[u8], sealed: &[u8]) -> Result<Vec<u8>, Unsealable> {
         let (nonce, rest) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or(Unsealable)?;
-        let mut text = Zeroizing::new(rest.to_vec());
+        let mut text = rest.to_vec();
         let length = self
             .0
             .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(associated), text.as_mut_slice())
@@ -232,13 +240,14 @@ fn hmac_key(bytes: &[u8; 32]) -> hmac::Key {
 
 /// HMAC-SHA256 over `parts`, each preceded by its length, so that no two lists of parts read alike.
 fn keyed_hash(key: &hmac::Key, parts: &[&[u8]]) -> Zeroizing<[u8; 32]> {
-    let mut context = hmac::Context::with_key(key);
+    let bytes = parts.iter().map(|part| size_of::<u64>() + part.len()).sum();
+    let mut text = Zeroizing::new(Vec::with_capacity(bytes));
     for part in parts {
-        context.update(&(part.len() as u64).to_le_bytes());
-        context.update(part);
+        text.extend_from_slice(&(part.len() as u64).to_le_bytes());
+        text.extend_from_slice(part);
     }
     let mut hash = Zeroizing::new([0; 32]);
-    hash.copy_from_slice(context.sign().as_ref());
+    hash.copy_from_slice(hmac::sign(key, &text).as_ref());
     hash
 }
 

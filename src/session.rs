@@ -164,8 +164,6 @@ pub struct Presented<'a> {
     pub site: &'a Site,
     /// Who asks.
     pub client: Client<'a>,
-    /// The request's id, for the log.
-    pub request_id: &'a str,
 }
 
 /// Who shows a session cookie.
@@ -263,7 +261,7 @@ impl Facts {
     /// # Errors
     /// [`Unsealable`] for anything that was not sealed for exactly this.
     pub fn open(key: &SealingKey, name: &Name, version: Version, sealed: &[u8]) -> Result<Self, Unsealable> {
-        let plain = key.open(&associated(FACTS_PART, name, version.0), sealed)?;
+        let plain = key.open_unwiped(&associated(FACTS_PART, name, version.0), sealed)?;
         postcard::from_bytes(&plain).map_err(|_| Unsealable)
     }
 }
@@ -375,7 +373,7 @@ pub(crate) mod tests {
         }
     }
 
-    static MAIN: LazyLock<Site> = LazyLock::new(|| site("main", &["main"]));
+    static MAIN: LazyLock<Site> = LazyLock::new(|| site("main", &["main", "partners"]));
 
     fn site(name: &str, providers: &[&str]) -> Site {
         let providers = providers.iter().map(|name| (*name).to_owned()).collect();
@@ -387,7 +385,6 @@ pub(crate) mod tests {
         Presented {
             site: &MAIN,
             client: Client::Browser { address: IpAddr::from([192, 0, 2, 7]), user_agent: b"Browser/1" },
-            request_id: "",
         }
     }
 
@@ -438,7 +435,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_application_is_not_bound_to_a_browser() {
-        let application = Presented { site: &MAIN, client: Client::Application, request_id: "" };
+        let application = Presented { site: &MAIN, client: Client::Application };
         assert!(facts().authenticate(&application, &lifetimes(), START).is_ok());
     }
 

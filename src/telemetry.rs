@@ -177,6 +177,15 @@ pub enum Event<'a> {
         /// What the log may say about the cause.
         cause: &'a str,
     },
+    /// Somebody asked too often.
+    Limited {
+        /// Which limit.
+        limit: &'static str,
+        /// The client's address, where the limit is an address's.
+        client: Option<IpAddr>,
+        /// How long they must wait.
+        wait: Duration,
+    },
     /// The store did not do what it was asked.
     StoreFailed {
         /// What was asked.
@@ -259,7 +268,7 @@ impl Telemetry {
                 info!(target: AUDIT, event = "session_ended", ?session, cause = cause.label(), pending);
             }
             Event::SessionUnreadable { session } => {
-                error!(?session, "a stored session does not open: altered, truncated or swapped");
+                error!(?session, "a stored session does not open: altered or swapped");
                 info!(target: AUDIT, event = "session_unreadable", ?session);
             }
             Event::BindingViolated { request_id, reason, refused, client } => {
@@ -273,6 +282,11 @@ impl Telemetry {
             }
             Event::ProviderFailed { provider, operation, cause } => {
                 warn!(provider, operation, cause, "the provider failed");
+            }
+            Event::Limited { limit, client, wait } => {
+                let client = client.map(tracing::field::display);
+                info!(limit, client, wait_millis = millis(*wait), "over the limit");
+                info!(target: AUDIT, event = "over_the_limit", limit, client);
             }
             Event::StoreFailed { operation, error } => {
                 error!(operation, %error, "the store failed");

@@ -7,6 +7,8 @@
 mod code;
 #[path = "tidy/documents.rs"]
 mod documents;
+#[path = "tidy/fuzz.rs"]
+mod fuzz;
 #[path = "tidy/tree.rs"]
 mod tree;
 
@@ -19,6 +21,7 @@ use documents::{
     documents_metrics, documents_reasons, is_on_the_map, links_well, numbers_decisions, required, runs_strictly,
     tests_every_case,
 };
+use fuzz::{fuzzes_from_seeds, fuzzes_what_ships};
 use tree::{Source, TREE, Tree, source};
 
 type Rule = fn(&Tree) -> Vec<String>;
@@ -163,6 +166,22 @@ fn every_case_that_must_hold_has_its_test() {
     check("[gate-1]\nwhat = \"x\"\ntests = [\"src/a.rs::missing\"]\n");
     check("[gate-1]\nwhat = \"x\"\ntests = [\"src/a.rs::g\"]\n");
     check("[gate-1]\nwhat = \"x\"\ntests = [\"src/a.rs::f\"]\n[gate-0]\nwhat = \"x\"\ntests = [\"src/a.rs::f\"]\n");
+}
+
+#[test]
+fn every_fuzz_target_begins_with_a_seed() {
+    let manifest = ("fuzz/Cargo.toml", "[[bin]]\nname = \"a\"\n");
+    let (file, seed) = (("fuzz/fuzz_targets/a.rs", ""), ("fuzz/seeds/a/one", ""));
+    house(fuzzes_from_seeds, &[manifest, file]);
+    house(fuzzes_from_seeds, &[manifest, seed]);
+    house(fuzzes_from_seeds, &[manifest, file, seed, ("fuzz/fuzz_targets/b.rs", "")]);
+    house(fuzzes_from_seeds, &[manifest, file, seed, ("fuzz/dictionaries/b.dict", "")]);
+}
+
+#[test]
+fn what_is_fuzzed_is_what_ships() {
+    let lock = |version: &str| format!("[[package]]\nname = \"a\"\nversion = \"{version}\"\n");
+    house(fuzzes_what_ships, &[("Cargo.lock", &lock("1.0.0")), ("fuzz/Cargo.lock", &lock("1.0.1"))]);
 }
 
 /// Shows a rule something that breaks it, then asks it about the tree.

@@ -4,7 +4,11 @@
 
 use toml::{Table, Value};
 
-use super::{Config, Problems, environment::Environment, load::from_table};
+use super::{
+    Config, Problems,
+    environment::Environment,
+    load::{from_table, read_named},
+};
 
 /// Settings with nothing wrong in them, and little else.
 pub(crate) struct Settings {
@@ -46,13 +50,13 @@ impl Settings {
 
     /// All that is wrong, one problem a line.
     pub(crate) fn problems(self) -> String {
-        from_table(self.table, &self.environment, Problems::default())
+        from_table(self.table, &self.environment, &read_named, Problems::default())
             .map_or_else(|all| all.to_string(), |_| String::new())
     }
 
     /// What comes of them.
     pub(crate) fn config(self) -> Config {
-        from_table(self.table, &self.environment, Problems::default()).unwrap()
+        from_table(self.table, &self.environment, &read_named, Problems::default()).unwrap()
     }
 }
 

@@ -23,15 +23,31 @@ use super::{
 /// # Errors
 /// All [`Problems`] there are; only a file that cannot be read, or is no TOML, hides others.
 pub fn load(path: &Path, environment: &Environment) -> Result<Config, Problems> {
+    match read_bounded(path, SETTINGS_BYTES) {
+        Ok(bytes) => from_text(&path.display().to_string(), &bytes, environment, &read_named),
+        Err(message) => {
+            let mut problems = Problems::default();
+            problems.about(path.display(), message);
+            Err(problems)
+        }
+    }
+}
+
+/// Reads the settings from a text that goes by that name in problems; `read` brings the files that it names, or says
+/// why it cannot, to be read after "names a file that".
+///
+/// # Errors
+/// All [`Problems`] there are; only a text that is no TOML hides others.
+pub fn from_text(name: &str, text: &[u8], environment: &Environment, read: Reader<'_>) -> Result<Config, Problems> {
     let mut problems = Problems::default();
-    let table = read_bounded(path, SETTINGS_BYTES)
-        .map_err(|message| problems.about(path.display(), message))
-        .and_then(|bytes| parse(&path.display().to_string(), &bytes, &mut problems));
-    match table {
-        Ok(table) => from_table(table, environment, problems),
+    match parse(name, text, &mut problems) {
+        Ok(table) => from_table(table, environment, read, problems),
         Err(_) => Err(problems),
     }
 }
+
+/// What brings a file that the settings name.
+pub type Reader<'a> = &'a dyn Fn(&Path) -> Result<Zeroizing<Vec<u8>>, String>;
 
 /// The error's own text would show the line it is about, which may hold a secret.
 fn parse(name: &str, bytes: &[u8], problems: &mut Problems) -> Checked<Table> {
@@ -45,13 +61,14 @@ fn parse(name: &str, bytes: &[u8], problems: &mut Problems) -> Checked<Table> {
 pub(super) fn from_table(
     mut table: Table,
     environment: &Environment,
+    read: Reader<'_>,
     mut problems: Problems,
 ) -> Result<Config, Problems> {
     environment.substitute(&mut table, &mut problems);
     let mut origins = environment.apply_overrides(&mut table, &Raw::keys(), &mut problems);
     origins.extend(environment.apply_usual_names(&mut table));
     let mut raw = Raw::read(Ok(Some(table.into())), Key::root(), &mut problems);
-    read_files(&mut raw, &mut problems);
+    read_files(&mut raw, read, &mut problems);
     let config = check(&raw, &mut problems);
     for origin in origins {
         problems.trace(&origin.path, &origin.variable);
@@ -62,12 +79,12 @@ pub(super) fn from_table(
     }
 }
 
-fn read_files(raw: &mut Raw, problems: &mut Problems) {
+fn read_files(raw: &mut Raw, read: Reader<'_>, problems: &mut Problems) {
     for field in raw.files() {
         let Some(mut file) = field.given().cloned() else {
             continue;
         };
-        match read_bounded(&file.path, NAMED_FILE_BYTES) {
+        match read(&file.path) {
             Ok(contents) => {
                 file.contents = contents;
                 field.fill(file);
@@ -78,6 +95,10 @@ fn read_files(raw: &mut Raw, problems: &mut Problems) {
             }
         }
     }
+}
+
+pub(super) fn read_named(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+    read_bounded(path, NAMED_FILE_BYTES)
 }
 
 fn read_bounded(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, String> {
@@ -314,7 +335,7 @@ mod tests {
         fn any_bytes_are_settings_or_problems(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let mut problems = Problems::default();
             if let Ok(table) = parse("x.toml", &bytes, &mut problems) {
-                prop_assert!(from_table(table, &Environment::default(), problems).is_err());
+                prop_assert!(from_table(table, &Environment::default(), &read_named, problems).is_err());
             } else {
                 prop_assert!(!problems.is_empty());
             }

@@ -94,14 +94,14 @@ impl Failed {
             return Answer::json_error(self.reason);
         }
         if let Some(url) = site.error_url() {
-            return Answer::redirect(with_reason(url.clone(), self.reason));
+            return Answer::redirect(with_reason(url.clone(), self.reason)).because(self.reason);
         }
         let again = self.sign_in_link(sign_in);
         Answer::page(match self.reason.kind() {
             Kind::ProviderDown => {
                 Page::ProviderDown { reason: self.reason, provider: shown_name.to_owned(), try_anyway: again }
             }
-            Kind::Unavailable => Page::TryAgain {
+            Kind::TooMany | Kind::Unavailable => Page::TryAgain {
                 reason: self.reason,
                 retry_after_seconds: RETRY_AFTER_SECONDS,
                 reload: Reload::ByHand,

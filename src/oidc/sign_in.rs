@@ -13,9 +13,10 @@ use crate::{
     clock::{Clock, Timestamp},
     inbound::{Facts as RequestFacts, Inbound, Parameters},
     oidc::{
+        callback::ProviderAnswer,
         choice::{self, Choice},
         failed::Failed,
-        provider::{Account, ProviderError, SignedIn},
+        provider::{Account, SignedIn},
         providers::{Member, Providers},
         transaction::{self, Cookies, Transaction},
     },
@@ -332,35 +333,6 @@ impl Wish {
             query.append_pair("account", "other");
         }
         query.finish()
-    }
-}
-
-/// The parameters of the provider's answer (RFC 6749 sections 4.1.2 and 4.1.2.1, RFC 9207).
-struct ProviderAnswer {
-    state: Secret,
-    code: Option<Secret>,
-    issuer: Option<String>,
-    error: Option<ProviderError>,
-}
-
-impl ProviderAnswer {
-    fn read(query: &Parameters<'_>) -> Result<Self, Reason> {
-        let filled = |name| query.once(name).map(|value| value.filter(|text: &String| !text.is_empty()));
-        let state = filled("state")?.map(Secret::new).ok_or(Reason::ParameterMissing)?;
-        let issuer = query.once("iss")?;
-        let code = filled("code")?.map(Secret::new);
-        let error = match filled("error")? {
-            Some(error) => Some(ProviderError::cleaned(
-                &error,
-                query.once("error_description")?.as_deref(),
-                query.once("error_uri")?.as_deref(),
-            )),
-            None => None,
-        };
-        if code.is_none() && error.is_none() {
-            return Err(Reason::ParameterMissing);
-        }
-        Ok(Self { state, code, issuer, error })
     }
 }
 

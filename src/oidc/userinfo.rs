@@ -2,7 +2,7 @@
 //!
 //! A signed answer (`application/jwt`) is refused rather than believed unchecked.
 
-use http::{HeaderMap, header::CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
 use serde_json::{Map, Value};
 
 use super::{failure::Failure, json};
@@ -27,9 +27,9 @@ pub fn claims(headers: &HeaderMap, body: &[u8], subject: &str) -> Result<Map<Str
 }
 
 fn is_signed(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    let essence = kind.unwrap_or_default().split(';').next().unwrap_or_default();
-    essence.trim().eq_ignore_ascii_case("application/jwt")
+    let kind = headers.get(CONTENT_TYPE).map_or(b"".as_slice(), HeaderValue::as_bytes);
+    let essence = kind.split(|byte| *byte == b';').next().unwrap_or_default();
+    essence.trim_ascii().eq_ignore_ascii_case(b"application/jwt")
 }
 
 #[cfg(test)]
@@ -40,7 +40,7 @@ mod tests {
 
     #[track_caller]
     fn check(kind: &str, body: &str, expected: Option<Reason>) {
-        let headers = HeaderMap::from_iter([(CONTENT_TYPE, kind.parse().unwrap())]);
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_bytes(kind.as_bytes()).unwrap())]);
         let verdict = claims(&headers, body.as_bytes(), "user");
         assert_eq!(verdict.err().map(|failure| failure.reason), expected, "{kind} {body:.40}");
     }
@@ -53,6 +53,7 @@ mod tests {
         check("text/plain", honest, None);
         check("application/jwt", honest, invalid);
         check("Application/JWT; x=y", honest, invalid);
+        check("application/jwt; x=\u{e9}", honest, invalid);
         let deep = format!("{{\"sub\":\"user\",\"a\":{}", "[".repeat(10_000));
         for body in ["[{\"sub\":\"user\"}]", "\"x\"", "null", "", "<html>", r#"{"sub":"user","sub":"user"}"#, &deep] {
             check("application/json", body, invalid);

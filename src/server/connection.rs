@@ -11,6 +11,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::timeout,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     gateway::Origin,
@@ -23,8 +24,9 @@ use crate::{
     },
 };
 
-/// Serves a connection to its end.
-pub async fn serve<S>(serving: &Arc<Serving>, peer: Peer, stream: S)
+/// Serves a connection to its end; once it is `over`, no further than the request it is on. The platform's listener
+/// answers until the very end.
+pub async fn serve<S>(serving: &Arc<Serving>, peer: Peer, stream: S, over: Option<&CancellationToken>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -44,17 +46,20 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(None)
         .max_buf_size(limits.header_bytes.max(HYPER_LEAST_BUFFER))
+        .max_header_size(limits.header_bytes)
         .max_headers(MOST_HEADERS)
         .half_close(false)
-        .pipeline_flush(true)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = serving.drain.stopping(), if serving.kind != Listener::Ops => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
+    let ended = match serving.kind {
+        Listener::Ops => Some(connection.as_mut().await),
+        Listener::Nginx | Listener::Application => serving.drain.until_stop(connection.as_mut(), over).await,
+    };
+    let ended = if let Some(ended) = ended {
+        ended
+    } else {
+        connection.as_mut().graceful_shutdown();
+        connection.await
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
@@ -64,10 +69,13 @@ where
 async fn answer(serving: &Serving, peer: Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let origin = Origin { listener: serving.kind, trust: &serving.trust, peer, site: serving.site.as_deref() };
     let (parts, body) = request.into_parts();
+    // A request that has a length beside an encoding can be read as two, and hyper shows the encoding alone: so what is
+    // encoded is a connection's last (RFC 9112 section 6.1). nginx sends lengths.
+    let encoded = hyper::body::Body::size_hint(&body).exact().is_none();
     let readable = discard(&serving.limits, body).await;
     let request = Request::from_parts(parts, ());
     let mut response = serving.gateway.handle(request, readable, &origin).await;
-    if readable.is_err() {
+    if readable.is_err() || encoded {
         response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
     }
     response
@@ -85,7 +93,7 @@ async fn discard(limits: &Limits, body: Incoming) -> Result<(), Reason> {
     }
 }
 
-/// Most header lines of a request.
-pub const MOST_HEADERS: usize = 128;
+/// Most header lines of a request; for more, hyper would take memory anew for each.
+pub const MOST_HEADERS: usize = 100;
 /// hyper refuses a smaller buffer.
 const HYPER_LEAST_BUFFER: usize = 8 * 1024;

@@ -1,5 +1,5 @@
-//! How long a connection may stay silent: one deadline while it waits for a request, a shorter one from the first byte
-//! of a request's head to its last, none while the gateway itself is at work.
+//! How long a connection may stay silent: one deadline while it waits for a request, or for somebody to take its answer,
+//! a shorter one from the first byte of a request's head to its last, none while the gateway itself is at work.
 //!
 //! hyper's own head time-out also counts the idle time between requests, so the deadlines are kept here, in the
 //! stream. The sleep is only ever re-armed when it fires early, so a busy connection costs no timer.
@@ -81,6 +81,15 @@ impl<S> Patient<S> {
         }
     }
 
+    /// What a write came to; one that must wait for the other end to read waits no longer than an idle connection may.
+    fn patiently<T>(&mut self, written: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            return written;
+        }
+        self.look();
+        self.poll_patience(context).map(Err)
+    }
+
     fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         let Some(deadline) = self.deadline else {
             return Poll::Pending;
@@ -115,11 +124,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(context, buffer)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write(context, buffer);
+        this.patiently(written, context)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.stream).poll_flush(context);
+        this.patiently(flushed, context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -131,7 +144,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         context: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(context, buffers)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write_vectored(context, buffers);
+        this.patiently(written, context)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -179,6 +194,18 @@ mod tests {
         patience.waiting();
         let began = Instant::now();
         let error = stream.read(&mut [0; 8]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(began.elapsed().as_secs(), IDLE.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_nobody_takes_is_not_offered_for_ever() {
+        let (_client, mut stream, patience) = pair();
+        patience.busy();
+        stream.look();
+        patience.waiting();
+        let began = Instant::now();
+        let error = stream.write_all(&[0; 4_096]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert_eq!(began.elapsed().as_secs(), IDLE.as_secs());
     }

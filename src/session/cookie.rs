@@ -31,12 +31,20 @@ pub struct Config {
 impl Config {
     /// The name that browsers see on a site: `__Host-`, or `__Secure-` where the cookie is for a domain.
     pub fn name_on(&self, site: &Site) -> String {
-        let prefix = match (self.plain, site.cookie_domain()) {
+        format!("{}{}", self.prefix_on(site), self.name)
+    }
+
+    /// Whether that is the name on a site.
+    pub fn is_name_on(&self, site: &Site, name: &str) -> bool {
+        name.strip_prefix(self.prefix_on(site)) == Some(self.name.as_str())
+    }
+
+    fn prefix_on(&self, site: &Site) -> &'static str {
+        match (self.plain, site.cookie_domain()) {
             (true, _) => "",
             (false, None) => "__Host-",
             (false, Some(_)) => "__Secure-",
-        };
-        format!("{prefix}{}", self.name)
+        }
     }
 
     /// The `Set-Cookie` that starts a session.
@@ -221,6 +229,10 @@ mod tests {
         let config = Config { name: "portcullis".into(), strict: false, plain: false };
         assert_eq!(config.name_on(&site(None)), "__Host-portcullis");
         assert_eq!(config.name_on(&site(Some("example.com"))), "__Secure-portcullis");
+        assert!(config.is_name_on(&site(None), "__Host-portcullis"));
+        for other in ["portcullis", "__Secure-portcullis", "__Host-portcullis2", "__Host-", ""] {
+            assert!(!config.is_name_on(&site(None), other), "{other}");
+        }
         assert_eq!(Config { plain: true, ..config }.name_on(&site(None)), "portcullis");
     }
 

@@ -5,7 +5,7 @@
 //! the same effect and the same answer. Starting never waits for the server.
 //!
 //! A session is one hash (`v` version, `f` facts, `t` tokens, `i` index entry, `g` groups), so that its parts come,
-//! change and go together. The sets that find sessions (`group`, `live`) are written before it: a gateway that dies
+//! change and go together; facts and tokens end in their length. The sets that find sessions (`group`, `live`) are written before it: a gateway that dies
 //! between the two leaves a name that leads nowhere and expires.
 
 use std::{fmt, num::NonZeroUsize, path::PathBuf, time::Duration};
@@ -22,14 +22,16 @@ use rustls_pki_types::{CertificateDer, pem::PemObject};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use self::{
-    connections::{Connections, PACE},
+    connections::{Connections, Lent, PACE},
     keys::{Keys, lease, moment},
     reply::{Failure, Remedy},
     scripts::Scripts,
+    whole::marked,
 };
 use super::{
     Change, ENDED_BEFORE, Ended, GROUP_LIMIT, Mark, Member, NAME_TAKEN, Name, NewSession, StoreError, StoredFacts,
     StoredSession, Swap, Token,
+    window::{Counted, Rate, Window},
 };
 use crate::{clock::Timestamp, random, secret::Secret};
 
@@ -37,6 +39,7 @@ mod connections;
 mod keys;
 mod reply;
 mod scripts;
+mod whole;
 
 /// Where Redis is and how to speak to it.
 #[derive(Clone, Debug)]
@@ -167,6 +170,11 @@ impl Redis {
         })
     }
 
+    /// Takes new connections from now on, because an answer did not fit its question.
+    pub fn reconnect(&self) {
+        self.connections.distrust(self.connections.newest());
+    }
+
     /// Counts the times a connection was made after one was lost or could not be made.
     pub fn generation(&self) -> u64 {
         self.connections.generation()
@@ -178,7 +186,7 @@ impl Redis {
 impl Redis {
     /// See [`super::Store::create`].
     pub async fn create(&self, session: &NewSession) -> Result<(), StoreError> {
-        self.within(async {
+        self.within(|| async {
             for group in &session.groups {
                 self.join(self.keys.group(group), session).await?;
             }
@@ -190,24 +198,24 @@ impl Redis {
 
     /// See [`super::Store::facts`].
     pub async fn facts(&self, name: &Name) -> Result<Option<StoredFacts>, StoreError> {
-        let mut command = cmd("HMGET");
-        command.arg(self.keys.session(name)).arg("v").arg("f");
-        reply::facts(self.command(&command).await?)
+        let mut command = Cmd::with_capacity(4, FACTS_COMMAND_BYTES);
+        command.arg("HMGET").arg(self.keys.session(name)).arg("v").arg("f");
+        self.within(|| self.ask(Request::Command(&command), reply::facts)).await
     }
 
     /// See [`super::Store::session`].
     pub async fn session(&self, name: &Name) -> Result<Option<StoredSession>, StoreError> {
         let mut command = cmd("HMGET");
         command.arg(self.keys.session(name)).arg(&["v", "f", "t"]);
-        reply::session(self.command(&command).await?)
+        self.within(|| self.ask(Request::Command(&command), reply::session)).await
     }
 
     /// See [`super::Store::compare_and_set`].
     pub async fn compare_and_set(&self, name: &Name, change: &Change) -> Result<Swap, StoreError> {
         let mut step = self.scripts.swap.key(self.keys.session(name));
-        step.arg(change.expected.0).arg(change.expected.next().0).arg(&change.facts);
+        step.arg(change.expected.0).arg(change.expected.next().0).arg(marked(&change.facts));
         if let Some(tokens) = &change.tokens {
-            step.arg(tokens);
+            step.arg(marked(tokens));
         }
         match self.step(&step).await? {
             1 => Ok(Swap::Done),
@@ -226,11 +234,10 @@ impl Redis {
         let mut step = self.scripts.end.key(self.keys.session(name));
         step.key(self.keys.ended(name)).arg(&by).arg(moment(until));
         let deadline = Instant::now() + self.deadline;
-        let answer = self.by(deadline, self.ask(Request::Script(&step))).await?;
-        let (lived, groups) = reply::ended(answer)?;
+        let (lived, groups) = self.by(deadline, || self.ask(Request::Script(&step), reply::ended)).await?;
         if lived {
             let leave = self.leave(name, &groups);
-            let _ = self.by(deadline, self.ask(Request::Pipeline(&leave))).await;
+            let _ = self.by(deadline, || self.ask(Request::Pipeline(&leave), reply::anything)).await;
             return Ok(Ended::Now);
         }
         Ok(Ended::Before)
@@ -240,15 +247,15 @@ impl Redis {
     pub async fn was_ended(&self, name: &Name) -> Result<bool, StoreError> {
         let mut command = cmd("EXISTS");
         command.arg(self.keys.ended(name));
-        Ok(reply::number(&self.command(&command).await?)? == 1)
+        Ok(self.within(|| self.ask(Request::Command(&command), reply::number)).await? == 1)
     }
 
     /// See [`super::Store::group`].
     pub async fn group(&self, group: &Name) -> Result<Vec<Member>, StoreError> {
-        self.within(async {
+        self.within(|| async {
             let mut step = self.scripts.members.key(self.keys.group(group));
             step.arg(GROUP_SCAN);
-            let names = reply::names(self.ask(Request::Script(&step)).await?)?;
+            let names = self.ask(Request::Script(&step), reply::names).await?;
             let mut living = Vec::new();
             for names in names.chunks(GROUP_LIMIT) {
                 if living.len() < GROUP_LIMIT {
@@ -291,12 +298,31 @@ impl Redis {
         self.step(&step).await.map(drop)
     }
 
+    /// See [`super::Store::count_in_window`].
+    pub async fn count_in_window(&self, window: Window, rates: &[Rate], by: &Token) -> Result<Counted, StoreError> {
+        let mut step = self.scripts.window.key(self.keys.window(window));
+        step.key(self.keys.barred(window)).arg(&by.0);
+        for rate in rates {
+            step.arg(rate.most()).arg(lease(rate.per()));
+        }
+        match u64::try_from(self.step(&step).await?) {
+            Ok(0) => Ok(Counted::Admitted),
+            Ok(millis) => Ok(Counted::Refused { wait: Duration::from_millis(millis) }),
+            Err(_) => Err(StoreError::Garbage("a wait is less than nothing".to_owned())),
+        }
+    }
+
+    /// See [`super::Store::bar_window`].
+    pub async fn bar_window(&self, window: Window, time: Duration) -> Result<(), StoreError> {
+        let mut command = cmd("SET");
+        command.arg(self.keys.barred(window)).arg("-").arg("NX").arg("PX").arg(lease(time));
+        self.within(|| self.ask(Request::Command(&command), reply::done)).await
+    }
+
     /// See [`super::Store::ping`].
     pub async fn ping(&self) -> Result<(), StoreError> {
-        match self.command(&cmd("PING")).await? {
-            Value::SimpleString(answer) if answer == "PONG" => Ok(()),
-            _ => Err(StoreError::Garbage("a ping had no pong".to_owned())),
-        }
+        let command = cmd("PING");
+        self.within(|| self.ask(Request::Command(&command), reply::pong)).await
     }
 }
 
@@ -306,7 +332,7 @@ impl Redis {
     async fn join(&self, set: String, session: &NewSession) -> Result<(), StoreError> {
         let mut step = self.scripts.join.key(set);
         step.arg(moment(session.until)).arg(session.name.encoded());
-        self.ask(Request::Script(&step)).await.map(drop)
+        self.ask(Request::Script(&step), reply::number).await.map(drop)
     }
 
     async fn write(&self, session: &NewSession) -> Result<(), StoreError> {
@@ -314,11 +340,11 @@ impl Redis {
         let mut step = self.scripts.create.key(self.keys.session(&session.name));
         step.key(self.keys.ended(&session.name))
             .arg(moment(session.until))
-            .arg(&session.facts)
-            .arg(&session.tokens)
+            .arg(marked(&session.facts))
+            .arg(marked(&session.tokens))
             .arg(&session.index)
             .arg(groups);
-        match reply::number(&self.ask(Request::Script(&step)).await?)? {
+        match self.ask(Request::Script(&step), reply::number).await? {
             1 => Ok(()),
             0 => Err(StoreError::Refused(ENDED_BEFORE.to_owned())),
             _ => Err(StoreError::Refused(NAME_TAKEN.to_owned())),
@@ -341,7 +367,7 @@ impl Redis {
         for name in names {
             read.hget(self.keys.session(name), "i");
         }
-        let entries = reply::entries(self.ask(Request::Pipeline(&read)).await?)?;
+        let entries = self.ask(Request::Pipeline(&read), reply::entries).await?;
         let found = names.iter().zip(entries);
         Ok(found.filter_map(|(&name, index)| index.map(|index| Member { name, index })).collect())
     }
@@ -349,27 +375,27 @@ impl Redis {
 
 /// One request under its deadline.
 impl Redis {
-    async fn command(&self, command: &Cmd) -> Result<Value, StoreError> {
-        self.within(self.ask(Request::Command(command))).await
-    }
-
     async fn step(&self, step: &ScriptInvocation<'_>) -> Result<i64, StoreError> {
-        let answer = self.within(self.ask(Request::Script(step))).await?;
-        reply::number(&answer)
+        self.within(|| self.ask(Request::Script(step), reply::number)).await
     }
 
-    async fn within<T>(&self, operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        self.by(Instant::now() + self.deadline, operation).await
+    fn within<T, F: Future<Output = Result<T, StoreError>>>(
+        &self,
+        operation: impl FnOnce() -> F,
+    ) -> impl Future<Output = Result<T, StoreError>> {
+        self.by(Instant::now() + self.deadline, operation)
     }
 
     /// Connections that were there before and let the deadline pass are not trusted with the next operation.
-    async fn by<T>(
+    ///
+    /// The operation is made where it is waited for: a future that is handed over takes its room twice.
+    async fn by<T, F: Future<Output = Result<T, StoreError>>>(
         &self,
         deadline: Instant,
-        operation: impl Future<Output = Result<T, StoreError>>,
+        operation: impl FnOnce() -> F,
     ) -> Result<T, StoreError> {
         let newest = self.connections.newest();
-        if let Ok(outcome) = timeout_at(deadline, operation).await {
+        if let Ok(outcome) = timeout_at(deadline, operation()).await {
             return outcome;
         }
         self.connections.forget(newest);
@@ -377,10 +403,10 @@ impl Redis {
     }
 
     /// Asks, and once more if a new connection may help; a server that is reading its data is waited for.
-    async fn ask(&self, request: Request<'_>) -> Result<Value, StoreError> {
+    async fn ask<T>(&self, request: Request<'_>, read: Read<T>) -> Result<T, StoreError> {
         let mut retried = false;
         loop {
-            let failure = match self.attempt(request).await {
+            let failure = match self.attempt(request, read).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
@@ -392,21 +418,33 @@ impl Redis {
         }
     }
 
-    async fn attempt(&self, request: Request<'_>) -> Result<Value, Failure> {
+    async fn attempt<T>(&self, request: Request<'_>, read: Read<T>) -> Result<T, Failure> {
         let mut lent = self.connections.lend().await?;
-        let answer = request.send(&mut lent.connection).await;
-        answer.map_err(|error| {
-            let mut failure = reply::failure(&error);
-            if failure.remedy == Remedy::ReconnectUnlessNew && !lent.is_new() {
-                failure.remedy = Remedy::Reconnect;
-            }
-            if failure.remedy == Remedy::Reconnect {
-                self.connections.forget(lent.newest());
-            }
-            failure
+        let answer = match request.send(&mut lent.connection).await {
+            Ok(_) if self.connections.distrusts(&lent) => return Err(reply::out_of_step()),
+            Ok(answer) => answer,
+            Err(error) => return Err(self.broken(reply::failure(&error), &lent)),
+        };
+        // An answer that does not fit its question may be another's: what comes after it on this line would be too.
+        read(answer).map_err(|error| {
+            self.connections.distrust(lent.newest());
+            Failure { error, remedy: Remedy::Reconnect }
         })
     }
+
+    fn broken(&self, mut failure: Failure, lent: &Lent) -> Failure {
+        if failure.remedy == Remedy::ReconnectUnlessNew && !lent.is_new() {
+            failure.remedy = Remedy::Reconnect;
+        }
+        if failure.remedy == Remedy::Reconnect {
+            self.connections.forget(lent.newest());
+        }
+        failure
+    }
 }
+
+/// How an answer is read.
+type Read<T> = fn(Value) -> Result<T, StoreError>;
 
 /// Something to ask Redis; all of it may be asked twice.
 #[derive(Clone, Copy)]
@@ -489,13 +527,16 @@ fn authorities(path: &PathBuf) -> Result<Vec<u8>, SetupError> {
 pub const DEFAULT_DEADLINE: Duration = Duration::from_millis(800);
 
 /// How many connections are shared unless the settings say otherwise.
-pub const DEFAULT_CONNECTIONS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
+pub const DEFAULT_CONNECTIONS: NonZeroUsize = NonZeroUsize::MIN;
 
 /// What keys begin with unless the settings say otherwise.
 pub const DEFAULT_PREFIX: &str = "portcullis";
 
 /// Most names that one look at a group goes through; more than [`GROUP_LIMIT`], because some may lead nowhere.
 const GROUP_SCAN: usize = 10 * GROUP_LIMIT;
+
+/// The room that the command for a session's facts takes, unless the prefix is long.
+const FACTS_COMMAND_BYTES: usize = 128;
 
 /// Most requests that wait to be written to one connection.
 const QUEUE: usize = 256;

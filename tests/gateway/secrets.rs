@@ -200,7 +200,7 @@ impl Day {
         for (method, path, status) in [
             (Method::POST, "/auth/refresh?access_token=x", 403),
             (Method::GET, "/auth/nowhere", 404),
-            (Method::GET, "/auth/login?rd=https://evil.example/", 302),
+            (Method::GET, "/auth/login?rd=https://evil.example/", 403),
         ] {
             let reply = self.fetch(alice, method, path, &[("sec-fetch-site", "cross-site")]).await;
             assert_eq!(reply.status, status, "{reply:?}");

@@ -8,11 +8,12 @@ use std::{
 use portcullis::store::{
     Ended, Mark, Store, StoreError, Swap, Version,
     redis::{Config, DEFAULT_DEADLINE},
+    window::{Counted, Kind, Rate, Window},
 };
 use tokio::task::JoinSet;
 
 use crate::support::{
-    change, eventually, in_an_hour, name,
+    HOUR, change, eventually, in_an_hour, name,
     redis::{Server, free_port, store},
     session, token,
     wire::{Line, Parrot, loopback},
@@ -214,6 +215,11 @@ async fn an_answer_that_is_lost_is_given_again() {
     assert!(line.was_cut());
     assert_eq!(mark, Ok(Mark::First));
     line.swallow_the_next_answer();
+    let rates = [Rate::new(1, HOUR).unwrap()];
+    let counted = store.count_in_window(window(2), &rates, &token(1)).await;
+    assert!(line.was_cut());
+    assert_eq!(counted, Ok(Counted::Admitted), "counted once");
+    line.swallow_the_next_answer();
     let lock = store.lock(&name(2), &token(1), Duration::from_secs(60)).await;
     assert!(line.was_cut());
     assert_eq!(lock, Ok(true));
@@ -228,6 +234,10 @@ async fn an_answer_that_is_lost_is_given_again() {
     assert_eq!(store.count().await, Ok(0));
 }
 
+fn window(number: u16) -> Window {
+    Window { kind: Kind::SignIn, name: name(number) }
+}
+
 /// So that the next answer is the one to the step itself; makes both connections too.
 async fn load_scripts(store: &Store) {
     let other = session(99);
@@ -239,6 +249,7 @@ async fn load_scripts(store: &Store) {
     store.mark_once(&other.name, &token(1), until).await.unwrap();
     let minute = Duration::from_secs(60);
     assert_eq!(store.lock(&other.name, &token(1), minute).await, Ok(true));
+    store.count_in_window(window(99), &[Rate::new(1, HOUR).unwrap()], &token(1)).await.unwrap();
     store.unlock(&other.name, &token(1)).await.unwrap();
 }
 

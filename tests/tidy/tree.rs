@@ -160,4 +160,4 @@ pub(super) fn has_word(text: &str, word: &str) -> bool {
     text.split(|letter: char| !(letter.is_alphanumeric() || letter == '_')).any(|found| found == word)
 }
 
-const NOT_OURS: [&str; 3] = ["target", "node_modules", "shots"];
+const NOT_OURS: [&str; 5] = ["target", "node_modules", "shots", "corpus", "artifacts"];

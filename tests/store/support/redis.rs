@@ -3,6 +3,7 @@
 use std::{
     io::{Read, Write},
     net::TcpListener,
+    num::NonZeroUsize,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -105,7 +106,8 @@ impl Server {
 
     /// Settings to reach it by, with much patience.
     pub(crate) fn config(&self) -> Config {
-        Config { deadline: PATIENCE, ..Config::new(Address::Unix(self.socket())) }
+        let address = Address::Unix(self.socket());
+        Config { deadline: PATIENCE, connections: SEVERAL, ..Config::new(address) }
     }
 
     pub(crate) fn store(&self) -> Store {
@@ -152,3 +154,6 @@ pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }
+
+/// More than the one that is the default: what goes wrong with one connection goes wrong with two as well.
+const SEVERAL: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
