@@ -360,7 +360,7 @@ impl Gateway {
         self.csp.reports_to.as_ref().ok_or(Reason::NotFound)?;
         for violation in csp_report::read(inbound.media_type(), body, visit.site, &self.prefix)? {
             let mut lines = self.csp_lines.lock().unwrap_or_else(PoisonError::into_inner);
-            let written = lines.take(self.clock.now());
+            let written = lines.take(self.clock().now());
             drop(lines);
             self.telemetry.event(&Event::CspViolated {
                 directive: violation.directive,
