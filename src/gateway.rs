@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, request::Parts};
+use http::{HeaderMap, Request, Response, request::Parts};
 use http_body_util::Full;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::{Instrument, error_span};
@@ -202,32 +202,47 @@ impl Gateway {
     }
 
     /// Answers one request; its body is what [`Gateway::wants_body`] asked for, or what was wrong with it.
-    pub async fn handle(
+    ///
+    /// Verify, which is nearly all there is to do, has a small future; the rest of them goes to the heap.
+    pub fn handle(
         &self,
         request: Request<()>,
         body: Result<Bytes, Reason>,
         origin: &Origin<'_>,
-    ) -> Response<Full<Bytes>> {
+    ) -> impl Future<Output = Response<Full<Bytes>>> {
         let began = Instant::now();
         let trusted = origin.trust.believes(origin.peer);
         let inbound = Inbound::new(origin.listener, trusted, request.into_parts().0);
         let route = Route::of(origin.listener, &self.prefix, inbound.method(), inbound.path());
         let route = body.as_ref().map_err(|reason| *reason).and(route);
-        if let Ok(route @ Route { endpoint: Endpoint::Verify, .. }) = route {
-            let answer = self.verify(&inbound, route, began).await;
-            return answer.for_nginx(inbound.into_emptied_headers());
+        async move {
+            if let Ok(route @ Route { endpoint: Endpoint::Verify, .. }) = route {
+                let answer = self.verify(&inbound, route, began).await;
+                return answer.for_nginx(inbound.into_emptied_headers());
+            }
+            let asked = body.and_then(|body| route.map(|route| (route, body)));
+            Box::pin(self.shown(&inbound, asked, origin.site, began)).await
         }
+    }
+
+    /// The answer to anything but verify, which a browser may see.
+    async fn shown(
+        &self,
+        inbound: &Inbound,
+        asked: Result<(Route, Bytes), Reason>,
+        application_of: Option<&str>,
+        began: Instant,
+    ) -> Response<Full<Bytes>> {
         let Ok(drawn) = random::bytes::<32>() else {
-            return Answer::refused(Reason::Internal).for_nginx(inbound.into_emptied_headers());
+            return Answer::refused(Reason::Internal).for_nginx(HeaderMap::new());
         };
         let (nonce, id) = halves(drawn);
         let request_id = inbound.request_id().unwrap_or_else(|| RequestId::from_random(id));
+        let route = asked.as_ref().ok().map(|(route, _)| *route);
         let endpoint = route.map_or("none", |route| route.endpoint.label());
         let span = error_span!("request", %request_id, endpoint);
-        let asked = body.and_then(|body| route.map(|route| (route, body)));
-        // On the heap, so that verify's requests, which are most, do not carry the room for all the others along.
-        let answer = Box::pin(self.answered(&inbound, asked, origin.site)).instrument(span.clone()).await;
-        let answer = answer.unwrap_or_else(|reason| self.refusal(&inbound, reason));
+        let answer = self.answered(inbound, asked, application_of).instrument(span.clone()).await;
+        let answer = answer.unwrap_or_else(|reason| self.refusal(inbound, reason));
         span.in_scope(|| {
             self.telemetry.event(&Event::Answered {
                 endpoint,
@@ -242,7 +257,7 @@ impl Gateway {
             look: &self.look,
             https: self.sites.are_https(),
             csp: &self.csp,
-            shared_with: route.ok().and_then(|route| self.grant(&inbound, route)),
+            shared_with: route.and_then(|route| self.grant(inbound, route)),
         })
     }
 

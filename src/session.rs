@@ -190,7 +190,7 @@ pub enum Client<'a> {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Authenticated {
-    facts: Facts,
+    facts: Box<Facts>,
     drift: Option<Reason>,
 }
 
@@ -212,7 +212,7 @@ impl Facts {
     /// # Errors
     /// The reason why it does not.
     pub fn authenticate(
-        self,
+        self: Box<Self>,
         presented: &Presented<'_>,
         lifetimes: &Lifetimes,
         now: Timestamp,
@@ -389,14 +389,14 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn authenticated() -> Authenticated {
-        facts().authenticate(&browser(), &lifetimes(), START).unwrap()
+        Box::new(facts()).authenticate(&browser(), &lifetimes(), START).unwrap()
     }
 
     #[test]
     fn a_session_counts_only_within_both_lifetimes() {
         let check = |after: Duration, seen_after: Duration, expected: Option<Reason>| {
             let facts = Facts { last_seen: START.plus(seen_after), ..facts() };
-            let result = facts.authenticate(&browser(), &lifetimes(), START.plus(after));
+            let result = Box::new(facts).authenticate(&browser(), &lifetimes(), START.plus(after));
             assert_eq!(result.err(), expected, "{after:?} {seen_after:?}");
         };
         let just_before = |end: Duration| end.saturating_sub(Duration::from_millis(1));
@@ -411,14 +411,20 @@ pub(crate) mod tests {
     fn a_shorter_absolute_lifetime_in_the_settings_counts_at_once() {
         let shorter = Lifetimes { absolute: HOUR, ..lifetimes() };
         let facts = Facts { last_seen: START.plus(HOUR), ..facts() };
-        assert_eq!(facts.authenticate(&browser(), &shorter, START.plus(HOUR)).err(), Some(Reason::SessionExpired));
+        assert_eq!(
+            Box::new(facts).authenticate(&browser(), &shorter, START.plus(HOUR)).err(),
+            Some(Reason::SessionExpired)
+        );
     }
 
     #[test]
     fn a_session_is_of_one_site() {
         let other = site("other", &["main"]);
         let elsewhere = Presented { site: &other, ..browser() };
-        assert_eq!(facts().authenticate(&elsewhere, &lifetimes(), START).err(), Some(Reason::SessionWrongSite));
+        assert_eq!(
+            Box::new(facts()).authenticate(&elsewhere, &lifetimes(), START).err(),
+            Some(Reason::SessionWrongSite)
+        );
     }
 
     #[test]
@@ -426,7 +432,7 @@ pub(crate) mod tests {
         let check = |providers: &[&str], expected: Option<Reason>| {
             let site = site("main", providers);
             let here = Presented { site: &site, ..browser() };
-            assert_eq!(facts().authenticate(&here, &lifetimes(), START).err(), expected, "{providers:?}");
+            assert_eq!(Box::new(facts()).authenticate(&here, &lifetimes(), START).err(), expected, "{providers:?}");
         };
         check(&["main"], None);
         check(&["partners", "main"], None);
@@ -436,7 +442,7 @@ pub(crate) mod tests {
     #[test]
     fn the_application_is_not_bound_to_a_browser() {
         let application = Presented { site: &MAIN, client: Client::Application };
-        assert!(facts().authenticate(&application, &lifetimes(), START).is_ok());
+        assert!(Box::new(facts()).authenticate(&application, &lifetimes(), START).is_ok());
     }
 
     #[test]

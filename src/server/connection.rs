@@ -33,15 +33,7 @@ where
     let limits = &serving.limits;
     let patience = Arc::new(Patience::default());
     let stream = Patient::new(stream, Arc::clone(&patience), limits.idle_timeout, limits.header_timeout);
-    let service = service_fn(|request| {
-        patience.busy();
-        let patience = Arc::clone(&patience);
-        async move {
-            let response = answer(serving, peer, request).await;
-            patience.waiting();
-            Ok::<_, Infallible>(response)
-        }
-    });
+    let service = service_fn(|request| answer(serving, peer, Arc::clone(&patience), request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(None)
@@ -66,27 +58,38 @@ where
     }
 }
 
-async fn answer(serving: &Serving, peer: Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
+/// Takes the request apart before there is a future, and keeps what is rare on the heap: hyper moves the future of each
+/// request, with all the room that it may ever need.
+fn answer(
+    serving: &Serving,
+    peer: Peer,
+    patience: Arc<Patience>,
+    request: Request<Incoming>,
+) -> impl Future<Output = Result<Response<Full<Bytes>>, Infallible>> {
+    patience.busy();
     let origin = Origin { listener: serving.kind, trust: &serving.trust, peer, site: serving.site.as_deref() };
     let (parts, body) = request.into_parts();
     // A request that has a length beside an encoding can be read as two, and hyper shows the encoding alone: so what is
     // encoded is a connection's last (RFC 9112 section 6.1). nginx sends lengths.
     let encoded = hyper::body::Body::size_hint(&body).exact().is_none();
-    let body = read(serving, &parts, body).await;
-    let closes = body.is_err() || encoded;
-    let request = Request::from_parts(parts, ());
-    let mut response = serving.gateway.handle(request, body, &origin).await;
-    if closes {
-        response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+    async move {
+        let body = if hyper::body::Body::is_end_stream(&body) {
+            Ok(Bytes::new())
+        } else {
+            Box::pin(read(serving, &parts, body)).await
+        };
+        let closes = body.is_err() || encoded;
+        let mut response = serving.gateway.handle(Request::from_parts(parts, ()), body, &origin).await;
+        if closes {
+            response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+        }
+        patience.waiting();
+        Ok(response)
     }
-    response
 }
 
 /// Reads what came, so that the connection can be used again, but no more than the limits allow; keeps what is wanted.
 async fn read(serving: &Serving, head: &Parts, body: Incoming) -> Result<Bytes, Reason> {
-    if hyper::body::Body::is_end_stream(&body) {
-        return Ok(Bytes::new());
-    }
     let limits = &serving.limits;
     let body = Limited::new(body, limits.body_bytes);
     let whole = async {

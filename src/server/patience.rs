@@ -48,6 +48,9 @@ pub struct Patient<S> {
     idle: Duration,
     head: Duration,
     seen: u8,
+    /// How long it may do what it is doing; nothing while the gateway is at work.
+    allowed: Option<Duration>,
+    /// The end of that, once there was something to wait for: a head that comes whole needs none.
     deadline: Option<Instant>,
     sleep: Pin<Box<Sleep>>,
 }
@@ -55,9 +58,11 @@ pub struct Patient<S> {
 impl<S> Patient<S> {
     /// Wraps a fresh connection, which waits for its first head.
     pub fn new(stream: S, patience: Arc<Patience>, idle: Duration, head: Duration) -> Self {
-        let deadline = Instant::now() + head.max(idle.min(FIRST_REQUEST));
+        let allowed = head.max(idle.min(FIRST_REQUEST));
+        let deadline = Instant::now() + allowed;
         let sleep = Box::pin(sleep_until(deadline));
-        Self { stream, patience, idle, head, seen: WAITING, deadline: Some(deadline), sleep }
+        let (allowed, deadline) = (Some(allowed), Some(deadline));
+        Self { stream, patience, idle, head, seen: WAITING, allowed, deadline, sleep }
     }
 
     /// Takes note of what changed since the last look.
@@ -67,9 +72,10 @@ impl<S> Patient<S> {
             return;
         }
         self.seen = state;
-        self.deadline = match state {
-            WAITING => Some(Instant::now() + self.idle),
-            IN_HEAD => Some(Instant::now() + self.head),
+        self.deadline = None;
+        self.allowed = match state {
+            WAITING => Some(self.idle),
+            IN_HEAD => Some(self.head),
             _ => None,
         };
     }
@@ -91,9 +97,10 @@ impl<S> Patient<S> {
     }
 
     fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
-        let Some(deadline) = self.deadline else {
+        let Some(allowed) = self.allowed else {
             return Poll::Pending;
         };
+        let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + allowed);
         if deadline < self.sleep.deadline() {
             self.sleep.as_mut().reset(deadline);
         }

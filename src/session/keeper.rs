@@ -142,7 +142,7 @@ impl Keeper {
     }
 
     /// What does not open is read once more on a new connection: one that is out of step gives another's record.
-    async fn read(&self, handle: &Handle) -> Result<(Version, Facts), Reason> {
+    async fn read(&self, handle: &Handle) -> Result<(Version, Box<Facts>), Reason> {
         match self.read_once(handle).await {
             Err(Reason::SessionUnreadable) => self.store.reconnect(),
             read => return read,
@@ -156,13 +156,13 @@ impl Keeper {
         }
     }
 
-    async fn read_once(&self, handle: &Handle) -> Result<(Version, Facts), Reason> {
+    async fn read_once(&self, handle: &Handle) -> Result<(Version, Box<Facts>), Reason> {
         let stored = self.store.facts(handle.name()).await.map_err(|error| self.unavailable("facts", &error))?;
         let Some(stored) = stored else {
             return Err(self.why_missing(handle).await);
         };
         let facts = Facts::open(handle.key(), handle.name(), stored.version, &stored.facts);
-        facts.map(|facts| (stored.version, facts)).map_err(|_| Reason::SessionUnreadable)
+        facts.map(|facts| (stored.version, Box::new(facts))).map_err(|_| Reason::SessionUnreadable)
     }
 
     async fn why_missing(&self, handle: &Handle) -> Reason {
@@ -242,7 +242,7 @@ impl Keeper {
         for _ in 0..UPDATE_ATTEMPTS {
             let (version, mut facts) = self.read(handle).await?;
             let tokens = match edit(&mut facts) {
-                Edit::Leave => return Ok(facts),
+                Edit::Leave => return Ok(*facts),
                 Edit::Facts => None,
                 Edit::Tokens(tokens) => {
                     facts.tokens.revision = facts.tokens.revision.saturating_add(1);
@@ -252,7 +252,7 @@ impl Keeper {
             let change = Self::change(handle, version, &facts, tokens.as_deref())?;
             let swap = self.store.compare_and_set(handle.name(), &change).await;
             match swap.map_err(|error| self.unavailable("compare_and_set", &error))? {
-                Swap::Done => return Ok(facts),
+                Swap::Done => return Ok(*facts),
                 Swap::Stale => {}
                 Swap::Gone => return Err(Reason::SessionUnknown),
             }

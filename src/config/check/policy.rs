@@ -331,7 +331,8 @@ mod tests {
         fn verdict(self, rules: &str) -> Result<usize, Reason> {
             let settings = Settings::valid().without("policy").with(&format!("[policy.staff]\nrules = [{rules}]"));
             let policies = settings.config().gateway.policies;
-            let session = self.facts.authenticate(&session::tests::browser(), &session::tests::lifetimes(), self.now);
+            let session =
+                Box::new(self.facts).authenticate(&session::tests::browser(), &session::tests::lifetimes(), self.now);
             let permitted = policies.named("staff").unwrap().permit(session.unwrap(), self.client, self.now);
             permitted.map(|permitted| permitted.rule().1)
         }
