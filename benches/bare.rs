@@ -80,7 +80,7 @@ where
         .max_buf_size(HEADER_BYTES)
         .max_headers(MOST_HEADERS)
         .half_close(false)
-        .pipeline_flush(true)
+        .writev(false)
         .serve_connection(TokioIo::new(stream), service);
     // Whoever measures hangs up when the time is over.
     let _ = connection.await;

@@ -260,9 +260,9 @@ impl Facts {
     ///
     /// # Errors
     /// [`Unsealable`] for anything that was not sealed for exactly this.
-    pub fn open(key: &SealingKey, name: &Name, version: Version, sealed: &[u8]) -> Result<Self, Unsealable> {
-        let plain = key.open_unwiped(&associated(FACTS_PART, name, version.0), sealed)?;
-        postcard::from_bytes(&plain).map_err(|_| Unsealable)
+    pub fn open(key: &SealingKey, name: &Name, version: Version, mut sealed: Vec<u8>) -> Result<Self, Unsealable> {
+        let plain = key.open_in_place(&associated(FACTS_PART, name, version.0), &mut sealed)?;
+        postcard::from_bytes(plain).map_err(|_| Unsealable)
     }
 }
 
@@ -472,10 +472,10 @@ pub(crate) mod tests {
         let key = |secret| ring.sealing().purpose_with(Purpose::Session, &[secret; 32]);
         let (name, version) = (Name::new([5; 32]), Version(7));
         let sealed = facts().seal(&key(1), &name, version, [0; 12]).unwrap();
-        assert_eq!(Facts::open(&key(1), &name, version, &sealed).unwrap(), facts());
-        assert!(Facts::open(&key(2), &name, version, &sealed).is_err());
-        assert!(Facts::open(&key(1), &Name::new([6; 32]), version, &sealed).is_err());
-        assert!(Facts::open(&key(1), &name, version.next(), &sealed).is_err());
+        assert_eq!(Facts::open(&key(1), &name, version, sealed.clone()).unwrap(), facts());
+        assert!(Facts::open(&key(2), &name, version, sealed.clone()).is_err());
+        assert!(Facts::open(&key(1), &Name::new([6; 32]), version, sealed.clone()).is_err());
+        assert!(Facts::open(&key(1), &name, version.next(), sealed.clone()).is_err());
         assert!(Tokens::open(&key(1), &name, version.0, &sealed).is_err());
     }
 
@@ -490,7 +490,7 @@ pub(crate) mod tests {
             let mut facts = facts();
             facts.user.claims = "x".repeat(size);
             let sealed = facts.seal(&key, &name, Version::FIRST, [0; 12]).unwrap();
-            assert_eq!(Facts::open(&key, &name, Version::FIRST, &sealed).unwrap(), facts, "{size}");
+            assert_eq!(Facts::open(&key, &name, Version::FIRST, sealed).unwrap(), facts, "{size}");
         }
     }
 

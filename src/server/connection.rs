@@ -41,6 +41,7 @@ where
         .max_header_size(limits.header_bytes)
         .max_headers(MOST_HEADERS)
         .half_close(false)
+        .writev(false)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let ended = match serving.kind {

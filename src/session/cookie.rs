@@ -1,7 +1,8 @@
 //! Pure. The session cookie: key id, 256 random bits, and a short check value.
 //!
 //! Invariant: a value that this gateway did not make is refused here, without asking the store. The cookie's secret
-//! names the record (keyed hash) and opens it (key derivation); the store never sees it.
+//! names the record (keyed hash) and opens it (key derivation); the store never sees it. The check value is how the
+//! name begins: who knows the name still lacks the secret, and who makes a secret up lacks the name.
 
 use std::{fmt, time::Duration};
 
@@ -97,12 +98,8 @@ impl Handle {
         &self.key
     }
 
-    fn of(key: &Key, secret: &[u8; SECRET_BYTES]) -> Self {
-        Self {
-            name: Name::new(key.name(&[b"session", secret])),
-            key_id: key.id(),
-            key: key.purpose_with(Purpose::Session, secret),
-        }
+    fn of(key: &Key, name: [u8; 32], secret: &[u8; SECRET_BYTES]) -> Self {
+        Self { name: Name::new(name), key_id: key.id(), key: key.purpose_with(Purpose::Session, secret) }
     }
 }
 
@@ -126,12 +123,13 @@ impl fmt::Debug for CookieValue {
 /// Makes a new cookie from 32 random bytes, under the sealing key.
 pub fn mint(ring: &KeyRing, site: &str, secret: &[u8; SECRET_BYTES]) -> (CookieValue, Handle) {
     let key = ring.sealing();
+    let name = name_of(key, site, secret);
     let mut bytes = Zeroizing::new(Vec::with_capacity(VALUE_BYTES));
     bytes.extend_from_slice(&key.id().0);
     bytes.extend_from_slice(secret);
-    bytes.extend_from_slice(&check_value(key, site, secret));
+    bytes.extend_from_slice(&name[..CHECK_BYTES]);
     let value = CookieValue(Zeroizing::new(URL_SAFE_NO_PAD.encode(&*bytes)));
-    (value, Handle::of(key, secret))
+    (value, Handle::of(key, name, secret))
 }
 
 /// Reads a cookie that was shown on a site.
@@ -151,15 +149,14 @@ fn read_value(ring: &KeyRing, site: &str, value: &str) -> Option<Handle> {
     let (id, rest) = bytes.get(..length)?.split_first_chunk::<KEY_ID_BYTES>()?;
     let (secret, check) = rest.split_first_chunk::<SECRET_BYTES>()?;
     let key = ring.by_id(KeyId(*id))?;
-    verify_slices_are_equal(check, &check_value(key, site, secret)).ok()?;
-    Some(Handle::of(key, secret))
+    let name = name_of(key, site, secret);
+    verify_slices_are_equal(check, &name[..CHECK_BYTES]).ok()?;
+    Some(Handle::of(key, name, secret))
 }
 
-fn check_value(key: &Key, site: &str, secret: &[u8; SECRET_BYTES]) -> [u8; CHECK_BYTES] {
-    let full = key.check(&[site.as_bytes(), secret]);
-    let mut short = [0; CHECK_BYTES];
-    short.copy_from_slice(&full[..CHECK_BYTES]);
-    short
+/// The record's name; how it begins shows that the cookie is ours.
+fn name_of(key: &Key, site: &str, secret: &[u8; SECRET_BYTES]) -> [u8; 32] {
+    key.session_name(&[site.as_bytes(), secret])
 }
 
 /// Bytes in a cookie's secret.

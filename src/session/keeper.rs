@@ -161,7 +161,7 @@ impl Keeper {
         let Some(stored) = stored else {
             return Err(self.why_missing(handle).await);
         };
-        let facts = Facts::open(handle.key(), handle.name(), stored.version, &stored.facts);
+        let facts = Facts::open(handle.key(), handle.name(), stored.version, stored.facts);
         facts.map(|facts| (stored.version, Box::new(facts))).map_err(|_| Reason::SessionUnreadable)
     }
 
@@ -226,7 +226,7 @@ impl Keeper {
             .map_err(|error| self.unavailable("session", &error))?
             .ok_or(Reason::SessionUnknown)?;
         let unreadable = |_| Reason::SessionUnreadable;
-        let facts = Facts::open(handle.key(), handle.name(), stored.version, &stored.facts).map_err(unreadable)?;
+        let facts = Facts::open(handle.key(), handle.name(), stored.version, stored.facts).map_err(unreadable)?;
         let tokens =
             Tokens::open(handle.key(), handle.name(), facts.tokens.revision, &stored.tokens).map_err(unreadable)?;
         Ok((stored.version, facts, tokens))
