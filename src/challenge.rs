@@ -93,7 +93,7 @@ fn try_again(asked: &Asked<'_>, reason: Reason) -> Page {
 }
 
 /// Where a sign-in begins that ends on the page that was asked for.
-pub fn sign_in_url(site: &Site, prefix: &Prefix, facts: &Facts<'_>) -> url::Url {
+fn sign_in_url(site: &Site, prefix: &Prefix, facts: &Facts<'_>) -> url::Url {
     let mut url = site.page(&prefix.path("/login"));
     let wanted = site.url_on(facts.host, facts.target);
     let query: String = form_urlencoded::Serializer::new(String::new()).append_pair("rd", &wanted).finish();

@@ -160,7 +160,7 @@ impl Site {
     }
 
     /// Whether browsers reach the site over https.
-    pub fn is_https(&self) -> bool {
+    fn is_https(&self) -> bool {
         self.public_url.scheme() == "https"
     }
 

@@ -107,7 +107,7 @@ impl Email {
     }
 
     /// Whether it is of that very domain; subdomains are others.
-    pub fn is_in(&self, domain: &EmailDomain) -> bool {
+    fn is_in(&self, domain: &EmailDomain) -> bool {
         self.domain == *domain
     }
 }

@@ -31,7 +31,7 @@ pub struct Config {
 
 impl Config {
     /// The name that browsers see on a site: `__Host-`, or `__Secure-` where the cookie is for a domain.
-    pub fn name_on(&self, site: &Site) -> String {
+    fn name_on(&self, site: &Site) -> String {
         format!("{}{}", self.prefix_on(site), self.name)
     }
 

@@ -16,17 +16,31 @@ async fn a_post_without_a_body_or_its_type_is_refused_and_nothing_else_happens()
     let stage = Stage::usual().await;
     let alice = stage.signed_in("alice").await;
     let cookies = alice.cookies();
-    for path in ["/auth/callback", "/auth/callback?code=x&state=y", "/auth/logout", "/auth/login", "/auth/check"] {
-        for body in ["", "Content-Length: 0\r\n", "Content-Type: \r\nContent-Length: 0\r\n"] {
-            let request = format!(
-                "POST {path} HTTP/1.1\r\nHost: {APP}\r\nUser-Agent: {USER_AGENT}\r\nCookie: {cookies}\r\n{body}Connection: close\r\n\r\n"
-            );
-            let answer = raw(&stage, request.as_bytes()).await;
-            let status = answer.split(' ').nth(1).unwrap_or_default();
-            assert!(matches!(status, "403" | "405"), "{path} {body:?}: {answer}");
+    let post = async |path: &str, more: &str| {
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: {APP}\r\nUser-Agent: {USER_AGENT}\r\nCookie: {cookies}\r\n{more}Connection: close\r\n\r\n"
+        );
+        raw(&stage, request.as_bytes()).await
+    };
+    for (path, status, reason) in [
+        ("/auth/callback", "405", "method_not_allowed"),
+        ("/auth/callback?code=x&state=y", "405", "method_not_allowed"),
+        ("/auth/login", "405", "method_not_allowed"),
+        ("/auth/logout", "403", "cross_site"),
+        ("/auth/check", "403", "cross_site"),
+    ] {
+        for body in BODIES {
+            let answer = post(path, body).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path} {body:?}: {answer}");
+            assert!(answer.contains(&format!("x-portcullis-reason: {reason}\r\n")), "{path} {body:?}: {answer}");
         }
     }
     assert_eq!(alice.get("/").await.status, 200, "the session goes on");
+    for body in BODIES {
+        let answer = post("/auth/logout", &format!("Sec-Fetch-Site: same-origin\r\n{body}")).await;
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("signed_out"), "{body:?}: {answer}");
+    }
+    assert_eq!(alice.fetch(Method::GET, "/").await.refusal(), (401, "session_ended"), "our own page needs none either");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -162,6 +176,9 @@ async fn no_cookie_and_no_referrer_of_ours_is_within_reach_whatever_becomes_of_t
     look(&alice.get("/auth/logout").await);
     assert!(cookies >= 5, "{cookies}: begun, used and cleared, refused and cleared, signed out");
 }
+
+/// A body that is not there, and two that are empty.
+const BODIES: [&str; 3] = ["", "Content-Length: 0\r\n", "Content-Type: \r\nContent-Length: 0\r\n"];
 
 /// What a provider's certificate may be about.
 struct Identity {
