@@ -413,7 +413,11 @@ impl Gateway {
     }
 
     async fn find_for(&self, inbound: &Inbound, site: &Site, client: Client<'_>) -> Result<Found, Reason> {
-        self.keeper.find(inbound, &Presented { site, client }).await
+        let found = self.keeper.find(inbound, &Presented { site, client }).await?;
+        match self.providers.of_session(found.session.facts()) {
+            Some(_) => Ok(found),
+            None => Err(Reason::SessionWrongProvider),
+        }
     }
 
     fn challenged<'a>(&'a self, asked: Asked<'a>) -> Challenged<'a> {

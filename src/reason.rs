@@ -70,7 +70,7 @@ reasons! {
     SessionIdle "session_idle" SignIn "The session was not used for longer than the idle time-out.";
     SessionUnreadable "session_unreadable" SignIn "The stored session does not open: it was altered or swapped.";
     SessionWrongSite "session_wrong_site" SignIn "The session belongs to another site.";
-    SessionWrongProvider "session_wrong_provider" SignIn "The site does not sign people in with the session's provider any more.";
+    SessionWrongProvider "session_wrong_provider" SignIn "The site does not sign people in with the session's provider any more, or another has taken its name.";
     BindingAddress "binding_address" SignIn "The session is bound to another client address.";
     BindingUserAgent "binding_user_agent" SignIn "The session is bound to another User-Agent.";
     // verify: somebody or something we refuse

@@ -15,7 +15,7 @@ use crate::{
     },
     outbound::{self, Outbound, OutboundError},
     rules::Conditions,
-    session::User,
+    session::{Facts, User},
 };
 
 /// What the settings say of one provider.
@@ -62,6 +62,11 @@ impl Providers {
     /// The provider of that name.
     pub fn named(&self, name: &str) -> Option<&Member> {
         self.0.get(name)
+    }
+
+    /// The provider that a session was made with; none if another issuer has taken its name since.
+    pub fn of_session(&self, facts: &Facts) -> Option<&Member> {
+        self.named(&facts.provider).filter(|member| member.provider().issuer() == facts.issuer)
     }
 
     /// Those of these names, in their order.

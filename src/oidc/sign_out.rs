@@ -139,7 +139,7 @@ impl SignOut {
             let (outcome, whole) = self.keeper.end_with_tokens(&handle, EndCause::Logout, deadline).await;
             ended.had_session |= outcome != Outcome::Before;
             ended.pending |= outcome == Outcome::Pending;
-            if let Some((facts, tokens)) = whole {
+            if let Some((facts, tokens)) = whole.filter(|(facts, _)| self.providers.of_session(facts).is_some()) {
                 ended.id_token = Some(tokens.id.clone()).filter(|id| !id.is_empty());
                 self.revoke(facts.provider.clone(), tokens);
                 ended.provider = Some(facts.provider);

@@ -87,7 +87,7 @@ impl<S> Patient<S> {
         }
     }
 
-    /// What a write came to; one that must wait for the other end to read waits no longer than an idle connection may.
+    /// What a write, or a goodbye, came to; one that must wait for the other end to read waits no longer than an idle connection may.
     fn patiently<T>(&mut self, written: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             return written;
@@ -143,7 +143,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+        let this = self.get_mut();
+        let said = Pin::new(&mut this.stream).poll_shutdown(context);
+        this.patiently(said, context)
     }
 
     fn poll_write_vectored(
@@ -215,6 +217,30 @@ mod tests {
         let error = stream.write_all(&[0; 4_096]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert_eq!(began.elapsed().as_secs(), IDLE.as_secs());
+    }
+
+    /// As TLS does whose last words find no room.
+    struct NeverDone;
+
+    impl AsyncWrite for NeverDone {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_goodbye_that_nobody_takes_is_not_offered_for_ever() {
+        let mut stream = Patient::new(NeverDone, Arc::default(), IDLE, HEAD);
+        let said = tokio::time::timeout(10 * IDLE, stream.shutdown()).await;
+        assert_eq!(said.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test(start_paused = true)]

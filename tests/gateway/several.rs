@@ -286,3 +286,28 @@ async fn an_application_asks_about_the_visitors_of_its_own_site() {
     check(&alice.cookies(), "HTTP/1.1 200 ").await;
     check(&elsewhere, "HTTP/1.1 401 ").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_takes_anothers_name_takes_neither_its_sessions_nor_its_tokens() {
+    let plan = Plan::new()
+        .with_redis()
+        .set("SITE__MAIN__PROVIDERS", r#"["main"]"#)
+        .set("SITE__OTHER__PROVIDERS", r#"["partners"]"#)
+        .set("LISTENER__APPLICATION__SITE", "main")
+        .site(OTHER_SITE);
+    let mut scene = Scene::with_partners(plan, |https, _| format!("https://localhost:{https}/auth/callback")).await;
+    let alice = scene.stage.signed_in("alice").await;
+    scene.stage.stop_gateway().await;
+    scene.stage.start_gateway().await;
+    assert_eq!(alice.get("/").await.status, 200, "the control");
+    scene.stage.stop_gateway().await;
+    let (main, partners) = (scene.stage.idp.issuer().to_owned(), scene.partners.issuer().to_owned());
+    scene.stage.change("PROVIDER__MAIN__ISSUER", &partners);
+    scene.stage.change("PROVIDER__PARTNERS__ISSUER", &main);
+    scene.stage.start_gateway().await;
+    assert_eq!(alice.fetch(Method::GET, "/").await.refusal(), (401, "session_wrong_provider"));
+    assert_eq!(alice.fetch(Method::GET, "/auth/check").await.refusal(), (401, "session_wrong_provider"));
+    assert_eq!(alice.fetch(Method::POST, "/auth/logout").await.status, 200);
+    scene.stage.stop_gateway().await;
+    assert!(scene.partners.requests_to(Endpoint::Revoke).is_empty(), "it is told others' tokens");
+}

@@ -210,6 +210,11 @@ impl Stage {
         program
     }
 
+    /// Gives a setting another value, for the gateway that is started next.
+    pub(crate) fn change(&mut self, key: &str, value: &str) {
+        self.settings.push((format!("PORTCULLIS_{key}"), value.to_owned()));
+    }
+
     /// Starts the gateway, or another one after [`Stage::stop_gateway`].
     pub(crate) async fn start_gateway(&mut self) {
         self.start_gateway_unseen();
