@@ -185,10 +185,11 @@ impl Inbound {
         !matches!(destination, None | Some(b"document"))
     }
 
-    /// Whether the browser says that this is for a page it already shows: a picture, a script, a frame.
+    /// Whether the browser says that this is for a page it already shows: a picture, a script, a frame, or what it
+    /// fetches because that page asks for it ahead of any person.
     fn is_part_of_a_page(&self) -> bool {
         let mode = self.headers.get("sec-fetch-mode").map(HeaderValue::as_bytes);
-        mode.is_some_and(|mode| mode != b"navigate") || self.lands_in_a_frame()
+        mode.is_some_and(|mode| mode != b"navigate") || self.lands_in_a_frame() || self.is_speculative()
     }
 
     fn accepts_html(&self) -> bool {
@@ -554,6 +555,19 @@ mod tests {
         check("X-Portcullis-Anything", true);
         check("X_Forwarded_For", true);
         check("X-Portcullis", true);
+    }
+
+    #[test]
+    fn what_another_sites_page_fetches_without_a_person_is_its_own_doing() {
+        let check = |more: &[(&str, &str)], expected| {
+            let navigation =
+                [("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "document")];
+            assert_eq!(inbound(true, &[&navigation, more].concat()).provenance(), expected, "{more:?}");
+        };
+        check(&[], Provenance::Elsewhere);
+        check(&[("Sec-Purpose", "prefetch")], Provenance::Embedded);
+        check(&[("Sec-Purpose", "prefetch;prerender")], Provenance::Embedded);
+        check(&[("Purpose", "prefetch")], Provenance::Embedded);
     }
 
     #[test]

@@ -107,6 +107,7 @@ reasons! {
     ProviderUnreachable "provider_unreachable" ProviderDown "The provider did not answer in time, or answered with a server error.";
     ProviderMetadataInvalid "provider_metadata_invalid" ProviderDown "The provider's discovery document or key set is not usable.";
     ProviderError "provider_error" BadRequest "The provider answered the sign-in with an error.";
+    ProviderFault "provider_fault" BadRequest "The provider answered the sign-in with an error of its own making.";
     IssuerMismatch "issuer_mismatch" BadRequest "The answer's iss is another issuer's (RFC 9207), or it came to another provider's redirect URI.";
     IssuerMissing "issuer_missing" BadRequest "The provider announces iss in its answers, and it is missing (RFC 9207).";
     CodeRejected "code_rejected" BadRequest "The provider refused the authorization code.";

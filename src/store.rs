@@ -187,10 +187,11 @@ impl Store {
         each!(self, store => ping())
     }
 
-    /// Takes new connections to the store: what was read does not open, and may be the answer to another question.
-    pub fn reconnect(&self) {
+    /// Looks whether the connections to the store are in step, and takes new ones if not: what was read does not open,
+    /// and may be the answer to another question.
+    pub async fn leave_if_out_of_step(&self) {
         if let Backend::Redis(redis) = &self.backend {
-            redis.reconnect();
+            redis.leave_if_out_of_step().await;
         }
     }
 

@@ -234,6 +234,7 @@ mod tests {
         check(Reason::CodeRejected, Failure::Tried);
         check(Reason::IssuerMismatch, Failure::Tried);
         check(Reason::ProviderUnreachable, Failure::NotTheirs);
+        check(Reason::ProviderFault, Failure::NotTheirs);
         check(Reason::StoreUnavailable, Failure::NotTheirs);
         check(Reason::IdTokenIssuer, Failure::NotTheirs);
         check(Reason::AccessDenied, Failure::NotTheirs);

@@ -58,7 +58,8 @@ impl Failed {
 
     /// The provider answered with an error of its own.
     pub fn provider_error(error: ProviderError) -> Self {
-        Self { cause: error.error.clone(), provider_error: Some(error), ..Self::from(Reason::ProviderError) }
+        let reason = if error.is_its_own_fault() { Reason::ProviderFault } else { Reason::ProviderError };
+        Self { cause: error.error.clone(), provider_error: Some(error), ..Self::from(reason) }
     }
 
     /// The user is known and may have no session.

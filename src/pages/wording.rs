@@ -71,7 +71,7 @@ pub const fn for_reason(reason: Reason) -> Wording {
         Reason::TransactionExpired => TOOK_TOO_LONG,
         Reason::TransactionUsed => ALREADY_FINISHED,
         Reason::ProviderUnreachable | Reason::ProviderMetadataInvalid => PROVIDER_DOWN,
-        Reason::ProviderError => PROVIDER_REFUSED,
+        Reason::ProviderError | Reason::ProviderFault => PROVIDER_REFUSED,
         Reason::IssuerMismatch
         | Reason::IssuerMissing
         | Reason::CodeRejected

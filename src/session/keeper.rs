@@ -141,10 +141,10 @@ impl Keeper {
         Ok(Found { session, handle: Arc::new(handle), at: now })
     }
 
-    /// What does not open is read once more on a new connection: one that is out of step gives another's record.
+    /// What does not open is read once more, on a new connection if the old one is out of step and gives others' records.
     async fn read(&self, handle: &Handle) -> Result<(Version, Box<Facts>), Reason> {
         match self.read_once(handle).await {
-            Err(Reason::SessionUnreadable) => self.store.reconnect(),
+            Err(Reason::SessionUnreadable) => Box::pin(self.store.leave_if_out_of_step()).await,
             read => return read,
         }
         self.read_once(handle).await.inspect_err(|reason| self.note_unreadable(*reason, handle))
@@ -212,7 +212,7 @@ impl Keeper {
     /// As [`Keeper::find`], without looking at lifetimes or binding.
     pub async fn read_whole(&self, handle: &Handle) -> Result<(Version, Facts, Tokens), Reason> {
         match self.read_whole_once(handle).await {
-            Err(Reason::SessionUnreadable) => self.store.reconnect(),
+            Err(Reason::SessionUnreadable) => Box::pin(self.store.leave_if_out_of_step()).await,
             read => return read,
         }
         self.read_whole_once(handle).await.inspect_err(|reason| self.note_unreadable(*reason, handle))

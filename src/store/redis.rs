@@ -19,7 +19,7 @@ use deadpool_redis::{
     },
 };
 use rustls_pki_types::{CertificateDer, pem::PemObject};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use self::{
     connections::{Connections, Lent, PACE},
@@ -170,9 +170,16 @@ impl Redis {
         })
     }
 
-    /// Takes new connections from now on, because an answer did not fit its question.
-    pub fn reconnect(&self) {
-        self.connections.distrust(self.connections.newest());
+    /// Takes new connections from now on if one of those that there are gives answers that do not fit their questions.
+    pub async fn leave_if_out_of_step(&self) {
+        let looked = timeout(self.deadline, async {
+            for lent in self.connections.live() {
+                self.leave_unless_in_step(lent).await;
+            }
+        });
+        if looked.await.is_err() {
+            self.connections.distrust(self.connections.newest());
+        }
     }
 
     /// Counts the times a connection was made after one was lost or could not be made.
@@ -425,11 +432,22 @@ impl Redis {
             Ok(answer) => answer,
             Err(error) => return Err(self.broken(reply::failure(&error), &lent)),
         };
-        // An answer that does not fit its question may be another's: what comes after it on this line would be too.
-        read(answer).map_err(|error| {
+        match read(answer) {
+            Ok(answer) => Ok(answer),
+            Err(error) => {
+                Box::pin(self.leave_unless_in_step(lent)).await;
+                Err(Failure { error, remedy: Remedy::Reconnect })
+            }
+        }
+    }
+
+    /// An answer that does not fit its question may be another's, and then so is all that comes after it on that line. A
+    /// line that repeats a word is in step: what does not fit is then a value, which is no reason to leave all others'
+    /// questions unanswered.
+    async fn leave_unless_in_step(&self, mut lent: Lent) {
+        if !is_in_step(&mut lent.connection).await {
             self.connections.distrust(lent.newest());
-            Failure { error, remedy: Remedy::Reconnect }
-        })
+        }
     }
 
     fn broken(&self, mut failure: Failure, lent: &Lent) -> Failure {
@@ -441,6 +459,14 @@ impl Redis {
         }
         failure
     }
+}
+
+async fn is_in_step(connection: &mut MultiplexedConnection) -> bool {
+    let Ok(word) = random::bytes::<16>() else {
+        return false;
+    };
+    let said: RedisResult<Value> = cmd("PING").arg(&word).query_async(connection).await;
+    said.is_ok_and(|said| said == Value::BulkString(word.to_vec()))
 }
 
 /// How an answer is read.

@@ -109,9 +109,14 @@ const SEEMING_OTHERS: [char; 12] = [
     '\u{ff0e}', '\u{ff0f}', '\u{ff3c}',
 ];
 
+/// What is left of it for readers who ignore case, be it by capitals, where "ı" is "i" and "ſ" is "s", or by small
+/// letters, where "İ" is "i" and a dot above it.
 fn folded(segment: &str) -> impl Iterator<Item = char> {
-    bare(segment).chars().flat_map(char::to_lowercase)
+    let letters = bare(segment).chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase);
+    letters.filter(|letter| *letter != DOT_ABOVE)
 }
+
+const DOT_ABOVE: char = '\u{307}';
 
 #[cfg(test)]
 mod tests {

@@ -12,7 +12,7 @@ use std::{
 use reqwest::Method;
 use tokio::task::JoinHandle;
 
-use crate::support::{Plan, Reply, Stage, Visitor, eventually, nginx::NGINX_PATIENCE};
+use crate::support::{Plan, Reply, Stage, Visitor, eventually, free_port, nginx::NGINX_PATIENCE};
 
 /// Sessions live in Redis, and the gateway is a process of its own.
 async fn stage() -> Stage {
@@ -133,6 +133,28 @@ async fn restarted_under_load_the_gateway_lets_nobody_in_whom_it_did_not_know_an
     }
     let seen = stage.upstream.requests();
     assert!(seen.iter().all(|request| request.headers["x-auth-request-user"] == "subject-of-alice"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_one_of_two_gateways_dead_every_refusal_is_still_told_by_the_other() {
+    let mut stage = Plan::new().with_redis().start().await;
+    let bob = stage.signed_in("bob").await;
+    let dead = format!("server 127.0.0.1:{} max_fails=0; server unix:", free_port());
+    stage.nginx.reread("portcullis/portcullis.conf", |text| text.replacen("server unix:", &dead, 1));
+    eventually("both are asked", async || {
+        bob.get("/").await;
+        stage.nginx.error_log().contains("Connection refused")
+    })
+    .await;
+    for _ in 0..4 {
+        assert_eq!(bob.get("/api/whoami").await.status, 200);
+        assert_eq!(bob.fetch(Method::GET, "/admin").await.refusal(), (403, "policy_denied"));
+        assert_eq!(Visitor::new(&stage).fetch(Method::GET, "/").await.refusal(), (401, "no_session"));
+    }
+    tokio::task::block_in_place(|| stage.redis.as_mut().unwrap().down());
+    for _ in 0..4 {
+        assert_eq!(bob.fetch(Method::GET, "/").await.refusal(), (503, "store_unavailable"));
+    }
 }
 
 /// How long the gateway hangs.

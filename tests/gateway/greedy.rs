@@ -293,3 +293,19 @@ async fn ten_thousand_idle_connections_cost_little_and_harm_nobody() {
 
 const IDLE: usize = 10_000;
 const ROOM_FOR_NGINX: usize = 16;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cookies_that_look_like_the_sessions_cost_nginx_no_more_than_others() {
+    let stage = Stage::usual().await;
+    let time = async |name: &str| {
+        let cookies = vec![format!("{name}={}", "x".repeat(1_600)); 9].join("; ");
+        let head = format!("GET /public/ HTTP/1.1\r\nHost: {APP}\r\nCookie: {cookies}\r\n");
+        let requests = format!("{head}\r\n").repeat(29) + head.as_str() + "Connection: close\r\n\r\n";
+        let began = Instant::now();
+        let answers = raw(&stage, requests.as_bytes()).await;
+        assert_eq!(answers.matches("HTTP/1.1 200").count(), 30, "{answers}");
+        began.elapsed()
+    };
+    let (others, ours) = (time("anything").await, time("__Host-portcullis").await);
+    assert!(ours < others * 2, "{ours:?}, {others:?}");
+}

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dev_idp::Switch;
 use futures_util::future::join_all;
 use reqwest::Method;
 
@@ -146,6 +147,11 @@ async fn an_address_whose_sign_ins_failed_too_often_waits_where_they_begin_and_n
 async fn a_providers_trouble_makes_nobody_wait_when_it_is_over() {
     let stage = Plan::new().set("LIMITS__FAILED_SIGN_IN", "2/1h").start().await;
     let visitors = [Visitor::new(&stage), Visitor::new(&stage), Visitor::new(&stage), Visitor::new(&stage)];
+    stage.idp.set(Switch::AuthorizationError);
+    for visitor in &visitors {
+        assert_eq!(visitor.sign_in("alice", "/").await.refusal(), (400, "provider_fault"));
+    }
+    stage.idp.clear(Switch::AuthorizationError);
     let mut callbacks = Vec::new();
     for visitor in &visitors {
         callbacks.push(visitor.up_to_callback("alice", "/").await);

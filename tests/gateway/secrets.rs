@@ -161,7 +161,7 @@ impl Day {
     /// Sign-ins that go wrong, by somebody's fault.
     async fn fail_to_sign_in(&mut self) {
         for (switch, reason) in [
-            (Switch::AuthorizationError, "provider_error"),
+            (Switch::AuthorizationError, "provider_fault"),
             (Switch::AuthorizationWrongState, "transaction_missing"),
             (Switch::AuthorizationWrongIssuer, "issuer_mismatch"),
             (Switch::IdTokenWrongNonce, "id_token_nonce"),

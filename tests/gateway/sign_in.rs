@@ -122,7 +122,7 @@ async fn the_providers_own_error_is_shown_readably() {
     stage.idp.set(Switch::AuthorizationError);
     let alice = Visitor::new(&stage);
     let reply = alice.sign_in("alice", "/").await;
-    assert_eq!(reply.refusal(), (400, "provider_error"));
+    assert_eq!(reply.refusal(), (400, "provider_fault"));
     assert!(reply.body.contains("server_error"));
     assert!(!reply.body.contains("<script"), "escaped");
     assert_eq!(stage.asked(Endpoint::Token), 0);

@@ -231,7 +231,7 @@ impl Reader {
 }
 
 fn carelessly(segment: &str, is_last: bool) -> String {
-    let trimmed = segment.trim_end_matches(['.', ' ']).to_lowercase();
+    let trimmed = segment.trim_end_matches(['.', ' ']).to_uppercase().to_lowercase().replace('\u{307}', "");
     match trimmed.rsplit_once('.') {
         Some((name, _)) if is_last && !name.is_empty() => name.to_owned(),
         _ => trimmed,
@@ -316,7 +316,7 @@ impl Dice {
 const NAMES: &[u8] =
     b"admin|admin|staff|staff|secret|secret|public|public|exact|exact|x|page.html|administrator|a%20b|\
     %C3%A9|@me|a,b:c|a+b|~x|%7Ex";
-const ODD_NAMES: &[u8] = b"ADMIN|Admin|%61dmin|adm%69n|%41dmin|admin;x=1|admin;|;x=1|admin%3bx|admin%20|admin.|\
+const ODD_NAMES: &[u8] = b"ADMIN|Admin|adm%c4%b1n|%61dmin|adm%69n|%41dmin|admin;x=1|admin;|;x=1|admin%3bx|admin%20|admin.|\
     admin.json|admin%2ejson|exact.html|EXACT|admin%00|admin%00.html|admin%23|admin#|admin%3f|admin%3Fx|..;|..;x=1|.;|..|.|\
     ...|%2e%2e|%2E%2E|.%2e|%2e|..%20|%252e%252e|%25%32%65|%c0%ae%c0%ae|%e0%80%ae|%ef%bc%8e%ef%bc%8e|%e2%80%a5|%ff|\
     %u002e%u002e|%|%2|%zz|\xc3\xa9|\xff|adm\x01in|a\tb|%0d%0aX-Tree:%20admin|%09|%7f|%20|%ef%bd%81dmin|";
@@ -489,6 +489,8 @@ fn the_readers_of_this_test_are_taken_in_by_what_takes_applications_in() {
         "/admin;x/y",
         "/admin;x",
         "/ADMIN/x",
+        "/adm%c4%b1n/x",
+        "/ADM%c4%b0N/x",
         "/admin./x",
         "/admin%20",
         "/admin.json",

@@ -1,7 +1,10 @@
 //! Redis that is down, hangs, comes back: nobody waits past the deadline, and the first command afterwards succeeds.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -294,4 +297,41 @@ async fn it_shares_as_many_connections_as_it_was_told() {
         clients.lines().count() == 3
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_stays_broken_is_its_owners_trouble_alone() {
+    let server = Server::start();
+    let store = Arc::new(server.store());
+    store.create(&session(1)).await.unwrap();
+    let broken = format!("portcullis:session:{{{}}}", name(2).encoded());
+    let _: () = server.ask(&["HSET", &broken, "v", "1", "f", "cut", "t", "cut", "i", "i"]);
+    let over = Arc::new(AtomicBool::new(false));
+    let mut owners = JoinSet::new();
+    for _ in 0..8 {
+        let (store, over) = (Arc::clone(&store), Arc::clone(&over));
+        owners.spawn(async move {
+            while !over.load(Ordering::Relaxed) {
+                assert!(matches!(store.facts(&name(2)).await, Err(StoreError::Garbage(_))));
+            }
+        });
+    }
+    let connected = || -> u64 {
+        let stats: String = server.ask(&["INFO", "stats"]);
+        let line = stats.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
+        line.unwrap().parse().unwrap()
+    };
+    let (began, before) = (Instant::now(), connected());
+    let mut outcomes = Vec::new();
+    while began.elapsed() < Duration::from_secs(2) {
+        outcomes.push(store.facts(&name(1)).await.map(|found| found.is_some()));
+    }
+    over.store(true, Ordering::Relaxed);
+    while let Some(owner) = owners.join_next().await {
+        owner.unwrap();
+    }
+    let failed: Vec<_> = outcomes.iter().filter(|outcome| **outcome != Ok(true)).collect();
+    assert!(failed.is_empty(), "{} of {}: {:?}", failed.len(), outcomes.len(), failed[0]);
+    let made = connected() - before;
+    assert!(made <= 10, "{made} connections");
 }

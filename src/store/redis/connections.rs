@@ -107,6 +107,12 @@ impl Connections {
         lent.serial.0 <= self.distrusted.load(Ordering::Acquire)
     }
 
+    /// All live connections.
+    pub(super) fn live(&self) -> Vec<Lent> {
+        let state = self.state();
+        state.live.iter().map(|lent| Lent { newest: state.newest, ..lent.clone() }).collect()
+    }
+
     /// The newest connection so far.
     pub(super) fn newest(&self) -> Serial {
         self.state().newest

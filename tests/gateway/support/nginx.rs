@@ -98,6 +98,14 @@ impl Nginx {
         }
     }
 
+    /// Changes one of its files, and has it read them all again; it works with the old ones for a moment yet.
+    pub(crate) fn reread(&self, file: &str, change: impl FnOnce(String) -> String) {
+        let file = self.folder.join(file);
+        fs::write(&file, change(fs::read_to_string(&file).unwrap())).unwrap();
+        let told = Command::new("kill").args(["-HUP", &self.process.id().to_string()]).status().unwrap();
+        assert!(told.success());
+    }
+
     /// What nginx itself complains of.
     pub(crate) fn error_log(&self) -> String {
         fs::read_to_string(self.folder.join("logs/error.log")).unwrap_or_default()
