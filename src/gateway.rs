@@ -12,7 +12,6 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, request::Parts};
 use http_body_util::Full;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::{Instrument, error_span};
 
 use crate::{
@@ -26,7 +25,7 @@ use crate::{
     inbound::{Facts, Inbound, Listener, Peer, RequestId, Trust},
     limits::{self, Limits, Wait},
     oidc::{
-        providers::{self, Providers},
+        providers::{self, Member, Providers},
         sign_in::{self, Asked, SignIn},
         sign_out::SignOut,
     },
@@ -100,7 +99,6 @@ pub struct Gateway {
     store: Arc<Store>,
     telemetry: Telemetry,
     drain: Drain,
-    waiting: Semaphore,
 }
 
 /// What a connection says of all requests on it.
@@ -166,7 +164,6 @@ impl Gateway {
             store,
             telemetry,
             drain,
-            waiting: Semaphore::new(WAITING_FOR_PROVIDER),
             prefix,
         })
     }
@@ -277,7 +274,6 @@ impl Gateway {
         if let Err(wait) = self.within_limits(visit.ok(), route.endpoint).await {
             return Ok(self.too_many(inbound, route.endpoint, wait));
         }
-        let _place = self.place(route.endpoint)?;
         Ok(match route.endpoint {
             Endpoint::Health => Answer::healthy(),
             Endpoint::Livez => Answer::probe(true),
@@ -286,7 +282,7 @@ impl Gateway {
             Endpoint::Check => self.account.check(&self.find(inbound, visit?).await?),
             Endpoint::CheckActive => self.account.check_active(&self.find(inbound, visit?).await?).await,
             Endpoint::Userinfo => Account::userinfo(&self.find(inbound, visit?).await?),
-            Endpoint::Refresh => self.refresh(inbound, self.find(inbound, visit?).await?).await,
+            Endpoint::Refresh => self.refresh(inbound, self.find(inbound, visit?).await?).await?,
             Endpoint::Challenge => {
                 challenge::challenge(&self.challenged(asked()?), inbound.refusal().unwrap_or(Reason::NoSession))
             }
@@ -310,11 +306,12 @@ impl Gateway {
         }
     }
 
-    async fn refresh(&self, inbound: &Inbound, found: Found) -> Answer {
-        match self.limits.admit_refresh(&found).await {
+    async fn refresh(&self, inbound: &Inbound, found: Found) -> Result<Answer, Reason> {
+        let _place = self.providers.of_session(found.session.facts()).map(Member::place).transpose()?;
+        Ok(match self.limits.admit_refresh(&found).await {
             Ok(()) => self.account.refresh(found).await,
             Err(wait) => self.too_many(inbound, Endpoint::Refresh, wait),
-        }
+        })
     }
 
     async fn called_back(&self, asked: Asked<'_>) -> Answer {
@@ -333,14 +330,6 @@ impl Gateway {
         let facts = inbound.facts().ok().filter(|_| endpoint != Endpoint::Callback);
         let again = facts.map_or_else(|| Link::local(&self.prefix.path("/login")), |facts| Link::local(facts.target));
         challenge::wait(inbound.caller(), limits::rule::whole_seconds(wait), again)
-    }
-
-    /// While a provider is silent, those who wait for it must leave room for those who only want to be let in.
-    fn place(&self, endpoint: Endpoint) -> Result<Option<SemaphorePermit<'_>>, Reason> {
-        if !endpoint.waits_for_provider() {
-            return Ok(None);
-        }
-        self.waiting.try_acquire().map(Some).map_err(|_| Reason::Overloaded)
     }
 
     /// For which site the request is, and what nginx says of it where nginx sent it.
@@ -566,9 +555,6 @@ fn halves(drawn: [u8; 32]) -> ([u8; 16], [u8; 16]) {
     second.copy_from_slice(&drawn[16..]);
     (first, second)
 }
-
-/// Most requests that wait for the provider at once; the listeners take many more connections than that.
-pub const WAITING_FOR_PROVIDER: usize = 256;
 
 #[cfg(test)]
 mod tests;

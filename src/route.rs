@@ -77,11 +77,6 @@ impl Endpoint {
 }
 
 impl Endpoint {
-    /// Whether its answer may have to wait for the provider; such requests have a limited number of places.
-    pub const fn waits_for_provider(self) -> bool {
-        matches!(self, Self::Login | Self::Callback | Self::Refresh)
-    }
-
     /// What becomes of a request's body, known before it is read.
     pub const fn body(self) -> Body {
         if matches!(self, Self::CspReport) { Body::Taken } else { Body::Discarded }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
     clock::Clock,
@@ -14,6 +15,7 @@ use crate::{
         provider::{self, Provider, SetUpError},
     },
     outbound::{self, Outbound, OutboundError},
+    reason::Reason,
     rules::Conditions,
     session::{Facts, User},
 };
@@ -41,6 +43,7 @@ pub struct Member {
     provider: Provider,
     profile: Profile,
     access: Conditions,
+    waiting: Semaphore,
 }
 
 impl Providers {
@@ -84,12 +87,26 @@ impl Member {
     fn new(config: Config, clock: &Clock) -> Result<Self, Cause> {
         let outbound = Outbound::new(&config.outbound)?;
         let provider = Provider::new(config.provider, outbound, clock.clone())?;
-        Ok(Self { provider, profile: config.profile, access: config.access })
+        Ok(Self {
+            provider,
+            profile: config.profile,
+            access: config.access,
+            waiting: Semaphore::new(WAITING_FOR_PROVIDER),
+        })
     }
 
     /// The provider itself.
     pub const fn provider(&self) -> &Provider {
         &self.provider
+    }
+
+    /// A place among those who wait for it. While a provider is silent, they must leave room for those who wait for
+    /// another, or only want to be let in.
+    ///
+    /// # Errors
+    /// [`Reason::Overloaded`] if there is none left.
+    pub fn place(&self) -> Result<SemaphorePermit<'_>, Reason> {
+        self.waiting.try_acquire().map_err(|_| Reason::Overloaded)
     }
 
     /// The user that its claims describe.
@@ -119,3 +136,6 @@ enum Cause {
     #[error(transparent)]
     Provider(#[from] SetUpError),
 }
+
+/// Most requests that wait for one provider at once; the listeners take many more connections than that.
+pub const WAITING_FOR_PROVIDER: usize = 256;

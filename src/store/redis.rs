@@ -76,13 +76,10 @@ impl Redis {
 
     /// Takes new connections from now on if one of those that there are gives answers that do not fit their questions.
     pub async fn leave_if_out_of_step(&self) {
-        let looked = timeout(self.deadline, async {
-            for lent in self.connections.live() {
+        for lent in self.connections.live() {
+            if !self.connections.distrusts(&lent) {
                 self.leave_unless_in_step(lent).await;
             }
-        });
-        if looked.await.is_err() {
-            self.connections.distrust(self.connections.newest());
         }
     }
 
@@ -369,9 +366,14 @@ async fn is_in_step(connection: &mut MultiplexedConnection) -> bool {
     let Ok(word) = random::bytes::<16>() else {
         return false;
     };
-    let said: RedisResult<Value> = cmd("PING").arg(&word).query_async(connection).await;
-    said.is_ok_and(|said| said == Value::BulkString(word.to_vec()))
+    let mut question = cmd("PING");
+    question.arg(&word);
+    let said = timeout(REPEATED_WITHIN, question.query_async::<Value>(connection)).await;
+    matches!(said, Ok(Ok(Value::BulkString(said))) if said == word)
 }
+
+/// How soon a line that is in step repeats a word; there must be time left for another try.
+const REPEATED_WITHIN: Duration = Duration::from_millis(100);
 
 /// How an answer is read.
 type Read<T> = fn(Value) -> Result<T, StoreError>;

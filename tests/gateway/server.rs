@@ -7,7 +7,7 @@ use std::{
 };
 
 use dev_idp::{Endpoint, Trouble};
-use portcullis::{gateway::WAITING_FOR_PROVIDER, server::Address};
+use portcullis::{oidc::providers::WAITING_FOR_PROVIDER, server::Address};
 use reqwest::Method;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -1,16 +1,19 @@
 //! Several providers on one site, and several sites behind one gateway.
 
+use std::sync::Arc;
+
 use dev_idp::{Client, DevIdp, Endpoint, Trouble};
-use portcullis::server::Address;
+use portcullis::{oidc::providers::WAITING_FOR_PROVIDER, server::Address};
 use reqwest::{Method, cookie::CookieStore};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
+    task::JoinSet,
 };
 use url::Url;
 
-use crate::support::{APP, Plan, Reply, Stage, Visitor, certificates::Certificates, free_port};
+use crate::support::{APP, Plan, Reply, Stage, Visitor, certificates::Certificates, eventually, free_port};
 
 const POLICIES: [(&str, &str); 6] = [
     ("POLICY__STAFF__RULES", r#"[{ allow = true, providers = ["main"], groups = ["staff"] }]"#),
@@ -221,6 +224,31 @@ async fn one_provider_in_trouble_is_no_trouble_of_the_others() {
     let page = chooser(&alice, "/").await;
     let authorize = choose(&alice, &page, "Staff").await;
     assert_eq!(alice.follow(authorize, "alice").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_wait_for_a_silent_provider_leave_room_for_those_of_another() {
+    let plan = POLICIES.into_iter().fold(Plan::new(), |plan, (key, rules)| plan.set(key, rules));
+    let plan = plan.set("LIMITS__LOGIN", "off").site(FOR_ALL);
+    let mut scene =
+        Scene::with_partners(plan, |https, name| format!("https://{APP}:{https}/auth/callback/{name}")).await;
+    scene.stage.stop_gateway().await;
+    scene.partners.trouble(Endpoint::Discovery, Trouble::Hang);
+    scene.stage.start_gateway().await;
+    let stranger = Arc::new(Visitor::new(&scene.stage));
+    let mut waiting = JoinSet::new();
+    for _ in 0..WAITING_FOR_PROVIDER + 20 {
+        let stranger = Arc::clone(&stranger);
+        waiting.spawn(async move { stranger.get("/auth/login?provider=partners").await.refusal().0 });
+    }
+    for _ in 0..20 {
+        assert_eq!(waiting.join_next().await.unwrap().unwrap(), 503);
+    }
+    eventually("the others' provider is known", async || {
+        Visitor::new(&scene.stage).get("/auth/login?provider=main").await.status == 302
+    })
+    .await;
+    assert!(waiting.try_join_next().is_none(), "they still wait");
 }
 
 #[tokio::test(flavor = "multi_thread")]
