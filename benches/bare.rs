@@ -80,7 +80,7 @@ where
         .max_buf_size(HEADER_BYTES)
         .max_headers(MOST_HEADERS)
         .half_close(false)
-        .pipeline_flush(true)
+        .writev(false)
         .serve_connection(TokioIo::new(stream), service);
     // Whoever measures hangs up when the time is over.
     let _ = connection.await;
@@ -145,6 +145,6 @@ fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
 
 /// `server.header_bytes` unless the settings say otherwise.
 const HEADER_BYTES: usize = 32 * 1024;
-const MOST_HEADERS: usize = 128;
+const MOST_HEADERS: usize = 100;
 /// The queue of the gateway's own connections to Redis.
 const QUEUE: usize = 256;

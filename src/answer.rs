@@ -11,10 +11,14 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::{
+    cors::{self, Grant},
     inbound::RequestId,
-    pages::{self, Nonce, Page, SiteLook, View, policy::NO_PAGE},
+    pages::{
+        self, Nonce, Page, SiteLook, View,
+        policy::{Delivery, NO_PAGE},
+    },
     reason::{Kind, Reason},
-    verify::Allow,
+    verify::{Allow, identity},
 };
 
 /// What a handler answers.
@@ -24,17 +28,20 @@ pub struct Answer {
     cookies: Vec<Cookie<'static>>,
     reason: Option<Reason>,
     allow: Option<String>,
+    retry_after: Option<u32>,
 }
 
 #[derive(Debug)]
 enum Body {
-    Allowed(HeaderMap),
+    Allowed(identity::Headers),
     Refused(Reason),
     Redirect(StatusCode, Url),
     Page(Box<Page>),
     Json(Value),
     JsonError(Reason),
     Plain(StatusCode, &'static str, String),
+    NoContent,
+    Preflight(String),
 }
 
 /// What surrounds an answer.
@@ -48,13 +55,15 @@ pub struct Frame<'a> {
     pub look: &'a SiteLook,
     /// Whether the site is reached over https.
     pub https: bool,
-    /// Whether the content security policy only reports.
-    pub report_only: bool,
+    /// How browsers get to know the content security policy.
+    pub csp: &'a Delivery,
+    /// The other origin whose scripts may read it.
+    pub shared_with: Option<Grant<'a>>,
 }
 
 impl Answer {
     /// Verify's 200: the request may pass, and this is who it is.
-    pub fn allowed(_proof: &Allow, identity: HeaderMap) -> Self {
+    pub fn allowed(_proof: &Allow, identity: identity::Headers) -> Self {
         Self::of(Body::Allowed(identity), None)
     }
 
@@ -94,6 +103,16 @@ impl Answer {
         Self::json(json!({"status": "healthy"}))
     }
 
+    /// 204: taken, and nothing to say.
+    pub const fn no_content() -> Self {
+        Self::of(Body::NoContent, None)
+    }
+
+    /// 204: what scripts of another origin may send here; `methods` as `Allow` would list them.
+    pub const fn preflight(methods: String) -> Self {
+        Self::of(Body::Preflight(methods), None)
+    }
+
     /// A line for the platform: 200 or 503.
     pub fn probe(ok: bool) -> Self {
         let (status, text) =
@@ -127,6 +146,20 @@ impl Answer {
         self
     }
 
+    /// The same answer, saying after how many seconds it is worth coming back.
+    #[must_use]
+    pub const fn retrying_after(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// The same answer, which is a refusal although it does not look like one.
+    #[must_use]
+    pub const fn because(mut self, reason: Reason) -> Self {
+        self.reason = Some(reason);
+        self
+    }
+
     /// Why it is a refusal, if it is one.
     pub const fn reason(&self) -> Option<Reason> {
         self.reason
@@ -140,39 +173,56 @@ impl Answer {
             Body::Page(page) => page.reason().map_or(StatusCode::OK, status),
             Body::JsonError(reason) => status(*reason),
             Body::Redirect(status, _) | Body::Plain(status, ..) => *status,
+            Body::NoContent | Body::Preflight(_) => StatusCode::NO_CONTENT,
         }
     }
 
     /// Writes verify's answer out: no body, and none of the headers that only browsers need.
-    pub fn for_nginx(self) -> Response<Full<Bytes>> {
-        let status = self.status();
-        match self.body {
-            Body::Allowed(identity) => bare(status, identity),
-            _ => bare(status, self.reason.map(reason_header).unwrap_or_default()),
+    ///
+    /// `emptied` is the request's own map. hyper keeps an answer's map for the connection's next request, so that no
+    /// request but the first has to make one.
+    pub fn for_nginx(self, mut emptied: HeaderMap) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::default());
+        *response.status_mut() = self.status();
+        let headers = match self.body {
+            Body::Allowed(identity) => identity,
+            _ => self.reason.map(reason_header).into_iter().collect(),
+        };
+        for (name, value) in headers {
+            emptied.insert(name, value);
         }
+        *response.headers_mut() = emptied;
+        response
     }
 
     /// Writes the answer out.
     pub fn into_response(self, frame: &Frame<'_>) -> Response<Full<Bytes>> {
         let status = self.status();
+        let shared_with = frame.shared_with.filter(|_| self.is_for_scripts());
         let mut response = match self.body {
-            Body::Allowed(_) | Body::Refused(_) => return self.for_nginx(),
+            Body::Allowed(_) | Body::Refused(_) => return self.for_nginx(HeaderMap::new()),
             Body::Plain(_, kind, text) => return plain(status, kind, text),
             Body::Redirect(_, to) => redirect(&to),
             Body::Page(page) => html(&page, frame),
             Body::Json(value) => json_body(&value),
             Body::JsonError(reason) => json_error(reason, frame.request_id),
+            Body::NoContent => no_content(),
+            Body::Preflight(methods) => preflight(&methods),
         };
         *response.status_mut() = status;
         let headers = response.headers_mut();
         if let Some(reason) = self.reason {
-            headers.extend(reason_header(reason));
-            retry_after(headers, reason);
+            headers.extend([reason_header(reason)]);
+            let seconds = self.retry_after.or_else(|| default_wait(reason));
+            headers.extend(seconds.map(|seconds| (header::RETRY_AFTER, HeaderValue::from(seconds))));
         }
         if let Some(Ok(methods)) = self.allow.as_deref().map(HeaderValue::from_str) {
             headers.insert(header::ALLOW, methods);
         }
         secure(headers, frame);
+        if let Some(grant) = shared_with {
+            share(headers, grant);
+        }
         for cookie in &self.cookies {
             if let Ok(value) = HeaderValue::from_str(&cookie.to_string()) {
                 headers.append(header::SET_COOKIE, value);
@@ -194,11 +244,18 @@ impl Answer {
             Body::Json(value) => format!("{status} {value}"),
             Body::JsonError(_) => format!("{status} json {reason}"),
             Body::Plain(..) => format!("{status} plain"),
+            Body::NoContent => format!("{status}"),
+            Body::Preflight(methods) => format!("{status} {methods}"),
         }
     }
 
+    /// Pages and redirects are for people; no script of another origin has any use for them.
+    const fn is_for_scripts(&self) -> bool {
+        matches!(self.body, Body::Json(_) | Body::JsonError(_) | Body::Preflight(_))
+    }
+
     const fn of(body: Body, reason: Option<Reason>) -> Self {
-        Self { body, cookies: Vec::new(), reason, allow: None }
+        Self { body, cookies: Vec::new(), reason, allow: None, retry_after: None }
     }
 }
 
@@ -211,6 +268,7 @@ pub const fn status(reason: Reason) -> StatusCode {
         (_, Kind::Forbidden) => StatusCode::FORBIDDEN,
         (_, Kind::BadRequest) => StatusCode::BAD_REQUEST,
         (_, Kind::NotFound) => StatusCode::NOT_FOUND,
+        (_, Kind::TooMany) => StatusCode::TOO_MANY_REQUESTS,
         (_, Kind::ProviderDown | Kind::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
         (_, Kind::Internal) => StatusCode::INTERNAL_SERVER_ERROR,
     }
@@ -221,7 +279,7 @@ const fn verify_status(reason: Reason) -> StatusCode {
     match reason.kind() {
         Kind::SignIn => StatusCode::UNAUTHORIZED,
         Kind::Forbidden | Kind::BadRequest | Kind::NotFound => StatusCode::FORBIDDEN,
-        Kind::ProviderDown | Kind::Unavailable | Kind::Internal => StatusCode::SERVICE_UNAVAILABLE,
+        Kind::TooMany | Kind::ProviderDown | Kind::Unavailable | Kind::Internal => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 
@@ -231,6 +289,7 @@ const fn error_code(reason: Reason) -> &'static str {
         Kind::Forbidden => "forbidden",
         Kind::BadRequest => "bad_request",
         Kind::NotFound => "not_found",
+        Kind::TooMany => "rate_limited",
         Kind::ProviderDown | Kind::Unavailable => "unavailable",
         Kind::Internal => "internal_error",
     }
@@ -242,17 +301,11 @@ const fn error_text(reason: Reason) -> &'static str {
         Kind::Forbidden => "You may not do this.",
         Kind::BadRequest => "The request could not be understood.",
         Kind::NotFound => "There is nothing here.",
+        Kind::TooMany => "Too many requests. Please wait as long as Retry-After says.",
         Kind::ProviderDown => "The identity provider cannot be reached. Please try again.",
         Kind::Unavailable => "We cannot answer just now. Please try again.",
         Kind::Internal => "Something went wrong on our side.",
     }
-}
-
-fn bare(status: StatusCode, headers: HeaderMap) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::default());
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    response
 }
 
 fn plain(status: StatusCode, kind: &'static str, text: String) -> Response<Full<Bytes>> {
@@ -276,12 +329,47 @@ fn html(page: &Page, frame: &Frame<'_>) -> Response<Full<Bytes>> {
     let view = View { nonce: &nonce, site: frame.look, request_id: frame.request_id.as_str() };
     let rendered = pages::render(page, &view);
     let mut response = plain(StatusCode::OK, "text/html; charset=utf-8", rendered.html);
-    let name =
-        if frame.report_only { header::CONTENT_SECURITY_POLICY_REPORT_ONLY } else { header::CONTENT_SECURITY_POLICY };
-    if let Ok(policy) = HeaderValue::from_str(&rendered.content_security_policy) {
+    let name = if frame.csp.report_only {
+        header::CONTENT_SECURITY_POLICY_REPORT_ONLY
+    } else {
+        header::CONTENT_SECURITY_POLICY
+    };
+    let policy = frame.csp.completed(rendered.content_security_policy);
+    if let Ok(policy) = HeaderValue::from_str(&policy) {
         response.headers_mut().insert(name, policy);
     }
+    if let Some(Ok(endpoints)) = frame.csp.endpoints().as_deref().map(HeaderValue::from_str) {
+        response.headers_mut().insert(REPORTING_ENDPOINTS, endpoints);
+    }
     response
+}
+
+fn no_content() -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    no_page(response.headers_mut());
+    response
+}
+
+fn preflight(methods: &str) -> Response<Full<Bytes>> {
+    let mut response = no_content();
+    let headers = response.headers_mut();
+    if let Ok(methods) = HeaderValue::from_str(methods) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
+    }
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(cors::ALLOWED_HEADERS));
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(cors::PREFLIGHT_SECONDS));
+    response
+}
+
+/// Who asked decides whether they may read it, so a cache must not give it to anybody else.
+fn share(headers: &mut HeaderMap, grant: Grant<'_>) {
+    let Ok(origin) = HeaderValue::from_str(grant.origin()) else {
+        return;
+    };
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(cors::EXPOSED_HEADERS));
+    headers.insert(header::VARY, HeaderValue::from_static("Origin"));
 }
 
 fn json_body(value: &Value) -> Response<Full<Bytes>> {
@@ -308,15 +396,14 @@ fn no_page(headers: &mut HeaderMap) {
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(NO_PAGE));
 }
 
-fn reason_header(reason: Reason) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(1);
-    headers.insert(REASON, HeaderValue::from_static(reason.code()));
-    headers
+const fn reason_header(reason: Reason) -> (HeaderName, HeaderValue) {
+    (REASON, HeaderValue::from_static(reason.code()))
 }
 
-fn retry_after(headers: &mut HeaderMap, reason: Reason) {
-    if matches!(reason.kind(), Kind::Unavailable | Kind::ProviderDown) {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+const fn default_wait(reason: Reason) -> Option<u32> {
+    match reason.kind() {
+        Kind::TooMany | Kind::Unavailable | Kind::ProviderDown => Some(RETRY_AFTER_SECONDS),
+        Kind::SignIn | Kind::Forbidden | Kind::BadRequest | Kind::NotFound | Kind::Internal => None,
     }
 }
 
@@ -332,6 +419,7 @@ fn secure(headers: &mut HeaderMap, frame: &Frame<'_>) {
 /// Seconds in `Retry-After`, and after which a "try again" page asks again by itself.
 pub const RETRY_AFTER_SECONDS: u32 = 5;
 const REASON: HeaderName = HeaderName::from_static("x-portcullis-reason");
+const REPORTING_ENDPOINTS: HeaderName = HeaderName::from_static("reporting-endpoints");
 const HSTS: &str = "max-age=31536000; includeSubDomains";
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const SECURITY_HEADERS: [(HeaderName, &str); 7] = [
@@ -349,6 +437,10 @@ mod tests {
     use super::*;
 
     fn respond(answer: Answer) -> Response<Full<Bytes>> {
+        delivered(answer, &Delivery { report_only: false, reports_to: None }, None)
+    }
+
+    fn delivered(answer: Answer, csp: &Delivery, shared_with: Option<Grant<'_>>) -> Response<Full<Bytes>> {
         let look = SiteLook { product: "Portcullis".into(), support: None };
         let request_id = RequestId::from_random([7; 16]);
         answer.into_response(&Frame {
@@ -356,8 +448,13 @@ mod tests {
             nonce: [1; 16],
             look: &look,
             https: true,
-            report_only: false,
+            csp,
+            shared_with,
         })
+    }
+
+    fn page() -> Page {
+        Page::Error { reason: Reason::Internal, provider_error: None, next: pages::Next::Home(pages::Link::local("/")) }
     }
 
     #[test]
@@ -370,12 +467,8 @@ mod tests {
 
     #[test]
     fn everything_a_browser_sees_carries_the_security_headers() {
-        let page = Page::Error {
-            reason: Reason::Internal,
-            provider_error: None,
-            next: pages::Next::Home(pages::Link::local("/")),
-        };
-        for answer in [Answer::page(page), Answer::json_error(Reason::NoSession), Answer::healthy()] {
+        let script = [Answer::json_error(Reason::NoSession), Answer::healthy(), Answer::no_content()];
+        for answer in script.into_iter().chain([Answer::page(page()), Answer::preflight("POST".into())]) {
             let response = respond(answer);
             for (name, value) in SECURITY_HEADERS {
                 assert_eq!(response.headers()[name], value);
@@ -386,10 +479,33 @@ mod tests {
     }
 
     #[test]
+    fn a_page_says_where_to_report_to_and_whether_that_is_all() {
+        let check = |report_only, reports_to: Option<&str>, name, tail: &str, endpoints: Option<&str>| {
+            let csp = Delivery { report_only, reports_to: reports_to.map(str::to_owned) };
+            let response = delivered(Answer::page(page()), &csp, None);
+            let policies = [header::CONTENT_SECURITY_POLICY, header::CONTENT_SECURITY_POLICY_REPORT_ONLY];
+            assert_eq!(policies.iter().filter(|name| response.headers().contains_key(*name)).count(), 1);
+            let policy = response.headers()[name].to_str().unwrap_or_default();
+            assert!(policy.starts_with("default-src 'none'; ") && policy.ends_with(tail), "{policy}");
+            let found = response.headers().get(REPORTING_ENDPOINTS).and_then(|value| value.to_str().ok());
+            assert_eq!(found, endpoints);
+        };
+        let silent = "frame-ancestors 'none'";
+        let reporting = "frame-ancestors 'none'; report-uri /auth/csp-report; report-to csp";
+        let (path, endpoints) = (Some("/auth/csp-report"), Some("csp=\"/auth/csp-report\""));
+        check(false, None, header::CONTENT_SECURITY_POLICY, silent, None);
+        check(false, path, header::CONTENT_SECURITY_POLICY, reporting, endpoints);
+        check(true, path, header::CONTENT_SECURITY_POLICY_REPORT_ONLY, reporting, endpoints);
+    }
+
+    #[test]
     fn who_must_wait_is_told_how_long() {
         let response = respond(Answer::json_error(Reason::StoreUnavailable));
         assert_eq!(response.headers()[header::RETRY_AFTER], "5");
         assert_eq!(response.headers()[REASON], "store_unavailable");
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let response = respond(Answer::json_error(Reason::RateLimited).retrying_after(42));
+        assert_eq!(response.headers()[header::RETRY_AFTER], "42");
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
     }
 }

@@ -48,7 +48,7 @@ pub fn deny(asked: &Asked<'_>, reason: Reason, account: Option<String>, other_ac
     match reason.kind() {
         Kind::SignIn => challenge(asked, reason),
         Kind::Forbidden => Answer::page(Page::Forbidden { reason, account, other_account }),
-        Kind::Unavailable | Kind::ProviderDown => Answer::page(try_again(asked, reason)),
+        Kind::TooMany | Kind::Unavailable | Kind::ProviderDown => Answer::page(try_again(asked, reason)),
         Kind::BadRequest | Kind::NotFound | Kind::Internal => {
             Answer::page(Page::Error { reason, provider_error: None, next: Next::Home(Link::local("/")) })
         }
@@ -65,13 +65,22 @@ pub fn refuse(caller: Caller, reason: Reason, sign_in: &Link) -> Answer {
         Kind::NotFound => Page::NotFound { home: Link::local("/") },
         Kind::Forbidden => Page::Forbidden { reason, account: None, other_account: OtherAccount::Pointless },
         Kind::SignIn | Kind::BadRequest | Kind::Internal => Page::Error { reason, provider_error: None, next: next() },
-        Kind::Unavailable | Kind::ProviderDown => Page::TryAgain {
+        Kind::TooMany | Kind::Unavailable | Kind::ProviderDown => Page::TryAgain {
             reason,
             retry_after_seconds: RETRY_AFTER_SECONDS,
             reload: Reload::ByHand,
             again: sign_in.clone(),
         },
     })
+}
+
+/// The answer to somebody who asked too often, and may ask again after so many seconds.
+pub fn wait(caller: Caller, seconds: u32, again: Link) -> Answer {
+    match caller {
+        Caller::Script => Answer::json_error(Reason::RateLimited),
+        Caller::Navigation => Answer::page(Page::TooManyRequests { wait_seconds: seconds, again }),
+    }
+    .retrying_after(seconds)
 }
 
 fn try_again(asked: &Asked<'_>, reason: Reason) -> Page {
@@ -84,7 +93,7 @@ fn try_again(asked: &Asked<'_>, reason: Reason) -> Page {
 }
 
 /// Where a sign-in begins that ends on the page that was asked for.
-pub fn sign_in_url(site: &Site, prefix: &Prefix, facts: &Facts<'_>) -> url::Url {
+fn sign_in_url(site: &Site, prefix: &Prefix, facts: &Facts<'_>) -> url::Url {
     let mut url = site.page(&prefix.path("/login"));
     let wanted = site.url_on(facts.host, facts.target);
     let query: String = form_urlencoded::Serializer::new(String::new()).append_pair("rd", &wanted).finish();

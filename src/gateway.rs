@@ -2,31 +2,39 @@
 //!
 //! `hyper request → Inbound → Route → handler → Answer → hyper response`. A gateway is callable without a socket.
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{
+    borrow::Cow,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, request::Parts};
 use http_body_util::Full;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::{Instrument, error_span};
 
 use crate::{
     account::Account,
     answer::{Answer, Frame},
     challenge::{self, Asked as Challenged},
-    clock::Clock,
+    clock::{Clock, Timestamp},
+    cors::{self, Grant},
+    csp_report::{self, Budget},
     drain::Drain,
     inbound::{Facts, Inbound, Listener, Peer, RequestId, Trust},
+    limits::{self, Limits, Wait},
     oidc::{
-        providers::{self, Providers},
+        providers::{self, Member, Providers},
         sign_in::{self, Asked, SignIn},
         sign_out::SignOut,
     },
     origin::{Site, Sites},
-    pages::{Link, OtherAccount, SiteLook},
+    pages::{Link, OtherAccount, SiteLook, policy::Delivery},
     random,
     reason::Reason,
-    route::{Endpoint, Prefix, Reach, Route},
+    route::{Body, Endpoint, Prefix, Reach, Route},
+    secret::Secret,
     session::{
         Client, Presented,
         cookie::Handle,
@@ -37,6 +45,7 @@ use crate::{
     telemetry::{Event, Telemetry},
     verify::{
         self, Allow, identity,
+        matching::{self, Matching},
         policy::{self, Policies},
     },
 };
@@ -54,14 +63,20 @@ pub struct Config {
     pub session: keeper::Config,
     /// Where sessions live.
     pub store: store::Config,
+    /// How much of what is too much.
+    pub limits: limits::rule::Config,
     /// Who may pass where.
     pub policies: Policies,
+    /// Which policy decides where the location names none.
+    pub matching: Matching,
     /// What upstreams are told.
     pub identity: identity::Config,
     /// How our pages look.
     pub look: SiteLook,
     /// Whether browsers only report what breaks the content security policy.
     pub csp_report_only: bool,
+    /// Whether browsers are asked to report what breaks it.
+    pub csp_reports: bool,
 }
 
 /// One gateway. Knows nothing of sockets.
@@ -69,20 +84,21 @@ pub struct Gateway {
     sites: Sites,
     prefix: Prefix,
     look: SiteLook,
-    report_only: bool,
+    csp: Delivery,
+    csp_lines: Mutex<Budget>,
     policies: Policies,
+    matching: Matching,
     identity: identity::Config,
     keeper: Arc<Keeper>,
     refresher: Refresher,
     sign_in: SignIn,
     sign_out: SignOut,
     account: Account,
+    limits: Limits,
     providers: Arc<Providers>,
     store: Arc<Store>,
-    clock: Clock,
     telemetry: Telemetry,
     drain: Drain,
-    waiting: Semaphore,
 }
 
 /// What a connection says of all requests on it.
@@ -131,20 +147,24 @@ impl Gateway {
                 drain.clone(),
             ),
             account: Account::new(Arc::clone(&keeper), refresher.clone(), clock.clone()),
+            limits: Limits::new(config.limits, Arc::clone(&keeper), clock.clone(), telemetry.clone()),
             sites: config.sites,
-            prefix,
             look: config.look,
-            report_only: config.csp_report_only,
+            csp: Delivery {
+                report_only: config.csp_report_only,
+                reports_to: config.csp_reports.then(|| prefix.path("/csp-report")),
+            },
+            csp_lines: Mutex::new(Budget::default()),
             policies: config.policies,
+            matching: config.matching,
             identity: config.identity,
             keeper,
             refresher,
             providers,
             store,
-            clock: clock.clone(),
             telemetry,
             drain,
-            waiting: Semaphore::new(WAITING_FOR_PROVIDER),
+            prefix,
         })
     }
 
@@ -162,35 +182,64 @@ impl Gateway {
         self.drain.spawn_until_stop(async move { keeper.keep_settling().await });
     }
 
+    /// What time it is here.
+    pub fn clock(&self) -> &Clock {
+        self.keeper.clock()
+    }
+
     /// Where events go.
     pub const fn telemetry(&self) -> &Telemetry {
         &self.telemetry
     }
 
-    /// Answers one request, whose body was `readable` within the limits or not.
-    pub async fn handle(
+    /// What is to become of the body of a request with that head.
+    pub fn wants_body(&self, listener: Listener, head: &Parts) -> Body {
+        let route = Route::of(listener, &self.prefix, &head.method, head.uri.path());
+        route.map_or(Body::Discarded, |route| route.endpoint.body())
+    }
+
+    /// Answers one request; its body is what [`Gateway::wants_body`] asked for, or what was wrong with it.
+    ///
+    /// Verify, which is nearly all there is to do, has a small future; the rest of them goes to the heap.
+    pub fn handle(
         &self,
         request: Request<()>,
-        readable: Result<(), Reason>,
+        body: Result<Bytes, Reason>,
         origin: &Origin<'_>,
-    ) -> Response<Full<Bytes>> {
+    ) -> impl Future<Output = Response<Full<Bytes>>> {
         let began = Instant::now();
         let trusted = origin.trust.believes(origin.peer);
         let inbound = Inbound::new(origin.listener, trusted, request.into_parts().0);
         let route = Route::of(origin.listener, &self.prefix, inbound.method(), inbound.path());
-        let route = readable.and(route);
-        if let Ok(route @ Route { endpoint: Endpoint::Verify, .. }) = route {
-            return self.verify(&inbound, route, began).await.for_nginx();
+        let route = body.as_ref().map_err(|reason| *reason).and(route);
+        async move {
+            if let Ok(route @ Route { endpoint: Endpoint::Verify, .. }) = route {
+                let answer = self.verify(&inbound, route, began).await;
+                return answer.for_nginx(inbound.into_emptied_headers());
+            }
+            let asked = body.and_then(|body| route.map(|route| (route, body)));
+            Box::pin(self.shown(&inbound, asked, origin.site, began)).await
         }
+    }
+
+    /// The answer to anything but verify, which a browser may see.
+    async fn shown(
+        &self,
+        inbound: &Inbound,
+        asked: Result<(Route, Bytes), Reason>,
+        application_of: Option<&str>,
+        began: Instant,
+    ) -> Response<Full<Bytes>> {
         let Ok(drawn) = random::bytes::<32>() else {
-            return Answer::refused(Reason::Internal).for_nginx();
+            return Answer::refused(Reason::Internal).for_nginx(HeaderMap::new());
         };
         let (nonce, id) = halves(drawn);
         let request_id = inbound.request_id().unwrap_or_else(|| RequestId::from_random(id));
+        let route = asked.as_ref().ok().map(|(route, _)| *route);
         let endpoint = route.map_or("none", |route| route.endpoint.label());
         let span = error_span!("request", %request_id, endpoint);
-        let answer = self.answered(&inbound, route, origin.site).instrument(span.clone()).await;
-        let answer = answer.unwrap_or_else(|reason| self.refusal(&inbound, reason));
+        let answer = self.answered(inbound, asked, application_of).instrument(span.clone()).await;
+        let answer = answer.unwrap_or_else(|reason| self.refusal(inbound, reason));
         span.in_scope(|| {
             self.telemetry.event(&Event::Answered {
                 endpoint,
@@ -204,24 +253,27 @@ impl Gateway {
             nonce,
             look: &self.look,
             https: self.sites.are_https(),
-            report_only: self.report_only,
+            csp: &self.csp,
+            shared_with: route.and_then(|route| self.grant(inbound, route)),
         })
     }
 
     async fn answered(
         &self,
         inbound: &Inbound,
-        route: Result<Route, Reason>,
+        asked: Result<(Route, Bytes), Reason>,
         application_of: Option<&str>,
     ) -> Result<Answer, Reason> {
-        let route = route?;
+        let (route, body) = asked?;
         let visit = match route.reach {
             Reach::Anyone => None,
             Reach::Internal | Reach::Public => Some(self.admitted(inbound, route, application_of)?),
         };
         let visit = visit.as_ref().ok_or(Reason::NotFound);
         let asked = || visit.and_then(|visit| visit.asked(inbound));
-        let _place = self.place(route.endpoint)?;
+        if let Err(wait) = self.within_limits(visit.ok(), route.endpoint).await {
+            return Ok(self.too_many(inbound, route.endpoint, wait));
+        }
         Ok(match route.endpoint {
             Endpoint::Health => Answer::healthy(),
             Endpoint::Livez => Answer::probe(true),
@@ -230,26 +282,54 @@ impl Gateway {
             Endpoint::Check => self.account.check(&self.find(inbound, visit?).await?),
             Endpoint::CheckActive => self.account.check_active(&self.find(inbound, visit?).await?).await,
             Endpoint::Userinfo => Account::userinfo(&self.find(inbound, visit?).await?),
-            Endpoint::Refresh => self.account.refresh(self.find(inbound, visit?).await?).await,
+            Endpoint::Refresh => self.refresh(inbound, self.find(inbound, visit?).await?).await?,
             Endpoint::Challenge => {
                 challenge::challenge(&self.challenged(asked()?), inbound.refusal().unwrap_or(Reason::NoSession))
             }
             Endpoint::Deny => self.deny(asked()?, visit?).await,
             Endpoint::Login => self.sign_in.begin(asked()?).await,
-            Endpoint::Callback => self.sign_in.complete(asked()?).await,
+            Endpoint::Callback => self.called_back(asked()?).await,
             Endpoint::Logout => self.sign_out.asked(asked()?).await,
             Endpoint::LogoutSubmitted => self.sign_out.submitted(asked()?).await,
             Endpoint::SignedOut => self.sign_out.done(asked()?),
+            Endpoint::Preflight => cors::preflight(inbound, visit?.site, &self.prefix)?,
+            Endpoint::CspReport => self.csp_report(inbound, visit?, &body)?,
             Endpoint::Verify => return Err(Reason::Internal),
         })
     }
 
-    /// While a provider is silent, those who wait for it must leave room for those who only want to be let in.
-    fn place(&self, endpoint: Endpoint) -> Result<Option<SemaphorePermit<'_>>, Reason> {
-        if !endpoint.waits_for_provider() {
-            return Ok(None);
+    /// Those whom nginx does not speak for have nobody at the other end but the asker itself.
+    async fn within_limits(&self, visit: Option<&Visit<'_>>, endpoint: Endpoint) -> Result<(), Wait> {
+        match visit.and_then(|visit| visit.facts.as_ref()) {
+            Some(facts) => self.limits.admit(endpoint.limited(), facts.client).await,
+            None => Ok(()),
         }
-        self.waiting.try_acquire().map(Some).map_err(|_| Reason::Overloaded)
+    }
+
+    async fn refresh(&self, inbound: &Inbound, found: Found) -> Result<Answer, Reason> {
+        let _place = self.providers.of_session(found.session.facts()).map(Member::place).transpose()?;
+        Ok(match self.limits.admit_refresh(&found).await {
+            Ok(()) => self.account.refresh(found).await,
+            Err(wait) => self.too_many(inbound, Endpoint::Refresh, wait),
+        })
+    }
+
+    async fn called_back(&self, asked: Asked<'_>) -> Answer {
+        let answer = self.sign_in.complete(asked).await;
+        let Some(reason) = answer.reason() else {
+            return answer;
+        };
+        match self.limits.failed(reason, asked.facts.client).await {
+            Ok(()) => answer,
+            Err(wait) => self.too_many(asked.inbound, Endpoint::Callback, wait),
+        }
+    }
+
+    /// A callback cannot be repeated, so the way from there is a new sign-in.
+    fn too_many(&self, inbound: &Inbound, endpoint: Endpoint, Wait(wait): Wait) -> Answer {
+        let facts = inbound.facts().ok().filter(|_| endpoint != Endpoint::Callback);
+        let again = facts.map_or_else(|| Link::local(&self.prefix.path("/login")), |facts| Link::local(facts.target));
+        challenge::wait(inbound.caller(), limits::rule::whole_seconds(wait), again)
     }
 
     /// For which site the request is, and what nginx says of it where nginx sent it.
@@ -271,6 +351,31 @@ impl Gateway {
             }
             Listener::Application | Listener::Ops => Err(Reason::UntrustedPeer),
         }
+    }
+
+    /// The page of another origin that may have the answer, where the site lists it.
+    fn grant<'a>(&self, inbound: &'a Inbound, route: Route) -> Option<Grant<'a>> {
+        let origin = inbound.origin()?;
+        let site = self.sites.of_host(inbound.facts().ok()?.host)?;
+        Grant::of(route.endpoint, site, Some(origin))
+    }
+
+    fn csp_report(&self, inbound: &Inbound, visit: &Visit<'_>, body: &[u8]) -> Result<Answer, Reason> {
+        self.csp.reports_to.as_ref().ok_or(Reason::NotFound)?;
+        for violation in csp_report::read(inbound.media_type(), body, visit.site, &self.prefix)? {
+            let mut lines = self.csp_lines.lock().unwrap_or_else(PoisonError::into_inner);
+            let written = lines.take(self.clock().now());
+            drop(lines);
+            self.telemetry.event(&Event::CspViolated {
+                directive: violation.directive,
+                disposition: violation.disposition,
+                page: violation.page,
+                blocked: &violation.blocked,
+                source: &violation.source,
+                written,
+            });
+        }
+        Ok(Answer::no_content())
     }
 
     async fn metrics(&self) -> Result<Answer, Reason> {
@@ -297,8 +402,11 @@ impl Gateway {
     }
 
     async fn find_for(&self, inbound: &Inbound, site: &Site, client: Client<'_>) -> Result<Found, Reason> {
-        let presented = Presented { site, client, request_id: inbound.request_id_text() };
-        self.keeper.find(inbound, &presented).await
+        let found = self.keeper.find(inbound, &Presented { site, client }).await?;
+        match self.providers.of_session(found.session.facts()) {
+            Some(_) => Ok(found),
+            None => Err(Reason::SessionWrongProvider),
+        }
     }
 
     fn challenged<'a>(&'a self, asked: Asked<'a>) -> Challenged<'a> {
@@ -318,10 +426,10 @@ impl Gateway {
     /// May this request pass? Asking changes nothing; what has to be written is written beside the answer.
     async fn verify(&self, inbound: &Inbound, route: Route, began: Instant) -> Answer {
         let facts = inbound.facts();
-        let policy = policy::asked_for(&inbound.query());
+        let policy = self.policy_for(inbound, facts.as_ref());
         let verdict = match (&facts, &policy) {
             (Err(reason), _) => Err(*reason),
-            (Ok(facts), policy) => self.verified(inbound, route, facts, policy.as_ref()).await,
+            (Ok(facts), policy) => self.verified(inbound, route, facts, policy.as_deref()).await,
         };
         let request_id = inbound.request_id_text();
         match verdict {
@@ -346,35 +454,56 @@ impl Gateway {
         }
     }
 
+    /// The policy that the location names; where it names none, the one that the settings have for the request.
+    fn policy_for<'a>(
+        &'a self,
+        inbound: &'a Inbound,
+        facts: Result<&Facts<'_>, &Reason>,
+    ) -> Result<Cow<'a, str>, Reason> {
+        match (policy::asked_for(&inbound.query()), facts) {
+            (Err(Reason::PolicyMissing), Ok(facts)) => {
+                let renames_method = inbound.carries_any(matching::METHOD_HEADERS.iter());
+                let asked =
+                    matching::Asked { host: facts.host, method: &facts.method, target: facts.target, renames_method };
+                self.matching.policy_for(&asked).map(|name| Cow::Borrowed(name.as_str()))
+            }
+            (named, _) => named,
+        }
+    }
+
     async fn verified(
         &self,
         inbound: &Inbound,
         route: Route,
         facts: &Facts<'_>,
-        policy: Result<&String, &Reason>,
-    ) -> Result<(Allow, HeaderMap), Reason> {
+        policy: Result<&str, &Reason>,
+    ) -> Result<(Allow, identity::Headers), Reason> {
         let site = route.admit(facts, &self.sites, inbound.provenance())?;
         let policy = policy.map_err(|reason| *reason)?;
         // Should nginx lack the line that overwrites it, the client's own would reach the application.
         if inbound.carries_any(self.identity.claims.iter().map(|claim| &claim.name)) {
             return Err(Reason::IdentityForged);
         }
-        let Found { session, handle } = self.find_for(inbound, site, browser(inbound, facts)).await?;
-        let access_token =
-            if self.identity.access_token { Some(self.keeper.read_whole(&handle).await?.2.access) } else { None };
-        let allow = verify::decide(session, &self.policies, policy, self.clock.now())?;
+        let Found { session, handle, at } = self.find_for(inbound, site, browser(inbound, facts)).await?;
+        let access_token = if self.identity.access_token { Some(self.access_token(&handle).await?) } else { None };
+        let allow = verify::decide(session, &self.policies, policy, facts.client, at)?;
         let identity = identity::headers(&self.identity, &allow, access_token.as_ref());
-        self.keep_up(&allow, handle);
+        self.keep_up(&allow, handle, at);
         Ok((allow, identity))
     }
 
+    /// On the heap, for it is rarely asked for.
+    async fn access_token(&self, handle: &Handle) -> Result<Secret, Reason> {
+        Ok(Box::pin(self.keeper.read_whole(handle)).await?.2.access)
+    }
+
     /// What an allowed request causes beside its answer: the time of last use, and fresh tokens.
-    fn keep_up(&self, allow: &Allow, handle: Arc<Handle>) {
+    fn keep_up(&self, allow: &Allow, handle: Arc<Handle>, now: Timestamp) {
         let facts = allow.session().facts();
-        if self.keeper.wants_touch(facts) {
+        if self.keeper.wants_touch(facts, now) {
             self.keeper.touch_aside(Arc::clone(&handle), &self.drain);
         }
-        if facts.tokens.refresh_due(self.clock.now()) {
+        if facts.tokens.refresh_due(now) {
             self.refresher.begin(handle);
         }
     }
@@ -426,9 +555,6 @@ fn halves(drawn: [u8; 32]) -> ([u8; 16], [u8; 16]) {
     second.copy_from_slice(&drawn[16..]);
     (first, second)
 }
-
-/// Most requests that wait for the provider at once; the listeners take many more connections than that.
-pub const WAITING_FOR_PROVIDER: usize = 256;
 
 #[cfg(test)]
 mod tests;

@@ -5,10 +5,12 @@
 
 use std::{fmt, net::IpAddr};
 
-use http::{HeaderMap, HeaderName, Method, header, request::Parts};
-use ipnet::IpNet;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, request::Parts};
 
+pub use self::peer::{Peer, Trust};
 use crate::{origin::Site, reason::Reason};
+
+mod peer;
 
 /// What a listener is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,59 +23,26 @@ pub enum Listener {
     Ops,
 }
 
-/// Who is at the other end of the connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Peer {
-    /// A process that file permissions let at the socket.
-    Unix,
-    /// An address.
-    Address(IpAddr),
-}
-
-/// Which peers a listener believes.
-#[derive(Clone, Debug, Default)]
-pub struct Trust(Vec<IpNet>);
-
-impl Trust {
-    /// Unix sockets always; addresses only in these networks.
-    pub const fn new(networks: Vec<IpNet>) -> Self {
-        Self(networks)
-    }
-
-    /// Whether what that peer says is believed.
-    pub fn believes(&self, peer: Peer) -> bool {
-        match peer {
-            Peer::Unix => true,
-            Peer::Address(address) => {
-                let address = address.to_canonical();
-                self.0.iter().any(|network| network.contains(&address))
-            }
-        }
-    }
-}
-
 /// One request, read once.
 #[derive(Debug)]
 pub struct Inbound {
     listener: Listener,
     trusted: bool,
     method: Method,
-    path: String,
-    query: Option<String>,
+    uri: Uri,
     headers: HeaderMap,
 }
 
 impl Inbound {
     /// Takes a request's head over.
     pub fn new(listener: Listener, trusted: bool, parts: Parts) -> Self {
-        Self {
-            listener,
-            trusted,
-            method: parts.method,
-            path: parts.uri.path().to_owned(),
-            query: parts.uri.query().map(str::to_owned),
-            headers: parts.headers,
-        }
+        Self { listener, trusted, method: parts.method, uri: parts.uri, headers: parts.headers }
+    }
+
+    /// Its header map, emptied, to be used again.
+    pub fn into_emptied_headers(mut self) -> HeaderMap {
+        self.headers.clear();
+        self.headers
     }
 
     /// The listener it came in by.
@@ -93,12 +62,12 @@ impl Inbound {
 
     /// The path of the request to the gateway.
     pub fn path(&self) -> &str {
-        &self.path
+        self.uri.path()
     }
 
     /// The query's parameters, decoded.
     pub fn query(&self) -> Parameters<'_> {
-        Parameters(self.query.as_deref().unwrap_or_default())
+        Parameters(self.uri.query().unwrap_or_default())
     }
 
     /// The facts that nginx states about the original request.
@@ -109,44 +78,22 @@ impl Inbound {
         if !self.trusted {
             return Err(Reason::UntrustedPeer);
         }
-        if self.headers.keys().any(is_twin) {
-            return Err(Reason::FactsMalformed);
-        }
-        Ok(Facts {
-            exposure: match self.fact("x-portcullis-exposure")? {
-                "internal" => Exposure::Internal,
-                "public" => Exposure::Public,
-                _ => return Err(Reason::FactsMalformed),
-            },
-            method: method(self.fact("x-portcullis-method")?)?,
-            https: match self.fact("x-portcullis-scheme")? {
-                "https" => true,
-                "http" => false,
-                _ => return Err(Reason::FactsMalformed),
-            },
-            host: self.fact("x-portcullis-host")?,
-            target: self.fact("x-portcullis-uri")?,
-            client: self
-                .fact("x-portcullis-client-address")?
-                .parse::<IpAddr>()
-                .map_err(|_| Reason::FactsMalformed)?
-                .to_canonical(),
-        })
+        Stated::read(&self.headers).and_then(Stated::facts).ok_or(Reason::FactsMalformed)
     }
 
     /// The request id that nginx gave, if it is a believable one.
     pub fn request_id(&self) -> Option<RequestId> {
-        self.fact("x-portcullis-request-id").ok().and_then(RequestId::parse).filter(|_| self.trusted)
+        self.fact(&REQUEST_ID).and_then(RequestId::parse).filter(|_| self.trusted)
     }
 
     /// The request id that nginx gave, for log lines; empty without one.
     pub fn request_id_text(&self) -> &str {
-        self.fact("x-portcullis-request-id").ok().filter(|text| self.trusted && is_request_id(text)).unwrap_or_default()
+        self.fact(&REQUEST_ID).filter(|text| self.trusted && is_request_id(text)).unwrap_or_default()
     }
 
     /// The reason that verify gave for the refusal which nginx now asks an answer for.
     pub fn refusal(&self) -> Option<Reason> {
-        self.fact("x-portcullis-reason").ok().and_then(Reason::from_code)
+        self.fact(&REASON).and_then(Reason::from_code)
     }
 
     /// Whether the client sent any of these headers.
@@ -154,9 +101,9 @@ impl Inbound {
         names.any(|name| self.headers.contains_key(name))
     }
 
-    /// Values of all cookies with that name, in order.
-    pub fn cookies<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.all_cookies().filter(move |(found, _)| *found == name).map(|(_, value)| value)
+    /// Values of all cookies with such a name, in order.
+    pub fn cookies<'a>(&'a self, is_named_so: impl Fn(&str) -> bool + 'a) -> impl Iterator<Item = &'a str> {
+        self.all_cookies().filter(move |(name, _)| is_named_so(name)).map(|(_, value)| value)
     }
 
     /// Names and values of all cookies whose names start so, in order; as many as fit into a head.
@@ -186,7 +133,7 @@ impl Inbound {
         if says("x-requested-with", "xmlhttprequest") || self.headers.contains_key(header::SEC_WEBSOCKET_KEY) {
             return Caller::Script;
         }
-        match self.headers.get("sec-fetch-mode").map(header::HeaderValue::as_bytes) {
+        match self.headers.get("sec-fetch-mode").map(HeaderValue::as_bytes) {
             Some(b"navigate") if !self.lands_in_a_frame() => Caller::Navigation,
             None if self.accepts_html() => Caller::Navigation,
             Some(_) | None => Caller::Script,
@@ -194,8 +141,15 @@ impl Inbound {
     }
 
     fn lands_in_a_frame(&self) -> bool {
-        let destination = self.headers.get("sec-fetch-dest").map(header::HeaderValue::as_bytes);
+        let destination = self.headers.get("sec-fetch-dest").map(HeaderValue::as_bytes);
         !matches!(destination, None | Some(b"document"))
+    }
+
+    /// Whether the browser says that this is for a page it already shows: a picture, a script, a frame, or what it
+    /// fetches because that page asks for it ahead of any person.
+    fn is_part_of_a_page(&self) -> bool {
+        let mode = self.headers.get("sec-fetch-mode").map(HeaderValue::as_bytes);
+        mode.is_some_and(|mode| mode != b"navigate") || self.lands_in_a_frame() || self.is_speculative()
     }
 
     fn accepts_html(&self) -> bool {
@@ -206,6 +160,22 @@ impl Inbound {
             .any(|accept| accept.contains("text/html"))
     }
 
+    /// The origin of the page that asks, where the browser names exactly one.
+    pub fn origin(&self) -> Option<&str> {
+        self.fact(&header::ORIGIN)
+    }
+
+    /// Whether a browser asks what a script of another origin may send.
+    pub fn is_preflight(&self) -> bool {
+        self.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+    }
+
+    /// The body's media type without its parameters; empty where it is not said.
+    pub fn media_type(&self) -> &str {
+        let said = self.fact(&header::CONTENT_TYPE).unwrap_or_default();
+        said.split(';').next().unwrap_or_default().trim()
+    }
+
     /// Whether the browser fetches ahead of a person who may never come (`Sec-Purpose`).
     pub fn is_speculative(&self) -> bool {
         self.headers.contains_key("sec-purpose") || self.headers.contains_key("purpose")
@@ -213,10 +183,11 @@ impl Inbound {
 
     /// Where the browser says that a request comes from.
     pub fn provenance(&self) -> Provenance<'_> {
-        if let Some(site) = self.headers.get("sec-fetch-site") {
+        if let Some(site) = self.headers.get(&SEC_FETCH_SITE) {
             return match site.as_bytes() {
                 b"same-origin" => Provenance::SameOrigin,
                 b"none" => Provenance::UserTyped,
+                _ if self.is_part_of_a_page() => self.origin_or(Provenance::Embedded),
                 _ => self.origin_or(Provenance::Elsewhere),
             };
         }
@@ -230,13 +201,73 @@ impl Inbound {
         }
     }
 
-    /// One fact, as text; nginx passes a target's raw bytes on, so it need not be ASCII.
-    fn fact(&self, name: &str) -> Result<&str, Reason> {
+    /// One fact, as text, if it stands exactly once.
+    fn fact(&self, name: &HeaderName) -> Option<&str> {
         let mut values = self.headers.get_all(name).iter();
         match (values.next(), values.next()) {
-            (Some(value), None) => str::from_utf8(value.as_bytes()).map_err(|_| Reason::FactsMalformed),
-            _ => Err(Reason::FactsMalformed),
+            (Some(value), None) => text(value),
+            _ => None,
         }
+    }
+}
+
+/// The facts that every request needs, found in one pass over its head.
+#[derive(Debug, Default)]
+struct Stated<'a> {
+    exposure: Option<&'a HeaderValue>,
+    method: Option<&'a HeaderValue>,
+    scheme: Option<&'a HeaderValue>,
+    host: Option<&'a HeaderValue>,
+    target: Option<&'a HeaderValue>,
+    client: Option<&'a HeaderValue>,
+}
+
+impl<'a> Stated<'a> {
+    /// Nothing at all if a fact stands twice or has a twin.
+    fn read(headers: &'a HeaderMap) -> Option<Self> {
+        let mut stated = Self::default();
+        for (name, value) in headers {
+            let Some(fact) = fact_named(name.as_str()) else { continue };
+            if name.as_str().contains('_') {
+                return None;
+            }
+            if stated.place_of(fact).is_some_and(|place| place.replace(value).is_some()) {
+                return None;
+            }
+        }
+        Some(stated)
+    }
+
+    fn place_of(&mut self, fact: &str) -> Option<&mut Option<&'a HeaderValue>> {
+        match fact {
+            "exposure" => Some(&mut self.exposure),
+            "method" => Some(&mut self.method),
+            "scheme" => Some(&mut self.scheme),
+            "host" => Some(&mut self.host),
+            "uri" => Some(&mut self.target),
+            "client-address" => Some(&mut self.client),
+            _ => None,
+        }
+    }
+
+    /// Nothing at all if one is missing or makes no sense.
+    fn facts(self) -> Option<Facts<'a>> {
+        Some(Facts {
+            exposure: match self.exposure?.as_bytes() {
+                b"internal" => Exposure::Internal,
+                b"public" => Exposure::Public,
+                _ => return None,
+            },
+            method: Method::from_bytes(self.method?.as_bytes()).ok()?,
+            https: match self.scheme?.as_bytes() {
+                b"https" => true,
+                b"http" => false,
+                _ => return None,
+            },
+            host: text(self.host?)?,
+            target: text(self.target?)?,
+            client: text(self.client?)?.parse::<IpAddr>().ok()?.to_canonical(),
+        })
     }
 }
 
@@ -284,8 +315,10 @@ pub enum Provenance<'a> {
     UserTyped,
     /// A page of that origin.
     Origin(&'a str),
-    /// A page of another origin.
+    /// A page of another origin, which sent the browser here.
     Elsewhere,
+    /// A page of another origin, for something on itself.
+    Embedded,
     /// The browser does not say.
     Unknown,
 }
@@ -296,7 +329,32 @@ impl Provenance<'_> {
         match self {
             Self::SameOrigin => true,
             Self::Origin(origin) => site.has_origin(origin),
-            Self::UserTyped | Self::Elsewhere | Self::Unknown => false,
+            Self::UserTyped | Self::Elsewhere | Self::Embedded | Self::Unknown => false,
+        }
+    }
+
+    /// Whether the browser says that a page of another site fetches it for itself; only such a request has an `Origin`
+    /// that is not ours, where the method is GET.
+    pub fn is_embedded_by_others(self, site: &Site) -> bool {
+        match self {
+            Self::Embedded => true,
+            Self::Origin(origin) => !site.has_origin(origin),
+            Self::SameOrigin | Self::UserTyped | Self::Elsewhere | Self::Unknown => false,
+        }
+    }
+
+    /// Whether the browser vouches that a page of that site sent the request, or one of an origin that the site lists.
+    pub fn may_change(self, site: &Site) -> bool {
+        self.is_page_of(site) || matches!(self, Self::Origin(origin) if site.shares_with(origin))
+    }
+
+    /// Whether the browser says that no page of that site sent the request. A page with `Referrer-Policy: no-referrer`,
+    /// as ours have, calls its origin "null".
+    pub fn is_foreign_to(self, site: &Site) -> bool {
+        match self {
+            Self::SameOrigin | Self::UserTyped | Self::Unknown | Self::Origin("null") => false,
+            Self::Origin(origin) => !site.has_origin(origin),
+            Self::Elsewhere | Self::Embedded => true,
         }
     }
 }
@@ -354,6 +412,11 @@ impl<'a> Parameters<'a> {
         }
     }
 
+    /// All of it, as it came.
+    pub const fn text(&self) -> &'a str {
+        self.0
+    }
+
     /// Every name and value, decoded.
     pub fn pairs(&self) -> url::form_urlencoded::Parse<'a> {
         url::form_urlencoded::parse(self.0.as_bytes())
@@ -372,11 +435,22 @@ fn is_request_id(text: &str) -> bool {
     fits && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
-fn is_twin(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    name.contains('_') && name.replace('_', "-").starts_with("x-portcullis-")
+/// What follows the prefix of all facts in a header's name, be the prefix written with hyphens or underscores.
+fn fact_named(name: &str) -> Option<&str> {
+    let (prefix, fact) = name.split_at_checked(FACT_PREFIX.len())?;
+    let hyphened = prefix.bytes().map(|byte| if byte == b'_' { b'-' } else { byte });
+    hyphened.eq(FACT_PREFIX.bytes()).then_some(fact)
 }
 
-fn method(text: &str) -> Result<Method, Reason> {
-    Method::from_bytes(text.as_bytes()).map_err(|_| Reason::FactsMalformed)
+/// A value as text; nginx passes a target's raw bytes on, so it need not be ASCII.
+fn text(value: &HeaderValue) -> Option<&str> {
+    str::from_utf8(value.as_bytes()).ok()
 }
+
+const FACT_PREFIX: &str = "x-portcullis-";
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-portcullis-request-id");
+static REASON: HeaderName = HeaderName::from_static("x-portcullis-reason");
+static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+#[cfg(test)]
+mod tests;

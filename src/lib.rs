@@ -3,6 +3,9 @@
 //! A request's life: `hyper request → Inbound → Route → (verify | sign-in | account | …) → Answer → hyper response`.
 //! `docs/ARCHITECTURE.md` has the chart, the invariants, and where to add what. The modules, in reading order:
 
+// A connection's task is many futures deep.
+#![recursion_limit = "256"]
+
 // the way of a request
 pub mod gateway;
 pub mod server;
@@ -13,6 +16,9 @@ pub mod verify;
 pub mod rules;
 pub mod challenge;
 pub mod account;
+pub mod cors;
+pub mod csp_report;
+pub mod limits;
 pub mod oidc;
 
 // what it needs on the way

@@ -51,6 +51,7 @@ pub struct Site {
     public_url: Url,
     hosts: Vec<HostName>,
     return_origins: Vec<url::Origin>,
+    shared_with: Vec<String>,
     cookie_domain: Option<String>,
     landing: Url,
     error_url: Option<Url>,
@@ -69,6 +70,8 @@ pub struct SiteParts {
     pub hosts: Vec<HostName>,
     /// Further origins that a browser may be sent back to.
     pub return_origins: Vec<PublicUrl>,
+    /// Other origins whose scripts may ask the gateway as the site's own do.
+    pub cors_origins: Vec<PublicUrl>,
     /// The domain that the session cookie is for, where the site spans several hosts.
     pub cookie_domain: Option<String>,
     /// Where a sign-in ends that did not say where to go.
@@ -86,6 +89,7 @@ impl SiteParts {
             public_url,
             hosts: Vec::new(),
             return_origins: Vec::new(),
+            cors_origins: Vec::new(),
             cookie_domain: None,
             landing: "/".to_owned(),
             error_url: None,
@@ -109,6 +113,7 @@ impl Site {
             public_url,
             hosts,
             return_origins: parts.return_origins.iter().map(|url| url.0.origin()).collect(),
+            shared_with: parts.cors_origins.iter().map(|url| url.0.origin().ascii_serialization()).collect(),
             cookie_domain: parts.cookie_domain,
             error_url: None,
         };
@@ -155,7 +160,7 @@ impl Site {
     }
 
     /// Whether browsers reach the site over https.
-    pub fn is_https(&self) -> bool {
+    fn is_https(&self) -> bool {
         self.public_url.scheme() == "https"
     }
 
@@ -182,6 +187,11 @@ impl Site {
     /// Whether that `Origin` header is one of the site's own.
     pub fn has_origin(&self, origin: &str) -> bool {
         Url::parse(origin).is_ok_and(|url| self.is_own(&url))
+    }
+
+    /// Whether that `Origin` header is, to the letter, one whose scripts may ask as the site's own do.
+    pub fn shares_with(&self, origin: &str) -> bool {
+        self.shared_with.iter().any(|listed| listed == origin)
     }
 
     /// The one return-target rule: where a browser that asked for `wanted` is sent.

@@ -30,7 +30,7 @@ pub fn render(page: &Page, view: &View<'_>) -> Rendered {
 pub struct Rendered {
     /// The whole document.
     pub html: String,
-    /// The `Content-Security-Policy` it needs, with the same nonce; a `report-uri` may be appended.
+    /// The `Content-Security-Policy` it needs, with the same nonce; a [`policy::Delivery`] completes it.
     pub content_security_policy: String,
 }
 
@@ -113,6 +113,13 @@ pub enum Page {
         /// Whether the page comes back by itself; only where repeating the request is harmless.
         reload: Reload,
         /// The page that was wanted.
+        again: Link,
+    },
+    /// There were too many requests of this kind.
+    TooManyRequests {
+        /// The same as in `Retry-After`.
+        wait_seconds: u32,
+        /// The page that was wanted, or the way to it.
         again: Link,
     },
     /// The identity provider is down: nobody can sign in, and nobody is thrown out.
@@ -230,6 +237,7 @@ impl Page {
             | Self::Forbidden { reason, .. }
             | Self::TryAgain { reason, .. }
             | Self::ProviderDown { reason, .. } => Some(*reason),
+            Self::TooManyRequests { .. } => Some(Reason::RateLimited),
             Self::NotFound { .. } => Some(Reason::NotFound),
         }
     }
@@ -246,8 +254,17 @@ impl Page {
             | Self::Error { .. }
             | Self::Forbidden { .. }
             | Self::TryAgain { .. }
+            | Self::TooManyRequests { .. }
             | Self::ProviderDown { .. }
             | Self::NotFound { .. } => None,
+        }
+    }
+
+    /// How long to wait, where that is what the page is about.
+    fn wait_in_words(&self) -> String {
+        match self {
+            Self::TooManyRequests { wait_seconds, .. } => wording::span(*wait_seconds),
+            _ => String::new(),
         }
     }
 

@@ -19,10 +19,13 @@ pub struct NoRandomness;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
-    fn two_draws_differ() {
-        assert_ne!(bytes::<32>(), bytes::<32>());
+    fn a_million_nonces_differ() {
+        let drawn: HashSet<[u8; 12]> = (0..1_000_000).filter_map(|_| bytes().ok()).collect();
+        assert_eq!(drawn.len(), 1_000_000);
     }
 }

@@ -14,6 +14,8 @@ pub enum Kind {
     BadRequest,
     /// Nothing is here: 404.
     NotFound,
+    /// More than we take just now: 429.
+    TooMany,
     /// The provider cannot be reached or does not answer usefully: 503.
     ProviderDown,
     /// We cannot decide just now: 503.
@@ -66,15 +68,17 @@ reasons! {
     SessionEnded "session_ended" SignIn "The session was ended by a logout, a revocation or a newer sign-in.";
     SessionExpired "session_expired" SignIn "The session is past its absolute lifetime.";
     SessionIdle "session_idle" SignIn "The session was not used for longer than the idle time-out.";
-    SessionUnreadable "session_unreadable" SignIn "The stored session does not open: it was altered, truncated or swapped.";
+    SessionUnreadable "session_unreadable" SignIn "The stored session does not open: it was altered or swapped.";
     SessionWrongSite "session_wrong_site" SignIn "The session belongs to another site.";
-    SessionWrongProvider "session_wrong_provider" SignIn "The site does not sign people in with the session's provider any more.";
+    SessionWrongProvider "session_wrong_provider" SignIn "The site does not sign people in with the session's provider any more, or another has taken its name.";
     BindingAddress "binding_address" SignIn "The session is bound to another client address.";
     BindingUserAgent "binding_user_agent" SignIn "The session is bound to another User-Agent.";
     // verify: somebody or something we refuse
-    PolicyMissing "policy_missing" Forbidden "The location asked for no policy.";
+    PolicyMissing "policy_missing" Forbidden "The location named no policy, and the settings have no rules by host, path and method.";
     PolicyMalformed "policy_malformed" Forbidden "The location's policy parameter is empty, repeated, misspelt or badly escaped.";
     PolicyUnknown "policy_unknown" Forbidden "The settings have no policy of that name.";
+    PolicyUnmatched "policy_unmatched" Forbidden "The location named no policy, and no rule by host, path and method fits the request.";
+    AmbiguousTarget "ambiguous_target" Forbidden "The request's path or method can be read in two ways, so no rule by host, path and method may decide on it.";
     PolicyDenied "policy_denied" Forbidden "The user is known, and no rule of the policy lets them in.";
     UntrustedPeer "untrusted_peer" Forbidden "The connection did not come from a trusted nginx.";
     FactsMalformed "facts_malformed" Forbidden "A fact header that nginx always sets is missing, repeated, or not what it must be.";
@@ -82,8 +86,9 @@ reasons! {
     HostUnknown "host_unknown" Forbidden "The host is none of the configured ones.";
     CrossSite "cross_site" Forbidden "A state-changing request without proof that it came from one of our own pages.";
     // we cannot decide
-    StoreUnavailable "store_unavailable" Unavailable "The session store did not answer in time.";
+    StoreUnavailable "store_unavailable" Unavailable "The session store did not answer in time, or not with what we wrote.";
     Overloaded "overloaded" Unavailable "A named limit on concurrent work is reached.";
+    RateLimited "rate_limited" TooMany "There were more requests of that kind than the limits allow.";
     // routes
     NotFound "not_found" NotFound "There is no such page, or not for this caller.";
     MethodNotAllowed "method_not_allowed" BadRequest "The page does not take that method.";
@@ -91,6 +96,7 @@ reasons! {
     ParameterMissing "parameter_missing" BadRequest "A required parameter is missing or empty.";
     ParameterRepeated "parameter_repeated" BadRequest "A parameter that must come once was repeated.";
     ParameterMalformed "parameter_malformed" BadRequest "A parameter is not valid, or longer than its limit.";
+    ReportMalformed "report_malformed" BadRequest "The body is no report in either of the forms that browsers send.";
     // sign-in: the transaction
     TransactionMissing "transaction_missing" BadRequest "This browser did not start the sign-in, or its cookie is gone.";
     TransactionUnreadable "transaction_unreadable" BadRequest "The sign-in cookie was altered.";
@@ -101,6 +107,7 @@ reasons! {
     ProviderUnreachable "provider_unreachable" ProviderDown "The provider did not answer in time, or answered with a server error.";
     ProviderMetadataInvalid "provider_metadata_invalid" ProviderDown "The provider's discovery document or key set is not usable.";
     ProviderError "provider_error" BadRequest "The provider answered the sign-in with an error.";
+    ProviderFault "provider_fault" BadRequest "The provider answered the sign-in with an error of its own making.";
     IssuerMismatch "issuer_mismatch" BadRequest "The answer's iss is another issuer's (RFC 9207), or it came to another provider's redirect URI.";
     IssuerMissing "issuer_missing" BadRequest "The provider announces iss in its answers, and it is missing (RFC 9207).";
     CodeRejected "code_rejected" BadRequest "The provider refused the authorization code.";

@@ -38,6 +38,10 @@ pub enum Endpoint {
     CheckActive,
     /// Who the user is.
     Userinfo,
+    /// What a script of another origin may send.
+    Preflight,
+    /// What browsers report against our pages.
+    CspReport,
     /// A sign of life for anyone.
     Health,
     /// The process runs.
@@ -62,6 +66,8 @@ impl Endpoint {
             Self::Refresh => "refresh",
             Self::Check | Self::CheckActive => "check",
             Self::Userinfo => "userinfo",
+            Self::Preflight => "preflight",
+            Self::CspReport => "csp-report",
             Self::Health => "health",
             Self::Livez => "livez",
             Self::Readyz => "readyz",
@@ -71,10 +77,61 @@ impl Endpoint {
 }
 
 impl Endpoint {
-    /// Whether its answer may have to wait for the provider; such requests have a limited number of places.
-    pub const fn waits_for_provider(self) -> bool {
-        matches!(self, Self::Login | Self::Callback | Self::Refresh)
+    /// What becomes of a request's body, known before it is read.
+    pub const fn body(self) -> Body {
+        if matches!(self, Self::CspReport) { Body::Taken } else { Body::Discarded }
     }
+
+    /// Whether scripts of the origins that a site lists may have its answers.
+    pub const fn is_shared(self) -> bool {
+        matches!(
+            self,
+            Self::Check
+                | Self::CheckActive
+                | Self::Userinfo
+                | Self::Refresh
+                | Self::LogoutSubmitted
+                | Self::Preflight
+                | Self::Challenge
+                | Self::Deny
+        )
+    }
+}
+
+impl Endpoint {
+    /// How its use is limited.
+    pub const fn limited(self) -> Limited {
+        match self {
+            Self::Verify | Self::Challenge | Self::Deny | Self::Livez | Self::Readyz | Self::Metrics => Limited::Not,
+            Self::Login => Limited::AsSignIn,
+            Self::Callback => Limited::WhenItFails,
+            Self::Refresh => Limited::AsRefresh,
+            Self::Logout
+            | Self::LogoutSubmitted
+            | Self::SignedOut
+            | Self::Check
+            | Self::CheckActive
+            | Self::Userinfo
+            | Self::Preflight
+            | Self::CspReport
+            | Self::Health => Limited::AsEverything,
+        }
+    }
+}
+
+/// How an endpoint's use is limited; the figures are settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limited {
+    /// Not at all: nginx asks, or the platform.
+    Not,
+    /// Together with all public pages.
+    AsEverything,
+    /// As a sign-in that begins.
+    AsSignIn,
+    /// As a refresh of that session.
+    AsRefresh,
+    /// Only once it has failed.
+    WhenItFails,
 }
 
 /// Who may reach an endpoint.
@@ -93,8 +150,21 @@ pub enum Reach {
 pub enum Proof {
     /// Nothing.
     None,
-    /// That a page of our own sent it: it changes something.
+    /// That a page of our own, or of an origin that the site lists, sent it: it changes something.
     SameOrigin,
+    /// That the browser does not name another site's page. No proof; it keeps the noise of other sites' pages out.
+    NotForeign,
+    /// That no page of another site fetches it as a picture, a frame or the like: it counts against the address.
+    NotEmbedded,
+}
+
+/// What becomes of a request's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// It is read within the limits and dropped.
+    Discarded,
+    /// The endpoint gets it.
+    Taken,
 }
 
 /// An endpoint, and what it asks of a request.
@@ -125,10 +195,14 @@ impl Route {
         Err(reason)
     }
 
-    /// The methods that a path takes, as `Allow` lists them (RFC 9110 section 10.2.1).
+    /// The methods that a path takes, as `Allow` lists them (RFC 9110 section 10.2.1); a preflight is not for everybody.
     pub fn methods(listener: Listener, prefix: &Prefix, path: &str) -> String {
-        let methods: Vec<_> = rows(listener, prefix, path).map(|row| row.method.as_str()).collect();
-        methods.join(", ")
+        methods_of(rows(listener, prefix, path))
+    }
+
+    /// The methods by which scripts of the origins that a site lists may ask for a path.
+    pub fn shared_methods(prefix: &Prefix, path: &str) -> String {
+        methods_of(rows(Listener::Nginx, prefix, path).filter(|row| row.route.endpoint.is_shared()))
     }
 
     /// Whether a request that came through nginx may have this route, and for which site it is.
@@ -146,10 +220,13 @@ impl Route {
             return Err(Reason::NotFound);
         }
         let site = sites.of_host(facts.host).ok_or(Reason::HostUnknown)?;
-        if self.proof == Proof::SameOrigin && !provenance.is_page_of(site) {
-            return Err(Reason::CrossSite);
-        }
-        Ok(site)
+        let proven = match self.proof {
+            Proof::None => true,
+            Proof::SameOrigin => provenance.may_change(site),
+            Proof::NotForeign => !provenance.is_foreign_to(site),
+            Proof::NotEmbedded => !provenance.is_embedded_by_others(site),
+        };
+        if proven { Ok(site) } else { Err(Reason::CrossSite) }
     }
 }
 
@@ -189,6 +266,11 @@ fn rows(listener: Listener, prefix: &Prefix, path: &str) -> impl Iterator<Item =
     ROUTES.iter().filter(is_its)
 }
 
+fn methods_of(rows: impl Iterator<Item = &'static Row>) -> String {
+    let asked = rows.filter(|row| row.route.endpoint != Endpoint::Preflight);
+    asked.map(|row| row.method.as_str()).collect::<Vec<_>>().join(", ")
+}
+
 struct Row {
     listeners: &'static [Listener],
     method: Method,
@@ -225,7 +307,7 @@ const ROUTES: &[Row] = &[
     row(NGINX, Method::GET, "/verify", Endpoint::Verify, Reach::Internal, Proof::None),
     row(NGINX, Method::GET, "/challenge", Endpoint::Challenge, Reach::Internal, Proof::None),
     row(NGINX, Method::GET, "/deny", Endpoint::Deny, Reach::Internal, Proof::None),
-    row(NGINX, Method::GET, "/login", Endpoint::Login, Reach::Public, Proof::None),
+    row(NGINX, Method::GET, "/login", Endpoint::Login, Reach::Public, Proof::NotEmbedded),
     row(NGINX, Method::GET, "/callback", Endpoint::Callback, Reach::Public, Proof::None),
     row(NGINX, Method::GET, "/callback/*", Endpoint::Callback, Reach::Public, Proof::None),
     row(NGINX, Method::GET, "/logout", Endpoint::Logout, Reach::Public, Proof::None),
@@ -235,6 +317,11 @@ const ROUTES: &[Row] = &[
     row(BOTH, Method::GET, "/check", Endpoint::Check, Reach::Public, Proof::None),
     row(BOTH, Method::POST, "/check", Endpoint::CheckActive, Reach::Public, Proof::SameOrigin),
     row(BOTH, Method::GET, "/userinfo", Endpoint::Userinfo, Reach::Public, Proof::None),
+    row(NGINX, Method::OPTIONS, "/logout", Endpoint::Preflight, Reach::Public, Proof::None),
+    row(NGINX, Method::OPTIONS, "/refresh", Endpoint::Preflight, Reach::Public, Proof::None),
+    row(NGINX, Method::OPTIONS, "/check", Endpoint::Preflight, Reach::Public, Proof::None),
+    row(NGINX, Method::OPTIONS, "/userinfo", Endpoint::Preflight, Reach::Public, Proof::None),
+    row(NGINX, Method::POST, "/csp-report", Endpoint::CspReport, Reach::Public, Proof::NotForeign),
     row(BOTH, Method::GET, "/health", Endpoint::Health, Reach::Anyone, Proof::None),
     row(OPS, Method::GET, "/livez", Endpoint::Livez, Reach::Anyone, Proof::None),
     row(OPS, Method::GET, "/readyz", Endpoint::Readyz, Reach::Anyone, Proof::None),
@@ -271,6 +358,12 @@ mod tests {
         check(Listener::Nginx, &Method::GET, "/auth/callback/", Err(Reason::NotFound));
         check(Listener::Nginx, &Method::GET, "/auth/callback/a/b", Err(Reason::NotFound));
         check(Listener::Nginx, &Method::GET, "/auth/callbacks", Err(Reason::NotFound));
+        check(Listener::Nginx, &Method::POST, "/auth/csp-report", Ok(Endpoint::CspReport));
+        check(Listener::Nginx, &Method::GET, "/auth/csp-report", Err(Reason::MethodNotAllowed));
+        check(Listener::Nginx, &Method::OPTIONS, "/auth/check", Ok(Endpoint::Preflight));
+        check(Listener::Nginx, &Method::OPTIONS, "/auth/login", Err(Reason::MethodNotAllowed));
+        check(Listener::Application, &Method::OPTIONS, "/auth/check", Err(Reason::MethodNotAllowed));
+        check(Listener::Application, &Method::POST, "/auth/csp-report", Err(Reason::NotFound));
         check(Listener::Nginx, &Method::GET, "/metrics", Err(Reason::NotFound));
         check(Listener::Nginx, &Method::GET, "/auth/metrics", Err(Reason::NotFound));
         check(Listener::Application, &Method::GET, "/auth/verify", Err(Reason::NotFound));
@@ -286,6 +379,17 @@ mod tests {
         assert_eq!(Route::methods(Listener::Nginx, &prefix, "/auth/logout"), "GET, POST");
         assert_eq!(Route::methods(Listener::Nginx, &prefix, "/auth/refresh"), "POST");
         assert_eq!(Route::methods(Listener::Nginx, &prefix, "/elsewhere"), "");
+        assert_eq!(Route::shared_methods(&prefix, "/auth/logout"), "POST");
+        assert_eq!(Route::shared_methods(&prefix, "/auth/check"), "GET, POST");
+        assert_eq!(Route::shared_methods(&prefix, "/auth/login"), "");
+    }
+
+    #[test]
+    fn a_body_is_taken_only_where_an_endpoint_wants_one() {
+        for row in ROUTES {
+            let expected = if row.path == "/csp-report" { Body::Taken } else { Body::Discarded };
+            assert_eq!(row.route.endpoint.body(), expected, "{}", row.path);
+        }
     }
 
     #[test]
@@ -306,7 +410,11 @@ mod tests {
 
     #[test]
     fn what_changes_something_needs_proof_of_its_origin() {
-        let site = Site::new(SiteParts::new("main", PublicUrl::parse("https://app.example.com").unwrap())).unwrap();
+        let site = Site::new(SiteParts {
+            cors_origins: vec![PublicUrl::parse("https://spa.example.com").unwrap()],
+            ..SiteParts::new("main", PublicUrl::parse("https://app.example.com").unwrap())
+        })
+        .unwrap();
         let sites = Sites::new(vec![site]);
         let facts = |exposure, host| Facts {
             exposure,
@@ -327,10 +435,25 @@ mod tests {
         };
         check(Provenance::SameOrigin, Ok("main"));
         check(Provenance::Origin("https://app.example.com"), Ok("main"));
+        check(Provenance::Origin("https://spa.example.com"), Ok("main"));
+        check(Provenance::Origin("https://spa.example.com:8443"), Err(Reason::CrossSite));
+        check(Provenance::Origin("https://spa.example.com.evil.example"), Err(Reason::CrossSite));
+        check(Provenance::Origin("null"), Err(Reason::CrossSite));
         check(Provenance::Origin("https://evil.example"), Err(Reason::CrossSite));
         check(Provenance::Elsewhere, Err(Reason::CrossSite));
         check(Provenance::UserTyped, Err(Reason::CrossSite));
         check(Provenance::Unknown, Err(Reason::CrossSite));
+        let embedded = |provenance| {
+            let facts = facts(Exposure::Public, "app.example.com");
+            route(Method::GET, "/auth/login").admit(&facts, &sites, provenance).map(Site::name)
+        };
+        for provenance in [Provenance::Embedded, Provenance::Origin("https://evil.example")] {
+            assert_eq!(embedded(provenance), Err(Reason::CrossSite), "{provenance:?}");
+        }
+        let fine = [Provenance::Elsewhere, Provenance::SameOrigin, Provenance::UserTyped, Provenance::Unknown];
+        for provenance in fine.into_iter().chain([Provenance::Origin("https://app.example.com")]) {
+            assert_eq!(embedded(provenance), Ok("main"), "{provenance:?}");
+        }
         let verify = |exposure, host, provenance| {
             route(Method::GET, "/auth/verify").admit(&facts(exposure, host), &sites, provenance).map(Site::name)
         };
@@ -338,5 +461,15 @@ mod tests {
         assert_eq!(verify(Exposure::Public, own, Provenance::Unknown), Err(Reason::NotFound));
         assert_eq!(verify(Exposure::Internal, "evil.example", Provenance::Unknown), Err(Reason::HostUnknown));
         assert_eq!(verify(Exposure::Internal, own, Provenance::Elsewhere), Ok("main"));
+        let report = |provenance| {
+            let facts = facts(Exposure::Public, own);
+            route(Method::POST, "/auth/csp-report").admit(&facts, &sites, provenance).map(Site::name)
+        };
+        assert_eq!(report(Provenance::SameOrigin), Ok("main"));
+        assert_eq!(report(Provenance::Unknown), Ok("main"));
+        assert_eq!(report(Provenance::Origin("null")), Ok("main"));
+        assert_eq!(report(Provenance::Elsewhere), Err(Reason::CrossSite));
+        assert_eq!(report(Provenance::Embedded), Err(Reason::CrossSite));
+        assert_eq!(report(Provenance::Origin("https://spa.example.com")), Err(Reason::CrossSite));
     }
 }

@@ -47,15 +47,19 @@ impl Conditions {
 
     /// Whether a user meets all of them, by what the provider vouches for.
     pub fn met_by(&self, user: &User) -> bool {
-        self.met_with(verified_email(user).as_ref(), user)
+        self.met_with(|| verified_email(user), user)
     }
 
     /// Whether a user meets all of them, by whatever address they have: for keeping somebody out.
     pub fn claimed_by(&self, user: &User) -> bool {
-        self.met_with(Email::parse(user.email.trim()).as_ref(), user)
+        self.met_with(|| Email::parse(user.email.trim()), user)
     }
 
-    fn met_with(&self, email: Option<&Email>, user: &User) -> bool {
+    /// The address is read only where a condition asks for one.
+    fn met_with(&self, email: impl Fn() -> Option<Email>, user: &User) -> bool {
+        let asked = !(self.emails.is_empty() && self.email_domains.is_empty());
+        let email = asked.then(email).flatten();
+        let email = email.as_ref();
         let any = |list: &[String], found: &[String]| list.iter().any(|wanted| found.contains(wanted));
         let group = self.groups.is_empty() || any(&self.groups, &user.groups);
         let address = self.emails.is_empty() || email.is_some_and(|email| self.emails.contains(email));
@@ -103,7 +107,7 @@ impl Email {
     }
 
     /// Whether it is of that very domain; subdomains are others.
-    pub fn is_in(&self, domain: &EmailDomain) -> bool {
+    fn is_in(&self, domain: &EmailDomain) -> bool {
         self.domain == *domain
     }
 }

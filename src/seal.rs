@@ -105,7 +105,7 @@ impl KeyRing {
 /// One master key, taken apart by purpose.
 pub struct Key {
     id: KeyId,
-    check: hmac::Key,
+    session: hmac::Key,
     name: hmac::Key,
     root: hmac::Key,
 }
@@ -117,7 +117,7 @@ impl Key {
         let id = keyed_hash(&root, &[b"key id"]);
         Self {
             id: KeyId([id[0], id[1], id[2], id[3]]),
-            check: hmac_key(&keyed_hash(&root, &[b"cookie check"])),
+            session: hmac_key(&keyed_hash(&root, &[b"session name"])),
             name: hmac_key(&keyed_hash(&root, &[b"store name"])),
             root,
         }
@@ -128,9 +128,10 @@ impl Key {
         self.id
     }
 
-    /// A keyed check value over `parts`, so that a made-up value is refused before anything else is done.
-    pub fn check(&self, parts: &[&[u8]]) -> [u8; 32] {
-        *keyed_hash(&self.check, parts)
+    /// A keyed hash over `parts` under a key of its own: the name of a session in the store. Its first bytes serve as
+    /// the check value of the session's cookie, so that a made-up one is refused before anything else is done.
+    pub fn session_name(&self, parts: &[&[u8]]) -> [u8; 32] {
+        *keyed_hash(&self.session, parts)
     }
 
     /// A keyed hash over `parts`: the name of something in the store that does not give `parts` away.
@@ -205,13 +206,28 @@ impl SealingKey {
     pub fn open(&self, associated: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unsealable> {
         let (nonce, rest) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or(Unsealable)?;
         let mut text = Zeroizing::new(rest.to_vec());
-        let length = self
-            .0
-            .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(associated), text.as_mut_slice())
-            .map_err(|_| Unsealable)?
-            .len();
+        let length = self.open_text(*nonce, associated, text.as_mut_slice())?.len();
         text.truncate(length);
         Ok(text)
+    }
+
+    /// The same where it stands, for a text that is kept in the open once it is read: nothing is wiped.
+    ///
+    /// # Errors
+    /// As [`SealingKey::open`].
+    pub fn open_in_place<'a>(&self, associated: &[u8], sealed: &'a mut [u8]) -> Result<&'a [u8], Unsealable> {
+        let (nonce, text) = sealed.split_first_chunk_mut::<NONCE_BYTES>().ok_or(Unsealable)?;
+        self.open_text(*nonce, associated, text)
+    }
+
+    fn open_text<'a>(
+        &self,
+        nonce: [u8; NONCE_BYTES],
+        associated: &[u8],
+        text: &'a mut [u8],
+    ) -> Result<&'a [u8], Unsealable> {
+        let opened = self.0.open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(associated), text);
+        opened.map(|plain| &*plain).map_err(|_| Unsealable)
     }
 }
 
@@ -232,13 +248,14 @@ fn hmac_key(bytes: &[u8; 32]) -> hmac::Key {
 
 /// HMAC-SHA256 over `parts`, each preceded by its length, so that no two lists of parts read alike.
 fn keyed_hash(key: &hmac::Key, parts: &[&[u8]]) -> Zeroizing<[u8; 32]> {
-    let mut context = hmac::Context::with_key(key);
+    let bytes = parts.iter().map(|part| size_of::<u64>() + part.len()).sum();
+    let mut text = Zeroizing::new(Vec::with_capacity(bytes));
     for part in parts {
-        context.update(&(part.len() as u64).to_le_bytes());
-        context.update(part);
+        text.extend_from_slice(&(part.len() as u64).to_le_bytes());
+        text.extend_from_slice(part);
     }
     let mut hash = Zeroizing::new([0; 32]);
-    hash.copy_from_slice(context.sign().as_ref());
+    hash.copy_from_slice(hmac::sign(key, &text).as_ref());
     hash
 }
 
@@ -299,7 +316,7 @@ mod tests {
         let ring = ring();
         let key = ring.sealing();
         assert_ne!(key.name(&[b"ab", b"c"]), key.name(&[b"a", b"bc"]));
-        assert_ne!(key.name(&[b"a"]), key.check(&[b"a"]));
+        assert_ne!(key.name(&[b"a"]), key.session_name(&[b"a"]));
     }
 
     #[test]

@@ -8,12 +8,15 @@ use crate::{
     drain::Drain,
     gateway::Gateway,
     inbound::{Listener, Trust},
-    server::listener::Bound,
+    server::{listener::Bound, tls::Tls},
 };
 
+pub mod certificates;
 pub mod connection;
 pub mod listener;
 pub mod patience;
+pub mod peer_certificate;
+pub mod tls;
 
 /// Bound listeners, not yet serving: the process has its addresses before it tells anybody.
 #[derive(Debug)]
@@ -46,11 +49,16 @@ impl Server {
     pub async fn serve(self, gateway: Arc<Gateway>, drain: Drain) {
         let mut last = Vec::new();
         for (config, bound) in self.listeners {
-            info!(listener = config.name, address = ?bound.address(), "listening");
+            info!(listener = config.name, address = ?bound.address(), tls = config.tls.is_some(), "listening");
+            let tls = config.tls.map(|tls| Arc::new(Tls::new(&config.name, tls, gateway.clock(), gateway.telemetry())));
+            if let Some(tls) = &tls {
+                drain.spawn_until_stop(Arc::clone(tls).keep_up());
+            }
             let serving = listener::Serving {
                 kind: config.kind,
                 trust: config.trust,
                 site: config.site,
+                tls,
                 limits: self.limits.clone(),
                 gateway: Arc::clone(&gateway),
                 drain: drain.clone(),
@@ -105,6 +113,8 @@ pub struct ListenerConfig {
     pub trust: Trust,
     /// The site whose application asks here, on a listener for applications.
     pub site: Option<String>,
+    /// Its TLS, where it has any.
+    pub tls: Option<tls::Config>,
 }
 
 /// Where a listener listens.

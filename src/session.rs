@@ -164,8 +164,6 @@ pub struct Presented<'a> {
     pub site: &'a Site,
     /// Who asks.
     pub client: Client<'a>,
-    /// The request's id, for the log.
-    pub request_id: &'a str,
 }
 
 /// Who shows a session cookie.
@@ -192,7 +190,7 @@ pub enum Client<'a> {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Authenticated {
-    facts: Facts,
+    facts: Box<Facts>,
     drift: Option<Reason>,
 }
 
@@ -214,7 +212,7 @@ impl Facts {
     /// # Errors
     /// The reason why it does not.
     pub fn authenticate(
-        self,
+        self: Box<Self>,
         presented: &Presented<'_>,
         lifetimes: &Lifetimes,
         now: Timestamp,
@@ -262,9 +260,9 @@ impl Facts {
     ///
     /// # Errors
     /// [`Unsealable`] for anything that was not sealed for exactly this.
-    pub fn open(key: &SealingKey, name: &Name, version: Version, sealed: &[u8]) -> Result<Self, Unsealable> {
-        let plain = key.open(&associated(FACTS_PART, name, version.0), sealed)?;
-        postcard::from_bytes(&plain).map_err(|_| Unsealable)
+    pub fn open(key: &SealingKey, name: &Name, version: Version, mut sealed: Vec<u8>) -> Result<Self, Unsealable> {
+        let plain = key.open_in_place(&associated(FACTS_PART, name, version.0), &mut sealed)?;
+        postcard::from_bytes(plain).map_err(|_| Unsealable)
     }
 }
 
@@ -375,7 +373,7 @@ pub(crate) mod tests {
         }
     }
 
-    static MAIN: LazyLock<Site> = LazyLock::new(|| site("main", &["main"]));
+    static MAIN: LazyLock<Site> = LazyLock::new(|| site("main", &["main", "partners"]));
 
     fn site(name: &str, providers: &[&str]) -> Site {
         let providers = providers.iter().map(|name| (*name).to_owned()).collect();
@@ -387,19 +385,18 @@ pub(crate) mod tests {
         Presented {
             site: &MAIN,
             client: Client::Browser { address: IpAddr::from([192, 0, 2, 7]), user_agent: b"Browser/1" },
-            request_id: "",
         }
     }
 
     pub(crate) fn authenticated() -> Authenticated {
-        facts().authenticate(&browser(), &lifetimes(), START).unwrap()
+        Box::new(facts()).authenticate(&browser(), &lifetimes(), START).unwrap()
     }
 
     #[test]
     fn a_session_counts_only_within_both_lifetimes() {
         let check = |after: Duration, seen_after: Duration, expected: Option<Reason>| {
             let facts = Facts { last_seen: START.plus(seen_after), ..facts() };
-            let result = facts.authenticate(&browser(), &lifetimes(), START.plus(after));
+            let result = Box::new(facts).authenticate(&browser(), &lifetimes(), START.plus(after));
             assert_eq!(result.err(), expected, "{after:?} {seen_after:?}");
         };
         let just_before = |end: Duration| end.saturating_sub(Duration::from_millis(1));
@@ -414,14 +411,20 @@ pub(crate) mod tests {
     fn a_shorter_absolute_lifetime_in_the_settings_counts_at_once() {
         let shorter = Lifetimes { absolute: HOUR, ..lifetimes() };
         let facts = Facts { last_seen: START.plus(HOUR), ..facts() };
-        assert_eq!(facts.authenticate(&browser(), &shorter, START.plus(HOUR)).err(), Some(Reason::SessionExpired));
+        assert_eq!(
+            Box::new(facts).authenticate(&browser(), &shorter, START.plus(HOUR)).err(),
+            Some(Reason::SessionExpired)
+        );
     }
 
     #[test]
     fn a_session_is_of_one_site() {
         let other = site("other", &["main"]);
         let elsewhere = Presented { site: &other, ..browser() };
-        assert_eq!(facts().authenticate(&elsewhere, &lifetimes(), START).err(), Some(Reason::SessionWrongSite));
+        assert_eq!(
+            Box::new(facts()).authenticate(&elsewhere, &lifetimes(), START).err(),
+            Some(Reason::SessionWrongSite)
+        );
     }
 
     #[test]
@@ -429,7 +432,7 @@ pub(crate) mod tests {
         let check = |providers: &[&str], expected: Option<Reason>| {
             let site = site("main", providers);
             let here = Presented { site: &site, ..browser() };
-            assert_eq!(facts().authenticate(&here, &lifetimes(), START).err(), expected, "{providers:?}");
+            assert_eq!(Box::new(facts()).authenticate(&here, &lifetimes(), START).err(), expected, "{providers:?}");
         };
         check(&["main"], None);
         check(&["partners", "main"], None);
@@ -438,8 +441,8 @@ pub(crate) mod tests {
 
     #[test]
     fn the_application_is_not_bound_to_a_browser() {
-        let application = Presented { site: &MAIN, client: Client::Application, request_id: "" };
-        assert!(facts().authenticate(&application, &lifetimes(), START).is_ok());
+        let application = Presented { site: &MAIN, client: Client::Application };
+        assert!(Box::new(facts()).authenticate(&application, &lifetimes(), START).is_ok());
     }
 
     #[test]
@@ -469,11 +472,26 @@ pub(crate) mod tests {
         let key = |secret| ring.sealing().purpose_with(Purpose::Session, &[secret; 32]);
         let (name, version) = (Name::new([5; 32]), Version(7));
         let sealed = facts().seal(&key(1), &name, version, [0; 12]).unwrap();
-        assert_eq!(Facts::open(&key(1), &name, version, &sealed).unwrap(), facts());
-        assert!(Facts::open(&key(2), &name, version, &sealed).is_err());
-        assert!(Facts::open(&key(1), &Name::new([6; 32]), version, &sealed).is_err());
-        assert!(Facts::open(&key(1), &name, version.next(), &sealed).is_err());
+        assert_eq!(Facts::open(&key(1), &name, version, sealed.clone()).unwrap(), facts());
+        assert!(Facts::open(&key(2), &name, version, sealed.clone()).is_err());
+        assert!(Facts::open(&key(1), &Name::new([6; 32]), version, sealed.clone()).is_err());
+        assert!(Facts::open(&key(1), &name, version.next(), sealed.clone()).is_err());
         assert!(Tokens::open(&key(1), &name, version.0, &sealed).is_err());
+    }
+
+    #[test]
+    fn facts_of_every_size_open_again() {
+        let ring = KeyRing::new(&MasterKey::from_bytes([1; 32]), &[]);
+        let key = ring.sealing().purpose_with(Purpose::Session, &[1; 32]);
+        let name = Name::new([5; 32]);
+        for size in
+            [0, 1, 15, 16, 17, 127, 128, 129].into_iter().chain((1..=7).flat_map(|kib| kib * 4096 - 1..=kib * 4096 + 1))
+        {
+            let mut facts = facts();
+            facts.user.claims = "x".repeat(size);
+            let sealed = facts.seal(&key, &name, Version::FIRST, [0; 12]).unwrap();
+            assert_eq!(Facts::open(&key, &name, Version::FIRST, sealed).unwrap(), facts, "{size}");
+        }
     }
 
     #[test]

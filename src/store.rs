@@ -11,10 +11,12 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
+use self::window::{Counted, Rate, Window};
 use crate::clock::{Clock, Timestamp};
 
 pub mod memory;
 pub mod redis;
+pub mod window;
 
 /// The store that the settings chose, and who is told how its operations go.
 pub struct Store {
@@ -159,12 +161,38 @@ impl Store {
         each!(self, store => unlock(name, owner))
     }
 
+    /// Counts `by` in a sliding window if every rate has room for one more and the window is not barred; who is refused
+    /// is not counted, and who asks again is counted once. Time is the store's own, so that all gateways share it.
+    /// Without rates only a bar refuses, and nothing is counted.
+    ///
+    /// # Errors
+    /// As [`Store::create`]; memory never fails, and is never full.
+    pub async fn count_in_window(&self, window: Window, rates: &[Rate], by: &Token) -> Result<Counted, StoreError> {
+        each!(self, store => count_in_window(window, rates, by))
+    }
+
+    /// Lets a window admit nobody for some time; a bar that stands already stays as it is.
+    ///
+    /// # Errors
+    /// As [`Store::count_in_window`].
+    pub async fn bar_window(&self, window: Window, time: Duration) -> Result<(), StoreError> {
+        each!(self, store => bar_window(window, time))
+    }
+
     /// Asks the store for a sign of life.
     ///
     /// # Errors
     /// As [`Store::facts`].
     pub async fn ping(&self) -> Result<(), StoreError> {
         each!(self, store => ping())
+    }
+
+    /// Looks whether the connections to the store are in step, and takes new ones if not: what was read does not open,
+    /// and may be the answer to another question.
+    pub async fn leave_if_out_of_step(&self) {
+        if let Backend::Redis(redis) = &self.backend {
+            redis.leave_if_out_of_step().await;
+        }
     }
 
     /// Counts the times the connection to the store was made anew; memory never is.
@@ -200,6 +228,11 @@ impl Name {
     /// The form that a store key takes: base64url.
     pub fn encoded(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.0)
+    }
+
+    /// The same, written behind a text.
+    pub fn encode_onto(&self, text: &mut String) {
+        URL_SAFE_NO_PAD.encode_string(self.0, text);
     }
 
     /// The first eight characters, by which logs speak of it.

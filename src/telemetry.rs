@@ -177,6 +177,30 @@ pub enum Event<'a> {
         /// What the log may say about the cause.
         cause: &'a str,
     },
+    /// A browser reports that a page of ours breaks its content security policy, or that somebody tried to make it.
+    CspViolated {
+        /// The directive.
+        directive: &'static str,
+        /// Whether the browser let it happen.
+        disposition: &'static str,
+        /// Whose page it was.
+        page: &'static str,
+        /// The origin or scheme of what was blocked.
+        blocked: &'a str,
+        /// The origin or scheme of what caused it.
+        source: &'a str,
+        /// Whether it is written down; too many are only counted.
+        written: bool,
+    },
+    /// Somebody asked too often.
+    Limited {
+        /// Which limit.
+        limit: &'static str,
+        /// The client's address, where the limit is an address's.
+        client: Option<IpAddr>,
+        /// How long they must wait.
+        wait: Duration,
+    },
     /// The store did not do what it was asked.
     StoreFailed {
         /// What was asked.
@@ -259,7 +283,7 @@ impl Telemetry {
                 info!(target: AUDIT, event = "session_ended", ?session, cause = cause.label(), pending);
             }
             Event::SessionUnreadable { session } => {
-                error!(?session, "a stored session does not open: altered, truncated or swapped");
+                error!(?session, "a stored session does not open: altered or swapped");
                 info!(target: AUDIT, event = "session_unreadable", ?session);
             }
             Event::BindingViolated { request_id, reason, refused, client } => {
@@ -273,6 +297,16 @@ impl Telemetry {
             }
             Event::ProviderFailed { provider, operation, cause } => {
                 warn!(provider, operation, cause, "the provider failed");
+            }
+            Event::CspViolated { directive, disposition, page, blocked, source, written } => {
+                if *written {
+                    info!(directive, disposition, page, blocked, source, "content security policy broken");
+                }
+            }
+            Event::Limited { limit, client, wait } => {
+                let client = client.map(tracing::field::display);
+                info!(limit, client, wait_millis = millis(*wait), "over the limit");
+                info!(target: AUDIT, event = "over_the_limit", limit, client);
             }
             Event::StoreFailed { operation, error } => {
                 error!(operation, %error, "the store failed");

@@ -4,6 +4,8 @@
 //! lives, [`Permitted`] that a rule lets its user in; neither can be made anywhere but where it was checked, and
 //! without both there is no 200. Asking changes nothing.
 
+use std::net::IpAddr;
+
 use crate::{
     clock::Timestamp,
     reason::Reason,
@@ -12,7 +14,9 @@ use crate::{
 };
 
 pub mod identity;
+pub mod matching;
 pub mod policy;
+pub mod target;
 
 /// A request may pass. The only way to a 200.
 ///
@@ -39,8 +43,9 @@ pub mod policy;
 ///
 /// ```compile_fail
 /// // Nor can a permission be made up without a rule that was asked:
-/// fn permit(session: portcullis::session::Authenticated) -> portcullis::verify::policy::Permitted {
-///     portcullis::verify::policy::Permitted { session, policy: String::new(), rule: 0 }
+/// use portcullis::{session::Authenticated, verify::policy::{Permitted, PolicyName}};
+/// fn permit(session: Authenticated, policy: PolicyName) -> Permitted {
+///     Permitted { session, policy, rule: 0 }
 /// }
 /// ```
 #[derive(Clone, Debug)]
@@ -65,23 +70,32 @@ impl Allow {
     }
 }
 
-/// Decides about a live session under the policy that the location asked for.
+/// Decides about a live session under a policy, for a client at that address.
 ///
 /// # Errors
 /// The reason for the refusal.
-pub fn decide(session: Authenticated, policies: &Policies, policy: &str, now: Timestamp) -> Result<Allow, Reason> {
-    policies.named(policy)?.permit(session, now).map(Allow::new)
+pub fn decide(
+    session: Authenticated,
+    policies: &Policies,
+    policy: &str,
+    client: IpAddr,
+    now: Timestamp,
+) -> Result<Allow, Reason> {
+    policies.named(policy)?.permit(session, client, now).map(Allow::new)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{session::tests::authenticated, verify::policy::tests::policies};
+    use crate::{
+        session::tests::authenticated,
+        verify::policy::tests::{CLIENT, policies},
+    };
 
     #[test]
     fn only_a_rule_that_allows_lets_a_session_pass() {
         let check = |policy: &str, expected: Result<(&str, usize), Reason>| {
-            let decision = decide(authenticated(), &policies(), policy, Timestamp::from_seconds(1_000_000));
+            let decision = decide(authenticated(), &policies(), policy, CLIENT, Timestamp::from_seconds(1_000_000));
             assert_eq!(decision.as_ref().map(Allow::rule).map_err(|reason| *reason), expected, "{policy}");
         };
         check("staff", Ok(("staff", 0)));

@@ -75,6 +75,25 @@ fn wrong_settings_are_told_whole_and_neither_checked_nor_served() {
 }
 
 #[test]
+fn settings_that_nobody_knows_stop_the_start() {
+    let unknown = "[policy.staff]\nrules = [{ allow = true, groups = ['staff'], group = ['admins'] }]\n[matchings]\n";
+    let (_folder, path) = settings(&SETTINGS.replace("[policy.staff]\nrules = [\n", &format!("{unknown}rules = [\n")));
+    let key = fresh_key();
+    let environment = [("SESSION_ENCRYPTION_KEY", key.as_str()), ("OIDC_CLIENT_SECRET", MARKER)];
+    let path = path.to_str().unwrap();
+    let called = portcullis(&["serve", "--config", path], &environment);
+    assert_eq!(called.code, Some(2));
+    assert_eq!(
+        called.err,
+        format!(
+            "matchings: is not a setting; did you mean matching?\n\
+             policy.staff.rules[0].group: is not a setting; did you mean groups?\n\
+             portcullis: 2 problems in {path}\n"
+        )
+    );
+}
+
+#[test]
 fn a_health_check_of_nothing_fails() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("ops.sock");

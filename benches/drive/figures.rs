@@ -44,6 +44,11 @@ impl Sample {
         self.cpu_us.get(part).copied().unwrap_or(f64::NAN)
     }
 
+    /// The processor time of all parts but Redis, which is a machine of its own in earnest.
+    pub(crate) fn cpu_of_servers(&self) -> f64 {
+        self.cpu_us.iter().filter(|(part, _)| **part != "redis").map(|(_, micros)| micros).sum()
+    }
+
     #[expect(clippy::cast_precision_loss, reason = "nobody counts to 2^52 here")]
     fn store_commands_per_request(&self) -> f64 {
         self.store_commands as f64 / self.seen.requests
@@ -58,6 +63,11 @@ pub(crate) fn ratio(
     of_theirs: impl Fn(&Sample) -> f64,
 ) -> f64 {
     median(ours.iter().zip(theirs).map(|(ours, theirs)| of_ours(ours) / of_theirs(theirs)))
+}
+
+/// The median of the rounds' own differences.
+pub(crate) fn above(ours: &[Sample], theirs: &[Sample], of: impl Fn(&Sample) -> f64) -> f64 {
+    median(ours.iter().zip(theirs).map(|(ours, theirs)| of(ours) - of(theirs)))
 }
 
 /// The one in the middle; of an even number, the mean of the two there.
@@ -87,15 +97,26 @@ mod tests {
         check(&[9.0, 1.0, 5.0, 3.0], 4.0);
     }
 
+    fn sample(cpu: f64) -> Sample {
+        Sample {
+            seen: Seen { requests: 1.0, requests_per_second: 1.0, p50_us: 1.0, p99_us: 1.0 },
+            cpu_us: BTreeMap::from([("part", cpu), ("redis", 100.0)]),
+            store_commands: 0,
+        }
+    }
+
     #[test]
     fn a_ratio_is_taken_within_each_round() {
-        let sample = |cpu: f64| Sample {
-            seen: Seen { requests: 1.0, requests_per_second: 1.0, p50_us: 1.0, p99_us: 1.0 },
-            cpu_us: BTreeMap::from([("part", cpu)]),
-            store_commands: 0,
-        };
         let ours = [sample(2.0), sample(20.0), sample(6.0)];
         let theirs = [sample(1.0), sample(10.0), sample(2.0)];
         assert!((ratio(&ours, &theirs, |ours| ours.cpu("part"), |theirs| theirs.cpu("part")) - 2.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_difference_is_taken_within_each_round_and_without_redis() {
+        let ours = [sample(2.0), sample(20.0), sample(6.0)];
+        let theirs = [sample(1.0), sample(17.0), sample(4.0)];
+        assert!((above(&ours, &theirs, Sample::cpu_of_servers) - 2.0).abs() < 1e-9);
+        assert!(above(&[], &theirs, Sample::cpu_of_servers).is_nan());
     }
 }

@@ -4,7 +4,7 @@ use std::{fs, process::Command, time::Duration};
 
 use anyhow::{Context, ensure};
 
-use crate::stage::Stage;
+use crate::{stage::Stage, visitor};
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -55,6 +55,17 @@ impl Load {
                 .arg(&self.url),
         )?;
         self.read(&output).with_context(|| format!("{}: {output}", self.url))
+    }
+
+    /// Asks once, and fails if that is not answered as it must be. To wrk a redirect to a provider is an answer too.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        let status = visitor::get(&self.url.parse()?, &self.headers)?.status;
+        let expected = match self.answers {
+            Answers::Allowed => 200..=299,
+            Answers::Refused => 401..=401,
+        };
+        ensure!(expected.contains(&status), "{} is answered with {status}", self.url);
+        Ok(())
     }
 
     fn script(&self) -> anyhow::Result<String> {

@@ -1,4 +1,5 @@
-//! Measures the gateway beside bare servers, in one run: started by `scripts/bench`, which builds and names the programs.
+//! Measures the gateway beside bare servers and beside others, in one run: started by `scripts/bench`, which builds and
+//! names the programs.
 //!
 //! Everything it starts is ended by its process id, also on Ctrl-C. What it measures, and how to read it, is in
 //! docs/performance.md.
@@ -10,25 +11,35 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{rounds::Plan, scene::Scene, stage::Stage};
+use crate::{results::Named, rounds::Plan, scene::Scene, stage::Stage};
 
+mod apache;
+mod bars;
 mod figures;
 mod load;
+mod oauth2_proxy;
+mod others;
 mod process;
 mod redis;
 mod report;
+mod results;
 mod rounds;
+mod row;
 mod scene;
 mod servers;
 mod stage;
+mod start;
 mod visitor;
 
-/// Measures the gateway beside bare servers.
+/// Measures the gateway beside bare servers, and beside others that are installed.
 #[derive(Clone, Debug, Parser)]
 struct Arguments {
     /// Print one JSON object instead of tables.
     #[arg(long)]
     json: bool,
+    /// Fail if a figure misses its bar.
+    #[arg(long)]
+    check: bool,
     /// How long each measurement takes.
     #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
@@ -75,7 +86,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     };
     stage.end_all();
     match outcome {
-        Some(done) => Ok(done?.map_or_else(|error| told(&error), |()| ExitCode::SUCCESS)),
+        Some(done) => Ok(done?.unwrap_or_else(|error| told(&error))),
         None => Ok(ExitCode::from(INTERRUPTED)),
     }
 }
@@ -85,17 +96,25 @@ fn told(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn measure(stage: &Stage, arguments: &Arguments) -> anyhow::Result<()> {
-    eprintln!("bench: starting everything");
-    let scene = Scene::set(stage, &arguments.programs)?;
+fn measure(stage: &Stage, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let say = |line: &str| eprintln!("bench: {line}");
+    let scene = Scene::set(stage, &arguments.programs, &say)?;
     let plan = Plan { time: Duration::from_secs(arguments.seconds), rounds: arguments.rounds };
-    let measured = rounds::run(stage, &scene, plan, &|line| eprintln!("bench: {line}"))?;
+    let measured = rounds::run(stage, &scene, plan, &say)?;
     if arguments.json {
         println!("{}", report::json(&measured));
     } else {
         print!("{}", report::table(&measured));
     }
-    Ok(())
+    Ok(if arguments.check { checked(&results::all(&measured)) } else { ExitCode::SUCCESS })
+}
+
+fn checked(figures: &[Named]) -> ExitCode {
+    let missed = bars::missed(figures);
+    for bar in &missed {
+        eprintln!("bench: missed: {bar}");
+    }
+    if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 const INTERRUPTED: u8 = 130;

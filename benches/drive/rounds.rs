@@ -2,13 +2,7 @@
 
 use std::{fs, path::Path, thread::available_parallelism, time::Duration};
 
-use crate::{
-    figures::Sample,
-    redis,
-    scene::{Row, Scene},
-    servers::Store,
-    stage::Stage,
-};
+use crate::{figures::Sample, redis, row::Row, scene::Scene, servers::Store, stage::Stage};
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +20,8 @@ pub(crate) struct Measured<'a> {
     pub(crate) rows: Vec<(&'a Row, Vec<Sample>)>,
     /// The memory of each server afterwards, in MiB.
     pub(crate) resident_mib: Vec<(&'a str, f64)>,
+    /// From the gateway's start until it is ready, in milliseconds.
+    pub(crate) start_ms: f64,
     pub(crate) machine: Machine,
 }
 
@@ -66,7 +62,8 @@ pub(crate) fn run<'a>(stage: &Stage, scene: &'a Scene, plan: Plan, say: &dyn Fn(
         rows.reverse();
     }
     let resident = scene.servers.iter().map(|(name, watched)| Ok((name.as_str(), watched.resident_mib()?)));
-    Ok(Measured { plan, rows, resident_mib: resident.collect::<anyhow::Result<_>>()?, machine })
+    let resident_mib = resident.collect::<anyhow::Result<_>>()?;
+    Ok(Measured { plan, rows, resident_mib, start_ms: scene.start_ms, machine })
 }
 
 fn sample(stage: &Stage, row: &Row, redis: &Path, time: Duration) -> anyhow::Result<Sample> {
@@ -74,6 +71,7 @@ fn sample(stage: &Stage, row: &Row, redis: &Path, time: Duration) -> anyhow::Res
     let before = (used(row)?, asked(row, redis)?);
     let seen = row.load.run(stage, time)?;
     let after = (used(row)?, asked(row, redis)?);
+    row.load.check()?;
     let took = after.0.iter().zip(&before.0).map(|((part, after), (_, before))| {
         let micros = after.saturating_sub(*before).as_secs_f64() * 1e6;
         (*part, micros / seen.requests)
@@ -87,8 +85,8 @@ fn used(row: &Row) -> anyhow::Result<Vec<(&'static str, Duration)>> {
 
 fn asked(row: &Row, redis: &Path) -> anyhow::Result<u64> {
     match row.store {
-        Store::Memory => Ok(0),
         Store::Redis => Ok(redis::commands(redis)?.values().sum()),
+        Store::Memory | Store::SharedMemory | Store::Cookie | Store::Nowhere => Ok(0),
     }
 }
 

@@ -2,15 +2,18 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 
 use crate::{
     Programs,
     load::{Answers, Load},
+    others,
     process::Watched,
     redis,
+    row::{Header, Row, header},
     servers::{PAGE, Server, Starter, Store, free_address},
     stage::Stage,
+    start,
     visitor::{self, Reply, USER_AGENT},
 };
 
@@ -22,46 +25,41 @@ pub(crate) struct Scene {
     pub(crate) servers: Vec<(String, Watched)>,
     /// Where Redis is.
     pub(crate) redis: PathBuf,
-}
-
-/// One measurement.
-pub(crate) struct Row {
-    /// Its letter in docs/performance.md.
-    pub(crate) letter: &'static str,
-    /// What is asked.
-    pub(crate) what: &'static str,
-    /// Where the answer comes from.
-    pub(crate) store: Store,
-    /// What is sent.
-    pub(crate) load: Load,
-    /// Who works for it.
-    pub(crate) watched: Vec<Watched>,
+    /// From the gateway's start until it is ready, in milliseconds.
+    pub(crate) start_ms: f64,
 }
 
 impl Scene {
     /// Starts everything, signs in, and makes sure that bare servers answer as the gateway does, to the byte.
-    pub(crate) fn set(stage: &Stage, programs: &Programs) -> anyhow::Result<Self> {
+    pub(crate) fn set(stage: &Stage, programs: &Programs, say: &dyn Fn(&str)) -> anyhow::Result<Self> {
         let starter = Starter { stage, programs };
-        let (socket, redis_watched) = starter.redis()?;
+        say("starting the gateway, again and again");
+        let start_ms = start::milliseconds(&starter)?;
+        say("starting everything");
+        let redis = starter.redis()?;
         let sites = [free_address()?, free_address()?];
-        let issuer = starter.provider(&sites)?;
+        let issuer = starter.provider("dev-idp", &sites.map(|site| format!("http://{site}/auth/callback")), None)?;
         let mut pairs = Vec::new();
         for (store, site) in [Store::Memory, Store::Redis].into_iter().zip(sites) {
-            let gateway = Visited::new(stage, starter.gateway(store, &issuer, site)?)?;
-            let record = (store == Store::Redis).then(|| redis::record(&socket)).transpose()?;
-            let bare = starter.bare(&gateway.reply, record.as_deref().map(|record| (socket.as_path(), record)))?;
+            let gateway = Visited::new(stage, starter.gateway(store, &issuer, site, &redis)?)?;
+            let record = (store == Store::Redis).then(|| redis::record(&redis.socket)).transpose()?;
+            let record = record.as_deref().map(|record| (redis.socket.as_path(), record));
+            let bare = starter.bare(&gateway.reply, record)?;
             gateway.ensure_equal(&bare)?;
             pairs.push((gateway, bare));
         }
-        let rows = pairs.iter().flat_map(|(gateway, bare)| rows(gateway, bare, &redis_watched)).collect();
+        let others = others::set(&starter, &redis, say);
+        let mut rows: Vec<_> = pairs.iter().flat_map(|(gateway, bare)| rows(gateway, bare, &redis.watched)).collect();
+        rows.extend(others.rows);
         let servers = pairs.into_iter().flat_map(|(gateway, bare)| [gateway.server, bare]);
         let mut servers: Vec<_> = servers.map(|server| (server.name, server.watched)).collect();
-        servers.push(("redis".to_owned(), redis_watched));
-        Ok(Self { rows, servers, redis: socket })
+        servers.push(("redis".to_owned(), redis.watched));
+        servers.extend(others.servers);
+        Ok(Self { rows, servers, redis: redis.socket, start_ms })
     }
 }
 
-fn rows(gateway: &Visited, bare: &Server, redis: &Watched) -> [Row; 6] {
+fn rows(gateway: &Visited, bare: &Server, redis: &Watched) -> Vec<Row> {
     let store = gateway.server.store;
     let direct = |letter, what, server: &Server, headers: &[Header], answers| {
         let load = Load { url: server.verify.to_string(), headers: headers.to_vec(), answers };
@@ -72,7 +70,7 @@ fn rows(gateway: &Visited, bare: &Server, redis: &Watched) -> [Row; 6] {
         Row { letter, what, store, load, watched: vec![server.watched.clone(), server.nginx.clone()] }
     };
     let (alone, ours) = (if store == Store::Memory { "e" } else { "f" }, &gateway.server);
-    let mut rows = [
+    let mut rows = vec![
         direct("a", "verify, signed in", ours, &facts(Some(&gateway.cookie)), Answers::Allowed),
         direct(alone, "bare", bare, &facts(Some(&gateway.cookie)), Answers::Allowed),
         nginx("b", "verify, signed in, through nginx", ours),
@@ -84,8 +82,18 @@ fn rows(gateway: &Visited, bare: &Server, redis: &Watched) -> [Row; 6] {
         for row in &mut rows {
             row.watched.push(redis.clone());
         }
+    } else {
+        // Beside what it is compared with.
+        rows.insert(2, open(ours));
     }
     rows
+}
+
+/// The file that nginx serves without asking anybody.
+fn open(server: &Server) -> Row {
+    let headers = vec![header("User-Agent", USER_AGENT)];
+    let load = Load { url: server.open_page.to_string(), headers, answers: Answers::Allowed };
+    Row { letter: "h", what: "file, nginx, no gate", store: Store::Nowhere, load, watched: vec![server.nginx.clone()] }
 }
 
 /// A gateway at which somebody is signed in.
@@ -97,11 +105,7 @@ struct Visited {
 
 impl Visited {
     fn new(stage: &Stage, server: Server) -> anyhow::Result<Self> {
-        let mut trouble = String::new();
-        let cookie = stage.wait_until("a sign-in", || {
-            visitor::sign_in(&server.page).inspect_err(|error| trouble = format!("{error:#}")).ok()
-        });
-        let cookie = cookie.with_context(|| trouble)?;
+        let cookie = visitor::signed_in(stage, &server.page)?;
         let reply = visitor::get(&server.verify, &facts(Some(&cookie)))?;
         ensure!(reply.status == 200, "verify answers who is signed in with:\n{}", reply.undated);
         let refusal = visitor::get(&server.verify, &facts(Some(&forged(&cookie))))?;
@@ -122,8 +126,6 @@ impl Visited {
     }
 }
 
-type Header = (String, String);
-
 /// What nginx would say about a visitor's request, and what it would pass on of it.
 fn facts(cookie: Option<&str>) -> Vec<Header> {
     let mut headers = vec![
@@ -138,10 +140,6 @@ fn facts(cookie: Option<&str>) -> Vec<Header> {
     ];
     headers.extend(cookie.map(|cookie| header("Cookie", cookie)));
     headers
-}
-
-fn header(name: &str, value: &str) -> Header {
-    (name.to_owned(), value.to_owned())
 }
 
 /// The same cookie with another character in the middle of its value: it still looks like one of ours.

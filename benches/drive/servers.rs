@@ -1,7 +1,8 @@
 //! Starting the servers, all on loopback ports and sockets of their own, and waiting until they are ready.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::Read,
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::Command,
@@ -22,18 +23,55 @@ use crate::{
 pub(crate) enum Store {
     /// In itself; a bare server nowhere.
     Memory,
+    /// In memory that its processes share.
+    SharedMemory,
+    /// In the cookie, which holds it all.
+    Cookie,
     /// In Redis.
     Redis,
+    /// There is no session.
+    Nowhere,
 }
 
 impl Store {
-    /// Its name in the settings.
+    /// Its name; the gateway's two have theirs from the settings.
     pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::Memory => "memory",
+            Self::SharedMemory => "shm",
+            Self::Cookie => "cookie",
             Self::Redis => "redis",
+            Self::Nowhere => "none",
         }
     }
+}
+
+/// The Redis that all share.
+pub(crate) struct Redis {
+    /// Where the gateway asks.
+    pub(crate) socket: PathBuf,
+    /// Where those ask that know no sockets.
+    pub(crate) address: SocketAddr,
+    /// The server.
+    pub(crate) watched: Watched,
+}
+
+/// How a gateway is started.
+pub(crate) struct Gateway<'a> {
+    /// What it is called.
+    pub(crate) name: &'a str,
+    /// Where it looks a session up.
+    pub(crate) store: Store,
+    /// The URL of Redis.
+    pub(crate) redis: String,
+    /// The provider.
+    pub(crate) issuer: &'a str,
+    /// Where its nginx is.
+    pub(crate) site: SocketAddr,
+    /// Where it answers without nginx.
+    pub(crate) direct: SocketAddr,
+    /// Where it answers who looks after it.
+    pub(crate) ops: SocketAddr,
 }
 
 /// A server that answers verify, and an nginx of its own in front of it.
@@ -46,6 +84,8 @@ pub(crate) struct Server {
     pub(crate) verify: Url,
     /// A page behind its nginx.
     pub(crate) page: Url,
+    /// The same, open to everybody.
+    pub(crate) open_page: Url,
     /// The server.
     pub(crate) watched: Watched,
     /// Its nginx.
@@ -61,51 +101,69 @@ pub(crate) struct Starter<'a> {
 }
 
 impl Starter<'_> {
-    /// Starts Redis, and gives its socket.
-    pub(crate) fn redis(&self) -> anyhow::Result<(PathBuf, Watched)> {
-        let socket = self.stage.path("redis.sock");
+    /// Starts Redis.
+    pub(crate) fn redis(&self) -> anyhow::Result<Redis> {
+        let (socket, address) = (self.stage.path("redis.sock"), free_address()?);
         let mut command = Command::new("redis-server");
-        command.args(["--port", "0", "--save", "", "--appendonly", "no", "--daemonize", "no"]);
+        command.args(["--bind", &address.ip().to_string(), "--port", &address.port().to_string()]);
+        command.args(["--save", "", "--appendonly", "no", "--daemonize", "no"]);
         command.arg("--unixsocket").arg(&socket).arg("--dir").arg(self.stage.path(""));
         let id = self.stage.start("redis", &mut command)?;
         self.stage.wait_until("Redis", || redis::commands(&socket).ok())?;
-        Ok((socket, Watched::new("redis", id)?))
+        Ok(Redis { socket, address, watched: Watched::new("redis", id)? })
     }
 
-    /// Starts the provider for gateways behind these addresses, and gives its issuer.
-    pub(crate) fn provider(&self, sites: &[SocketAddr]) -> anyhow::Result<String> {
+    /// Starts a provider for a client with these callbacks, and gives its issuer.
+    pub(crate) fn provider(&self, name: &str, callbacks: &[String], secret: Option<&str>) -> anyhow::Result<String> {
         let mut command = Command::new(&self.programs.dev_idp);
         command.args(["--listen", "127.0.0.1:0", "--client-id", CLIENT]);
-        for site in sites {
-            command.arg("--redirect-uri").arg(format!("http://{site}/auth/callback"));
+        for callback in callbacks {
+            command.args(["--redirect-uri", callback]);
         }
-        self.stage.start("dev-idp", &mut command)?;
+        if let Some(secret) = secret {
+            command.args(["--client-secret", secret]);
+        }
+        self.stage.start(name, &mut command)?;
         self.stage.wait_until("the provider", || {
-            let said = self.stage.output("dev-idp");
+            let said = self.stage.output(name);
             said.lines().find_map(|line| line.strip_prefix("issuer ")).map(str::to_owned)
         })
     }
 
     /// Starts a gateway, with an nginx at `site`.
-    pub(crate) fn gateway(&self, store: Store, issuer: &str, site: SocketAddr) -> anyhow::Result<Server> {
+    pub(crate) fn gateway(
+        &self,
+        store: Store,
+        issuer: &str,
+        site: SocketAddr,
+        redis: &Redis,
+    ) -> anyhow::Result<Server> {
         let name = format!("gateway-{}", store.label());
-        let (direct, socket) = (free_address()?, self.stage.path(&format!("{name}.sock")));
-        let settings = self.stage.path(&format!("{name}.toml"));
+        let redis = format!("unix:{}", redis.socket.display());
+        let (direct, ops) = (free_address()?, free_address()?);
+        let (socket, mut command) = self.command(&Gateway { name: &name, store, redis, issuer, site, direct, ops })?;
+        let id = self.stage.start_unheard(&name, &mut command)?;
+        self.behind_nginx(name, store, (direct, &socket, site), Watched::new("gateway", id)?)
+    }
+
+    /// Writes a gateway's settings, and gives its socket and what starts it.
+    pub(crate) fn command(&self, gateway: &Gateway<'_>) -> anyhow::Result<(PathBuf, Command)> {
+        let socket = self.stage.path(&format!("{}.sock", gateway.name));
+        let settings = self.stage.path(&format!("{}.toml", gateway.name));
         let text = include_str!("settings.toml")
             .replace("{socket}", &socket.display().to_string())
-            .replace("{direct}", &direct.to_string())
-            .replace("{ops}", &free_address()?.to_string())
-            .replace("{site}", &format!("http://{site}"))
-            .replace("{issuer}", issuer)
+            .replace("{direct}", &gateway.direct.to_string())
+            .replace("{ops}", &gateway.ops.to_string())
+            .replace("{site}", &format!("http://{}", gateway.site))
+            .replace("{issuer}", gateway.issuer)
             .replace("{client}", CLIENT)
-            .replace("{store}", store.label())
-            .replace("{redis}", &self.stage.path("redis.sock").display().to_string());
+            .replace("{store}", gateway.store.label())
+            .replace("{redis}", &gateway.redis);
         fs::write(&settings, text)?;
         let key = self.stage.run("keygen", Command::new(&self.programs.gateway).arg("keygen"))?;
         let mut command = Command::new(&self.programs.gateway);
         command.arg("serve").arg("--config").arg(&settings).env("SESSION_ENCRYPTION_KEY", key.trim());
-        let id = self.stage.start_unheard(&name, &mut command)?;
-        self.behind_nginx(name, store, (direct, &socket, site), Watched::new("gateway", id)?)
+        Ok((socket, command))
     }
 
     /// Starts a bare server that answers like this, after it has read that record from Redis, if any.
@@ -135,7 +193,9 @@ impl Starter<'_> {
         self.stage.wait_until(&name, || is_there(socket))?;
         let nginx = self.nginx(&name, socket, site)?;
         let verify = format!("http://{direct}/auth/verify?policy=staff").parse()?;
-        Ok(Server { name, store, verify, page: format!("http://{site}/{PAGE}").parse()?, watched, nginx })
+        let page = format!("http://{site}/{PAGE}").parse()?;
+        let open_page = format!("http://{site}/open/{PAGE}").parse()?;
+        Ok(Server { name, store, verify, page, open_page, watched, nginx })
     }
 
     /// Starts the shipped files with one small site, which differs from server to server in its addresses alone.
@@ -152,7 +212,9 @@ impl Starter<'_> {
             .replace("{address}", &site.to_string())
             .replace("{www}", &www.display().to_string());
         fs::write(folder.join("sites/site.conf"), text)?;
+        fs::create_dir_all(www.join("open"))?;
         fs::write(www.join(PAGE), "ok\n")?;
+        fs::write(www.join("open").join(PAGE), "ok\n")?;
         let mut command = Command::new("nginx");
         command.arg("-p").arg(&folder).arg("-c").arg(folder.join("nginx.conf"));
         let id = self.stage.start(&name, &mut command)?;
@@ -167,8 +229,16 @@ pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
+/// A secret for this run alone: 32 characters that every settings file takes as they are.
+pub(crate) fn secret() -> anyhow::Result<String> {
+    let mut bytes = [0; 16];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
+}
+
 /// The page behind nginx.
 pub(crate) const PAGE: &str = "small.txt";
-const CLIENT: &str = "portcullis-bench";
+/// What everybody is called at the provider.
+pub(crate) const CLIENT: &str = "portcullis-bench";
 /// Headers that hyper itself writes.
 const OF_HYPER: [&str; 3] = ["content-length", "date", "connection"];

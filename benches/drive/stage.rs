@@ -1,6 +1,7 @@
 //! The processes of a run: each with a log in the folder, none left behind.
 
 use std::{
+    env,
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -22,6 +23,16 @@ pub(crate) struct Stage {
 struct Cast {
     over: bool,
     running: Vec<(String, Child)>,
+}
+
+impl Cast {
+    fn end_since(&mut self, mark: usize) {
+        while self.running.len() > mark {
+            if let Some((_, mut child)) = self.running.pop() {
+                end(&mut child);
+            }
+        }
+    }
 }
 
 impl Stage {
@@ -112,13 +123,21 @@ impl Stage {
         Ok(())
     }
 
+    /// How many run by now, for [`Self::end_since`].
+    pub(crate) fn mark(&self) -> usize {
+        self.cast().running.len()
+    }
+
+    /// Ends those that were started since, newest first.
+    pub(crate) fn end_since(&self, mark: usize) {
+        self.cast().end_since(mark);
+    }
+
     /// Ends all of them, newest first, and lets nothing start any more.
     pub(crate) fn end_all(&self) {
         let mut cast = self.cast();
         cast.over = true;
-        while let Some((_, mut child)) = cast.running.pop() {
-            end(&mut child);
-        }
+        cast.end_since(0);
     }
 
     fn complaint(&self, name: &str) -> String {
@@ -145,6 +164,12 @@ fn end(child: &mut Child) {
     }
     let _ = child.kill();
     let _ = child.wait();
+}
+
+/// Whether a program can be started by its name.
+pub(crate) fn is_installed(program: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
 /// Whether a path is there.

@@ -10,6 +10,8 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use url::Url;
 
+use crate::stage::Stage;
+
 /// What came back: the head alone.
 pub(crate) struct Reply {
     /// The status.
@@ -27,8 +29,16 @@ impl Reply {
     }
 }
 
+/// Signs in as soon as everybody on the way is ready for it.
+pub(crate) fn signed_in(stage: &Stage, page: &Url) -> anyhow::Result<String> {
+    let mut trouble = String::new();
+    let cookie =
+        stage.wait_until("a sign-in", || sign_in(page).inspect_err(|error| trouble = format!("{error:#}")).ok());
+    cookie.with_context(|| trouble)
+}
+
 /// Opens a page, signs in at the provider on the way, and gives the cookie that opens it from now on.
-pub(crate) fn sign_in(page: &Url) -> anyhow::Result<String> {
+fn sign_in(page: &Url) -> anyhow::Result<String> {
     let mut jars: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     let mut url = page.clone();
     for _ in 0..REDIRECTS {

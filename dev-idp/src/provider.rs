@@ -16,6 +16,7 @@ use crate::{
     ledger::Ledger,
     log::RequestLog,
     parameters::Parameters,
+    random,
     reply::{Refusal, Reply},
     settings::{Algorithm, Client, Person, Settings},
     switch::{Switch, Switches},
@@ -37,6 +38,8 @@ pub(crate) struct Provider {
     troubles: Mutex<Troubles>,
     ledger: Mutex<Ledger>,
     generation: AtomicUsize,
+    /// The name of the key set where only discovery tells it.
+    keys_name: String,
 }
 
 /// A request as the endpoints see it.
@@ -64,6 +67,7 @@ impl Provider {
             troubles: Mutex::default(),
             ledger: Mutex::default(),
             generation: AtomicUsize::new(0),
+            keys_name: random::token().unwrap_or_default(),
             settings,
         }
     }
@@ -91,7 +95,19 @@ impl Provider {
     }
 
     pub(crate) fn endpoint_at(&self, path: &str) -> Endpoint {
-        path.strip_prefix(self.base.as_str()).map_or(Endpoint::Unknown, Endpoint::at)
+        let Some(below) = path.strip_prefix(self.base.as_str()) else {
+            return Endpoint::Unknown;
+        };
+        match below.strip_prefix(Endpoint::Jwks.path()) {
+            Some(suffix) if suffix == self.keys_suffix() => Endpoint::Jwks,
+            Some(_) => Endpoint::Unknown,
+            None => Endpoint::at(below),
+        }
+    }
+
+    /// What follows `/jwks` in the key set's path: nothing, unless only discovery may tell it.
+    pub(crate) fn keys_suffix(&self) -> String {
+        if self.is_on(Switch::DiscoveryKeysElsewhere) { format!("/{}", self.keys_name) } else { String::new() }
     }
 
     /// The URL of an endpoint.

@@ -95,6 +95,10 @@ switches! {
     DiscoveryWithoutEndSession = "discovery-without-end-session",
     /// Discovery has no `userinfo_endpoint`.
     DiscoveryWithoutUserinfo = "discovery-without-userinfo",
+    /// Discovery announces no PKCE, and no verifier is looked at. A client must stay safe by `state` and `nonce`.
+    DiscoveryWithoutPkce = "discovery-without-pkce",
+    /// The key set is at a path that only discovery tells, and not at `/jwks`. A client must accept this.
+    DiscoveryKeysElsewhere = "discovery-keys-elsewhere",
 
     /// The authorization answer's `iss` is the issuer followed by `1`.
     AuthorizationWrongIssuer = "authorization-wrong-issuer",

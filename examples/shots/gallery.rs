@@ -122,6 +122,7 @@ fn outages() -> Vec<(&'static str, Page)> {
     vec![
         ("try-again", try_again(Reload::ByItself)),
         ("try-again-by-hand", try_again(Reload::ByHand)),
+        ("too-many-requests", Page::TooManyRequests { wait_seconds: 1_740, again: login() }),
         (
             "provider-down",
             Page::ProviderDown {

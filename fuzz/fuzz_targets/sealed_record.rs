@@ -46,14 +46,14 @@ fn spoilt(plan: &[u8]) {
     let [sealed_facts, sealed_tokens, sealed_entry] = &*SEALED;
     let spoilt = edited(sealed_facts, plan);
     let whole = spoilt == *sealed_facts;
-    assert_eq!(Facts::open(&KEY, &NAME, Version(3), &spoilt).ok(), whole.then(facts));
-    assert!(Facts::open(&KEY, &NAME, Version(2), &spoilt).is_err());
-    assert!(Facts::open(&KEY, &OTHER_NAME, Version(3), &spoilt).is_err());
+    assert_eq!(Facts::open(&KEY, &NAME, Version(3), spoilt.clone()).ok(), whole.then(facts));
+    assert!(Facts::open(&KEY, &NAME, Version(2), spoilt.clone()).is_err());
+    assert!(Facts::open(&KEY, &OTHER_NAME, Version(3), spoilt.clone()).is_err());
     assert!(Tokens::open(&KEY, &NAME, 3, &spoilt).is_err());
     let spoilt = edited(sealed_tokens, plan);
     assert_eq!(Tokens::open(&KEY, &NAME, 3, &spoilt).ok(), (spoilt == *sealed_tokens).then(tokens));
     assert!(Tokens::open(&KEY, &NAME, 4, &spoilt).is_err());
-    assert!(Facts::open(&KEY, &NAME, Version(3), &spoilt).is_err());
+    assert!(Facts::open(&KEY, &NAME, Version(3), spoilt.clone()).is_err());
     let spoilt = edited(sealed_entry, plan);
     assert_eq!(Entry::open(&RING, &NAME, &spoilt).is_ok(), spoilt == *sealed_entry);
     assert!(Entry::open(&RING, &OTHER_NAME, &spoilt).is_err());
@@ -63,7 +63,7 @@ fn spoilt(plan: &[u8]) {
 fn inside_a_whole_seal(plain: &[u8]) {
     if let Ok(facts) = postcard::from_bytes::<Facts>(plain) {
         match facts.seal(&KEY, &NAME, Version::FIRST, [4; 12]) {
-            Ok(sealed) => assert_eq!(Facts::open(&KEY, &NAME, Version::FIRST, &sealed).as_ref(), Ok(&facts)),
+            Ok(sealed) => assert_eq!(Facts::open(&KEY, &NAME, Version::FIRST, sealed).as_ref(), Ok(&facts)),
             Err(_) => assert!(plain.len() > FACTS_BYTES / 2),
         }
         judge(facts);

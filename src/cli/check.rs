@@ -30,13 +30,15 @@ pub(super) fn summary(config: &Config) -> String {
         ),
         ("store", store(&config.gateway.store)),
         ("policies", policies.join(", ")),
+        ("matching", matching(config.gateway.matching.len())),
     ];
     for (name, value) in lines.into_iter().chain(sites(&config.gateway)) {
         let _ = writeln!(text, "{name:<10}{value}");
     }
     for listener in &config.server.listeners {
         let address = address(&listener.address);
-        let _ = writeln!(text, "{:<10}{}, {} at {address}", "listener", listener.name, kind(listener.kind));
+        let tls = if listener.tls.is_some() { " with TLS" } else { "" };
+        let _ = writeln!(text, "{:<10}{}, {} at {address}{tls}", "listener", listener.name, kind(listener.kind));
     }
     text
 }
@@ -54,6 +56,13 @@ fn sites(gateway: &gateway::Config) -> Vec<(&'static str, String)> {
         }
     }
     lines
+}
+
+fn matching(rules: usize) -> String {
+    match rules {
+        0 => "no rules: each nginx location names its policy".to_owned(),
+        rules => format!("{rules} by host, path and method, where an nginx location names no policy"),
+    }
 }
 
 fn store(config: &store::Config) -> String {
@@ -101,6 +110,7 @@ mod tests {
              sessions  4h at most, 30m idle\n\
              store     Redis at cache:6379, keys portcullis:…\n\
              policies  staff\n\
+             matching  no rules: each nginx location names its policy\n\
              provider  main at https://op.example.com\n\
              site      main at https://app.example.com/\n\
              callback  https://app.example.com/auth/callback at main\n\

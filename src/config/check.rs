@@ -3,8 +3,9 @@
 //! Invariant: nothing here stops at a mistake, and a value that could not be read is not complained of twice: what it
 //! was needed for is simply not checked. A [`Config`] comes out only if every part did.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::{net::IpAddr, ops::RangeInclusive, time::Duration};
 
+use ipnet::IpNet;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
 use super::{
@@ -19,14 +20,17 @@ use super::{
 use crate::{gateway, oidc::sign_in, origin::Sites, route::Prefix, secret::Secret};
 
 mod identity;
+mod limits;
 mod listener;
 mod log;
+mod matching;
 mod pages;
 mod policy;
 mod provider;
 mod session;
 mod site;
 mod store;
+mod tls;
 
 /// Checks all of it.
 pub(super) fn check(raw: &Raw, problems: &mut Problems) -> Checked<Config> {
@@ -39,12 +43,15 @@ pub(super) fn check(raw: &Raw, problems: &mut Problems) -> Checked<Config> {
     let access = policy::access(&raw.access, problems);
     let session = session::session(&raw.session, plain, problems);
     let transaction = session::transaction(&raw.sign_in, plain, problems);
+    let limits = limits::limits(&raw.limits, problems);
     let store = store::store(&raw.store, problems);
     let policies = policy::policies(&raw.policy, &raw.provider, needs_provider(&sites), problems);
+    let matching = matching::matching(&raw.matching, &raw.policy, &sites, problems);
     let identity = identity::identity(&raw.identity, problems);
     let telemetry = log::telemetry(&raw.log, problems);
     let look = pages::look(&raw.pages, problems);
     let csp_report_only = raw.pages.csp_report_only.or(false);
+    let csp_reports = raw.pages.csp_reports.or(true);
     Ok(Config {
         mode: mode?,
         server: server?,
@@ -54,10 +61,13 @@ pub(super) fn check(raw: &Raw, problems: &mut Problems) -> Checked<Config> {
             sign_in: sign_in::Config { transaction: transaction?, access: access?, prefix: prefix? },
             session: session?,
             store: store?,
+            limits: limits?,
             policies: policies?,
+            matching: matching?,
             identity: identity?,
             look: look?,
             csp_report_only: csp_report_only?,
+            csp_reports: csp_reports?,
         },
         telemetry: telemetry?,
     })
@@ -162,6 +172,15 @@ fn secret_in(path: &Path, file: &File, problems: &mut Problems) -> Checked<Secre
         Ok(text) => Ok(Secret::new(text)),
         Err(_) => Err(problems.add(path, "names a file that is not UTF-8")),
     }
+}
+
+/// What is wrong with a network that hardly says what was meant.
+fn misread_network(network: IpNet) -> Option<&'static str> {
+    let mapped = matches!(network.addr(), IpAddr::V6(address) if address.to_ipv4_mapped().is_some());
+    if mapped {
+        return Some("must be written as an IPv4 network");
+    }
+    (network.trunc() != network).then_some("has bits set beyond its length: is it an address, or a network?")
 }
 
 /// The PEM certificates in a file.

@@ -142,7 +142,16 @@ impl Environment {
             }
             origins.extend(found);
         }
+        origins.extend(self.usual_value("CSP_REPORT_ONLY", table, &["pages"], "csp_report_only"));
         origins
+    }
+
+    /// For keys that hold no text, and so have no twin that names a file.
+    fn usual_value(&self, variable: &str, table: &mut Table, sections: &[&str], key: &str) -> Option<Origin> {
+        let text = self.text(variable).ok().filter(|text| !has(table, sections, key) && !text.is_empty())?;
+        let inserted = insert(table, sections, key, value_of(text, Kind::Value));
+        let path = sections.iter().chain([&key]).fold(Path::root(), |path, key| path.key(key));
+        inserted.then(|| Origin { path, variable: variable.to_owned() })
     }
 
     fn usual(&self, variable: &str, table: &mut Table, sections: &[&str], key: &str) -> Vec<Origin> {
@@ -421,6 +430,21 @@ mod tests {
         assert_eq!(
             bare().env("SESSION_ENCRYPTION_KEY_FILE", "/nonexistent").problems(),
             "session.key_file: names a file that cannot be read: No such file or directory (os error 2) (set by SESSION_ENCRYPTION_KEY_FILE)"
+        );
+    }
+
+    #[test]
+    fn the_usual_name_of_report_only_is_a_value() {
+        let reports_only = |settings: Settings| settings.config().gateway.csp_report_only;
+        let with = |text: &str| Settings::valid().env("CSP_REPORT_ONLY", text);
+        assert!(!reports_only(Settings::valid()));
+        assert!(reports_only(with("true")));
+        assert!(!reports_only(with("false")));
+        assert!(!reports_only(with("")));
+        assert!(!reports_only(with("true").with("[pages]\ncsp_report_only = false")));
+        assert_eq!(
+            with("yes").problems(),
+            "pages.csp_report_only: must be true or false, without quotes (set by CSP_REPORT_ONLY)"
         );
     }
 

@@ -5,10 +5,14 @@
 
 use std::time::Duration;
 
+use http::Method;
 use ipnet::IpNet;
 
 use self::{
-    leaf::{Authentication, Count, File, ListenAddress, LogoutKind, ResponseMode, SameSite, SocketMode, StoreKind},
+    leaf::{
+        Allowance, Authentication, Count, File, ListenAddress, LogoutKind, ResponseMode, SameSite, SocketMode,
+        StoreKind,
+    },
     node::{Field, List, Named, Node, table},
 };
 use super::Mode;
@@ -19,8 +23,11 @@ use crate::{
     route::Prefix,
     rules::{Email, EmailDomain},
     secret::Secret,
+    server::peer_certificate::PeerName,
     session::binding::Strictness,
+    store::window::Rate,
     telemetry::Format,
+    verify::{matching::PathPattern, policy::PolicyName},
 };
 
 pub(super) mod leaf;
@@ -37,8 +44,10 @@ table! {
         access: ConditionsTable,
         session: SessionTable,
         sign_in: SignInTable,
+        limits: LimitsTable,
         store: StoreTable,
         policy: Named<PolicyTable>,
+        matching: MatchingTable,
         identity: IdentityTable,
         log: LogTable,
         pages: PagesTable,
@@ -53,6 +62,10 @@ table! {
         socket_mode: Field<SocketMode>,
         trusted_proxies: Field<Vec<IpNet>>,
         site: Field<String>,
+        tls_certificate_file: Field<File>,
+        tls_key_file: Field<File>,
+        client_ca_file: Field<File>,
+        client_names: Field<Vec<PeerName>>,
     }
 }
 
@@ -78,6 +91,7 @@ table! {
         hosts: Field<Vec<HostName>>,
         cookie_domain: Field<String>,
         return_origins: Field<Vec<PublicUrl>>,
+        cors_origins: Field<Vec<PublicUrl>>,
         landing: Field<String>,
         error_url: Field<String>,
     }
@@ -155,6 +169,19 @@ table! {
 }
 
 table! {
+    /// How much of what is too much.
+    LimitsTable {
+        login: Field<Allowance>,
+        failed_callback: Field<Allowance>,
+        failed_sign_in: Field<Allowance>,
+        failed_sign_in_wait: Field<Duration>,
+        refresh_session: Field<Allowance>,
+        refresh_user: Field<Allowance>,
+        everything: Field<Vec<Rate>>,
+    }
+}
+
+table! {
     /// Where sessions live.
     StoreTable {
         kind: Field<StoreKind>,
@@ -165,9 +192,11 @@ table! {
 
 table! {
     /// The embedded store.
+    #[expect(clippy::struct_field_names, reason = "these are the names of the settings")]
     MemoryTable {
         max_sessions: Field<Count>,
         max_marks: Field<Count>,
+        max_windows: Field<Count>,
     }
 }
 
@@ -205,7 +234,25 @@ table! {
         email_domains: Field<Vec<EmailDomain>>,
         email_verified: Field<bool>,
         claims: List<ClaimTable>,
+        client_networks: Field<Vec<IpNet>>,
         max_sign_in_age: Field<Duration>,
+    }
+}
+
+table! {
+    /// Which policy decides where the location names none.
+    MatchingTable {
+        rules: List<MatchTable>,
+    }
+}
+
+table! {
+    /// A rule by host, path and method.
+    MatchTable {
+        hosts: Field<Vec<HostName>>,
+        paths: Field<Vec<PathPattern>>,
+        methods: Field<Vec<Method>>,
+        policy: Field<PolicyName>,
     }
 }
 
@@ -233,6 +280,13 @@ table! {
         product_name: Field<String>,
         support_url: Field<String>,
         csp_report_only: Field<bool>,
+        csp_reports: Field<bool>,
+    }
+}
+
+impl ListenerTable {
+    fn files(&mut self) -> [&mut Field<File>; 3] {
+        [&mut self.tls_certificate_file, &mut self.tls_key_file, &mut self.client_ca_file]
     }
 }
 
@@ -242,6 +296,7 @@ impl Raw {
         let session = &mut self.session;
         let redis = &mut self.store.redis;
         let providers = self.provider.entries.values_mut();
+        let listeners = self.listener.entries.values_mut();
         let own = [
             &mut session.key_file,
             &mut session.key_new_file,
@@ -250,7 +305,9 @@ impl Raw {
             &mut redis.password_file,
             &mut redis.ca_file,
         ];
-        own.into_iter().chain(providers.flat_map(|provider| [&mut provider.client_secret_file, &mut provider.ca_file]))
+        own.into_iter()
+            .chain(providers.flat_map(|provider| [&mut provider.client_secret_file, &mut provider.ca_file]))
+            .chain(listeners.flat_map(ListenerTable::files))
     }
 
     /// Every key there is.

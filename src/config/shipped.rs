@@ -1,11 +1,11 @@
-//! Tests of the settings that are shipped: `config/portcullis.toml` and `config/env.example`.
+//! Tests of the settings that are shipped: `config/portcullis.toml`, the examples beside it, and `config/env.example`.
 //!
-//! A line of the former that begins with `#` and a key shows a default, or, where it ends in `# example`, a value for a
+//! A line of the first that begins with `#` and a key shows a default, or, where it ends in `# example`, a value for a
 //! key that has none.
 
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs};
 
 use toml::{Table, Value};
 
@@ -20,9 +20,12 @@ use super::{
         node::{ANY_NAME, MEMBER, Node},
     },
 };
+use crate::store;
 
 const SETTINGS: &str = include_str!("../../config/portcullis.toml");
 const ENVIRONMENT: &str = include_str!("../../config/env.example");
+const GENERIC: &str = include_str!("../../config/generic.toml");
+const KEYCLOAK: &str = include_str!("../../config/keycloak.toml");
 
 /// The settings, with the commented-out lines that `wanted` picks taken in.
 fn settings(wanted: impl Fn(&str) -> bool) -> Table {
@@ -115,6 +118,12 @@ fn the_example_environment_names_what_the_settings_need() {
         "OIDC_CLIENT_SECRET",
         "REDIS_URL",
         "PORTCULLIS_CONFIG",
+        "PUBLIC_URL",
+        "OIDC_ISSUER",
+        "OIDC_CLIENT_ID",
+        "OIDC_CLIENT_SECRET_FILE",
+        "KEYCLOAK_URL",
+        "KEYCLOAK_REALM",
     ] {
         assert!(assigned.contains(name), "{name}");
     }
@@ -131,4 +140,63 @@ fn the_overrides_in_the_example_environment_are_settings() {
         environment.add(name.to_owned(), Some(text.to_owned()));
     }
     from_table(settings(|_| false), &environment, &read_named, Problems::default()).unwrap();
+}
+
+/// What an example makes of the environment that its first lines ask for.
+fn example(text: &str, without: &str) -> Result<Config, Problems> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let (secret, key) = (file("client_secret", "a client secret"), file("session_key", KEY));
+    let variables = [
+        ("PUBLIC_URL", "https://app.example.com"),
+        ("OIDC_ISSUER", "https://login.example.com"),
+        ("KEYCLOAK_URL", "https://login.example.com"),
+        ("KEYCLOAK_REALM", "staff"),
+        ("OIDC_CLIENT_ID", "portcullis"),
+        ("OIDC_CLIENT_SECRET_FILE", secret.as_str()),
+        ("SESSION_ENCRYPTION_KEY_FILE", key.as_str()),
+        ("REDIS_URL", "redis://redis.internal:6379"),
+    ];
+    let given = variables.into_iter().filter(|(name, _)| *name != without);
+    let environment = given.map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
+    from_table(text.parse().unwrap(), &environment, &read_named, Problems::default())
+}
+
+#[test]
+fn the_example_for_any_provider_is_complete() {
+    let config = example(GENERIC, "").unwrap();
+    assert_eq!(config.gateway.policies.names().collect::<Vec<_>>(), ["admins", "staff"]);
+    assert!(matches!(config.gateway.store, store::Config::Redis(_)));
+    let alone = example(GENERIC, "REDIS_URL").unwrap();
+    assert!(matches!(alone.gateway.store, store::Config::Memory(_)));
+}
+
+#[test]
+fn the_example_for_keycloak_suits_keycloak() {
+    let config = format!("{:?}", example(KEYCLOAK, "").unwrap());
+    for part in ["https://login.example.com/realms/staff", "offline_access: false", "revoke_tokens: false"] {
+        assert!(config.contains(part), "{part}: {config}");
+    }
+    for group in ["/staff", "/admins"] {
+        assert!(config.contains(&format!("{group:?}")), "{group}: {config}");
+    }
+}
+
+#[test]
+fn the_examples_name_each_variable_that_they_need() {
+    for (text, variables) in [
+        (GENERIC, ["PUBLIC_URL", "OIDC_ISSUER", "OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET_FILE"].as_slice()),
+        (KEYCLOAK, ["PUBLIC_URL", "KEYCLOAK_URL", "KEYCLOAK_REALM", "OIDC_CLIENT_ID"].as_slice()),
+    ] {
+        for variable in variables {
+            let problems = example(text, variable).unwrap_err().to_string();
+            assert!(problems.contains(&format!("the environment has no variable {variable}")), "{problems}");
+            let explained = text.lines().take_while(|line| line.starts_with('#')).any(|line| line.contains(variable));
+            assert!(explained, "{variable}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use proptest::{collection::vec, prelude::*, sample::Index, test_runner::TestRunner};
 use tokio::runtime::{Builder, Runtime};
 
@@ -70,7 +70,7 @@ impl Scene {
         let mut request = Request::get(format!("/auth/verify?policy={policy}")).body(()).unwrap();
         *request.headers_mut() = headers;
         let origin = Origin { listener: Listener::Nginx, trust: &Trust::new(Vec::new()), peer: Peer::Unix, site: None };
-        self.runtime.block_on(self.gateway.handle(request, Ok(()), &origin)).status()
+        self.runtime.block_on(self.gateway.handle(request, Ok(Bytes::new()), &origin)).status()
     }
 
     fn shown(&self, cookie: &str) -> StatusCode {

@@ -58,7 +58,8 @@ impl Failed {
 
     /// The provider answered with an error of its own.
     pub fn provider_error(error: ProviderError) -> Self {
-        Self { cause: error.error.clone(), provider_error: Some(error), ..Self::from(Reason::ProviderError) }
+        let reason = if error.is_its_own_fault() { Reason::ProviderFault } else { Reason::ProviderError };
+        Self { cause: error.error.clone(), provider_error: Some(error), ..Self::from(reason) }
     }
 
     /// The user is known and may have no session.
@@ -94,14 +95,14 @@ impl Failed {
             return Answer::json_error(self.reason);
         }
         if let Some(url) = site.error_url() {
-            return Answer::redirect(with_reason(url.clone(), self.reason));
+            return Answer::redirect(with_reason(url.clone(), self.reason)).because(self.reason);
         }
         let again = self.sign_in_link(sign_in);
         Answer::page(match self.reason.kind() {
             Kind::ProviderDown => {
                 Page::ProviderDown { reason: self.reason, provider: shown_name.to_owned(), try_anyway: again }
             }
-            Kind::Unavailable => Page::TryAgain {
+            Kind::TooMany | Kind::Unavailable => Page::TryAgain {
                 reason: self.reason,
                 retry_after_seconds: RETRY_AFTER_SECONDS,
                 reload: Reload::ByHand,

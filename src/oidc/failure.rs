@@ -94,6 +94,12 @@ impl ProviderError {
         }
     }
 
+    /// Whether the provider says that it is in trouble itself (RFC 6749 section 4.1.2.1, which has these two because a
+    /// browser cannot be sent back with a status).
+    pub fn is_its_own_fault(&self) -> bool {
+        matches!(self.error.as_str(), "server_error" | "temporarily_unavailable")
+    }
+
     /// The same without those secrets: some providers repeat in the description what they were sent.
     #[must_use]
     pub fn without(mut self, secrets: &[&Secret]) -> Self {

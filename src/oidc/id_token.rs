@@ -157,8 +157,11 @@ fn algorithm(header: &Map<String, Value>, allowed: &[Algorithm]) -> Result<Algor
 }
 
 /// A token typed for another use is not an ID token (RFC 8725 section 3.11), and `crit` names what must be understood
-/// (RFC 7515 section 4.1.11).
+/// (RFC 7515 section 4.1.11). `zip` is for encrypted tokens, and nothing is inflated here.
 fn check_header(header: &Map<String, Value>) -> Result<(), Rejection> {
+    if header.contains_key("zip") {
+        return Err(malformed("its header has zip"));
+    }
     if header.contains_key("crit") {
         return Err(malformed("its header has crit"));
     }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
     clock::Clock,
@@ -14,8 +15,9 @@ use crate::{
         provider::{self, Provider, SetUpError},
     },
     outbound::{self, Outbound, OutboundError},
+    reason::Reason,
     rules::Conditions,
-    session::User,
+    session::{Facts, User},
 };
 
 /// What the settings say of one provider.
@@ -41,6 +43,7 @@ pub struct Member {
     provider: Provider,
     profile: Profile,
     access: Conditions,
+    waiting: Semaphore,
 }
 
 impl Providers {
@@ -64,6 +67,11 @@ impl Providers {
         self.0.get(name)
     }
 
+    /// The provider that a session was made with; none if another issuer has taken its name since.
+    pub fn of_session(&self, facts: &Facts) -> Option<&Member> {
+        self.named(&facts.provider).filter(|member| member.provider().issuer() == facts.issuer)
+    }
+
     /// Those of these names, in their order.
     pub fn of<'a>(&'a self, names: &'a [String]) -> impl Iterator<Item = &'a Member> {
         names.iter().filter_map(|name| self.named(name))
@@ -79,12 +87,26 @@ impl Member {
     fn new(config: Config, clock: &Clock) -> Result<Self, Cause> {
         let outbound = Outbound::new(&config.outbound)?;
         let provider = Provider::new(config.provider, outbound, clock.clone())?;
-        Ok(Self { provider, profile: config.profile, access: config.access })
+        Ok(Self {
+            provider,
+            profile: config.profile,
+            access: config.access,
+            waiting: Semaphore::new(WAITING_FOR_PROVIDER),
+        })
     }
 
     /// The provider itself.
     pub const fn provider(&self) -> &Provider {
         &self.provider
+    }
+
+    /// A place among those who wait for it. While a provider is silent, they must leave room for those who wait for
+    /// another, or only want to be let in.
+    ///
+    /// # Errors
+    /// [`Reason::Overloaded`] if there is none left.
+    pub fn place(&self) -> Result<SemaphorePermit<'_>, Reason> {
+        self.waiting.try_acquire().map_err(|_| Reason::Overloaded)
     }
 
     /// The user that its claims describe.
@@ -114,3 +136,6 @@ enum Cause {
     #[error(transparent)]
     Provider(#[from] SetUpError),
 }
+
+/// Most requests that wait for one provider at once; the listeners take many more connections than that.
+pub const WAITING_FOR_PROVIDER: usize = 256;

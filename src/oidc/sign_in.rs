@@ -114,6 +114,7 @@ impl SignIn {
         return_to: String,
     ) -> Result<Answer, Failed> {
         let name = member.provider().name();
+        let _place = member.place().map_err(|reason| Failed::from(reason).with(name))?;
         let account = if wish.other_account { Account::Ask } else { Account::Any };
         let request = member
             .provider()
@@ -167,6 +168,7 @@ impl SignIn {
         let member = self.member(&transaction.provider)?;
         choice::came_back_to(asked.inbound.path(), asked.site, &self.config.prefix, &transaction.provider)
             .map_err(|reason| consumed(reason.into()))?;
+        let _place = member.place().map_err(|reason| Failed::from(reason).to_retry(&transaction))?;
         let wrong_issuer = |failure| consumed(Failed::at_provider(failure, ""));
         member.provider().check_issuer(answer.issuer.as_deref()).await.map_err(wrong_issuer)?;
         let first = self.use_up(&answer.state, &transaction, &cookie_name).await;

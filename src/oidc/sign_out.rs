@@ -3,11 +3,12 @@
 //! A GET that another site caused shows a page that asks; nothing happens without the person. Without a session it is
 //! simply signed out. With the store down the cookie goes, the ending is kept, and the page says so.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use cookie::Cookie;
 use http::Method;
 use serde_json::json;
+use tokio::time::Instant;
 use url::Url;
 
 use crate::{
@@ -133,12 +134,12 @@ impl SignOut {
 
     async fn end_all(&self, inbound: &Inbound, site: &Site) -> Ended {
         let mut ended = Ended { pending: false, had_session: false, provider: None, id_token: None };
+        let deadline = Instant::now() + END_WITHIN;
         for handle in self.keeper.shown(inbound, site) {
-            let whole = self.keeper.read_whole(&handle).await.ok();
-            let outcome = self.keeper.end_shown(&handle, EndCause::Logout).await;
+            let (outcome, whole) = self.keeper.end_with_tokens(&handle, EndCause::Logout, deadline).await;
             ended.had_session |= outcome != Outcome::Before;
             ended.pending |= outcome == Outcome::Pending;
-            if let Some((_, facts, tokens)) = whole {
+            if let Some((facts, tokens)) = whole.filter(|(facts, _)| self.providers.of_session(facts).is_some()) {
                 ended.id_token = Some(tokens.id.clone()).filter(|id| !id.is_empty());
                 self.revoke(facts.provider.clone(), tokens);
                 ended.provider = Some(facts.provider);
@@ -189,3 +190,6 @@ impl SignOut {
         Answer::page(Page::SignedOut { ending, provider_session, sign_in: Link::local(&self.prefix.path("/login")) })
     }
 }
+
+/// How long a person who signs out waits for the store; after that it hears of it later.
+const END_WITHIN: Duration = Duration::from_millis(900);

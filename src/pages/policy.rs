@@ -11,6 +11,33 @@ use super::{FormTarget, Page};
 /// For responses that are no page: JSON, redirects, empty bodies.
 pub const NO_PAGE: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+/// How browsers get to know the policy of a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Whether they only report what breaks it, and show it all the same.
+    pub report_only: bool,
+    /// The path they report to; none means that they are not asked to.
+    pub reports_to: Option<String>,
+}
+
+impl Delivery {
+    /// The policy with the directives by which older browsers (`report-uri`) and newer ones (`report-to`) report.
+    pub fn completed(&self, policy: String) -> String {
+        match &self.reports_to {
+            Some(path) => format!("{policy}; report-uri {path}; report-to {ENDPOINT}"),
+            None => policy,
+        }
+    }
+
+    /// The `Reporting-Endpoints` header that goes with it.
+    pub fn endpoints(&self) -> Option<String> {
+        self.reports_to.as_ref().map(|path| format!("{ENDPOINT}=\"{path}\""))
+    }
+}
+
+/// What `report-to` and `Reporting-Endpoints` call the place of reports.
+const ENDPOINT: &str = "csp";
+
 /// Sixteen random bytes in base64: names the one style sheet that may apply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nonce(String);

@@ -45,6 +45,7 @@ fn pages_with(text: &str) -> Vec<Page> {
         forbidden(OtherAccount::Pointless),
         try_again(Reload::ByItself),
         try_again(Reload::ByHand),
+        Page::TooManyRequests { wait_seconds: 42, again: link() },
         Page::ProviderDown { reason: Reason::ProviderUnreachable, provider: provider(), try_anyway: link() },
         Page::NotFound { home: link() },
     ]

@@ -26,6 +26,7 @@ pub(super) const fn of(page: &Page) -> Wording {
         Page::Forbidden { reason, .. } | Page::Error { reason, .. } | Page::TryAgain { reason, .. } => {
             for_reason(*reason)
         }
+        Page::TooManyRequests { .. } => for_reason(Reason::RateLimited),
         Page::NotFound { .. } => for_reason(Reason::NotFound),
     }
 }
@@ -49,24 +50,28 @@ pub const fn for_reason(reason: Reason) -> Wording {
         Reason::PolicyMissing
         | Reason::PolicyMalformed
         | Reason::PolicyUnknown
+        | Reason::PolicyUnmatched
         | Reason::UntrustedPeer
         | Reason::FactsMalformed
         | Reason::IdentityForged => NOT_SET_UP,
         Reason::HostUnknown => WRONG_ADDRESS,
+        Reason::AmbiguousTarget => UNCLEAR_ADDRESS,
         Reason::CrossSite => FROM_ANOTHER_SITE,
         Reason::StoreUnavailable | Reason::Overloaded | Reason::RefreshBusy => TRY_AGAIN,
+        Reason::RateLimited => TOO_MANY,
         Reason::NotFound => NOT_FOUND,
         Reason::MethodNotAllowed
         | Reason::BodyTooLarge
         | Reason::ParameterMissing
         | Reason::ParameterRepeated
         | Reason::ParameterMalformed
+        | Reason::ReportMalformed
         | Reason::ProviderUnknown => INCOMPLETE_LINK,
         Reason::TransactionMissing | Reason::TransactionUnreadable => STARTED_ELSEWHERE,
         Reason::TransactionExpired => TOOK_TOO_LONG,
         Reason::TransactionUsed => ALREADY_FINISHED,
         Reason::ProviderUnreachable | Reason::ProviderMetadataInvalid => PROVIDER_DOWN,
-        Reason::ProviderError => PROVIDER_REFUSED,
+        Reason::ProviderError | Reason::ProviderFault => PROVIDER_REFUSED,
         Reason::IssuerMismatch
         | Reason::IssuerMissing
         | Reason::CodeRejected
@@ -94,6 +99,15 @@ pub const fn for_reason(reason: Reason) -> Wording {
     }
 }
 
+/// A span of time as people say it; never shorter than it is.
+pub(super) fn span(seconds: u32) -> String {
+    match seconds {
+        0..=1 => "a second".to_owned(),
+        2..=90 => format!("{seconds} seconds"),
+        91..=5_400 => format!("{} minutes", seconds.div_ceil(60)),
+        _ => format!("{} hours", seconds.div_ceil(3_600)),
+    }
+}
 const CHOOSE_PROVIDER: Wording = Wording { title: "Sign in", happened: "Choose where your account is.", now: "" };
 
 const SIGNED_IN: Wording =
@@ -133,6 +147,13 @@ const WRONG_ADDRESS: Wording = Wording {
     now: "Check the address, or open the service from your usual link.",
 };
 
+const UNCLEAR_ADDRESS: Wording = Wording {
+    title: "This address cannot be opened as it is written",
+    happened: "It could be read in two ways, so it was stopped. You did nothing wrong.",
+    now: "Check the address, or open the page from your usual link. If that link led here, tell the people who run this \
+          service.",
+};
+
 const FROM_ANOTHER_SITE: Wording = Wording {
     title: "This was stopped to protect you",
     happened: "The request seems to have come from another site, so it was not carried out. Nothing has changed.",
@@ -141,6 +162,12 @@ const FROM_ANOTHER_SITE: Wording = Wording {
 
 const TRY_AGAIN: Wording =
     Wording { title: "Please try again in a moment", happened: "We cannot check your sign-in just now.", now: "" };
+
+const TOO_MANY: Wording = Wording {
+    title: "Please wait a little",
+    happened: "There were too many requests from your network, or from this session, in a short time.",
+    now: "",
+};
 
 const NOT_FOUND: Wording =
     Wording { title: "There is no such page", happened: "The link may be old, or the address mistyped.", now: "" };
@@ -200,6 +227,18 @@ const OUR_FAULT: Wording = Wording {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spans_are_said_in_words_and_never_too_short() {
+        let check = |seconds, expected: &str| assert_eq!(span(seconds), expected);
+        check(1, "a second");
+        check(60, "60 seconds");
+        check(90, "90 seconds");
+        check(91, "2 minutes");
+        check(1_800, "30 minutes");
+        check(5_401, "2 hours");
+        check(86_400, "24 hours");
+    }
 
     #[test]
     fn every_reason_has_a_title_and_ends_its_sentences() {

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, Permissions},
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::unix::{
         fs::{MetadataExt, PermissionsExt},
         net::UnixDatagram,
@@ -15,8 +15,9 @@ use std::{
 };
 
 use tokio::{
-    net::{TcpListener, UnixListener},
-    sync::Semaphore,
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream, UnixListener},
+    sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tracing::warn;
 
@@ -24,7 +25,10 @@ use crate::{
     drain::Drain,
     gateway::Gateway,
     inbound::{Listener, Peer, Trust},
-    server::{Address, Limits, connection},
+    server::{
+        Address, Limits, connection,
+        tls::{Secured, Tls},
+    },
 };
 
 /// A bound listener.
@@ -71,6 +75,8 @@ pub struct Serving {
     pub trust: Trust,
     /// The site whose application asks here.
     pub site: Option<String>,
+    /// Its TLS, where it has any.
+    pub tls: Option<Arc<Tls>>,
     /// The limits of its connections.
     pub limits: Limits,
     /// Who answers.
@@ -137,10 +143,18 @@ pub async fn accept_forever(bound: &Bound, serving: &Arc<Serving>) {
         let accepted = match bound {
             Bound::Tcp(listener, _) => listener.accept().await.map(|(stream, peer)| {
                 let _ = stream.set_nodelay(true);
-                start(serving, &places, Peer::Address(peer.ip()), stream);
+                let Some(place) = place(serving, &places) else {
+                    return;
+                };
+                match serving.tls.clone() {
+                    None => start(serving, serve(Arc::clone(serving), Peer::Address(peer.ip()), stream, place)),
+                    Some(tls) => start(serving, serve_tls(Arc::clone(serving), tls, peer.ip(), stream, place)),
+                }
             }),
             Bound::Unix(listener, _) => listener.accept().await.map(|(stream, _)| {
-                start(serving, &places, Peer::Unix, stream);
+                if let Some(place) = place(serving, &places) {
+                    start(serving, serve(Arc::clone(serving), Peer::Unix, stream, place));
+                }
             }),
         };
         if let Err(error) = accepted {
@@ -150,25 +164,41 @@ pub async fn accept_forever(bound: &Bound, serving: &Arc<Serving>) {
     }
 }
 
-fn start<S>(serving: &Arc<Serving>, places: &Arc<Semaphore>, peer: Peer, stream: S)
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
-{
-    let Ok(place) = Arc::clone(places).try_acquire_owned() else {
-        serving.gateway.telemetry().metrics().connection_refused();
-        return;
-    };
-    let drain = serving.drain.clone();
-    let is_ops = serving.kind == Listener::Ops;
-    let serving = Arc::clone(serving);
-    let connection = async move {
-        connection::serve(&serving, peer, stream).await;
-        drop(place);
-    };
-    if is_ops {
+/// A place for one connection, if there is one left.
+fn place(serving: &Serving, places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    let place = Arc::clone(places).try_acquire_owned();
+    place.inspect_err(|_| serving.gateway.telemetry().metrics().connection_refused()).ok()
+}
+
+fn start(serving: &Serving, connection: impl Future<Output = ()> + Send + 'static) {
+    if serving.kind == Listener::Ops {
         tokio::spawn(connection);
     } else {
-        drain.spawn(connection);
+        serving.drain.spawn(connection);
+    }
+}
+
+async fn serve<S>(serving: Arc<Serving>, peer: Peer, stream: S, _place: OwnedSemaphorePermit)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    connection::serve(&serving, peer, stream, None).await;
+}
+
+/// A connection has its place from the first moment of its handshake.
+async fn serve_tls(
+    serving: Arc<Serving>,
+    tls: Arc<Tls>,
+    address: IpAddr,
+    stream: TcpStream,
+    _place: OwnedSemaphorePermit,
+) {
+    let secured = tokio::select! {
+        secured = tls.secure(stream, address) => secured,
+        () = serving.drain.stopping() => None,
+    };
+    if let Some(Secured { stream, peer, replaced }) = secured {
+        connection::serve(&serving, peer, stream, Some(&replaced)).await;
     }
 }
 

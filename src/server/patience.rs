@@ -1,5 +1,5 @@
-//! How long a connection may stay silent: one deadline while it waits for a request, a shorter one from the first byte
-//! of a request's head to its last, none while the gateway itself is at work.
+//! How long a connection may stay silent: one deadline while it waits for a request, or for somebody to take its answer,
+//! a shorter one from the first byte of a request's head to its last, none while the gateway itself is at work.
 //!
 //! hyper's own head time-out also counts the idle time between requests, so the deadlines are kept here, in the
 //! stream. The sleep is only ever re-armed when it fires early, so a busy connection costs no timer.
@@ -48,6 +48,9 @@ pub struct Patient<S> {
     idle: Duration,
     head: Duration,
     seen: u8,
+    /// How long it may do what it is doing; nothing while the gateway is at work.
+    allowed: Option<Duration>,
+    /// The end of that, once there was something to wait for: a head that comes whole needs none.
     deadline: Option<Instant>,
     sleep: Pin<Box<Sleep>>,
 }
@@ -55,9 +58,11 @@ pub struct Patient<S> {
 impl<S> Patient<S> {
     /// Wraps a fresh connection, which waits for its first head.
     pub fn new(stream: S, patience: Arc<Patience>, idle: Duration, head: Duration) -> Self {
-        let deadline = Instant::now() + head.max(idle.min(FIRST_REQUEST));
+        let allowed = head.max(idle.min(FIRST_REQUEST));
+        let deadline = Instant::now() + allowed;
         let sleep = Box::pin(sleep_until(deadline));
-        Self { stream, patience, idle, head, seen: WAITING, deadline: Some(deadline), sleep }
+        let (allowed, deadline) = (Some(allowed), Some(deadline));
+        Self { stream, patience, idle, head, seen: WAITING, allowed, deadline, sleep }
     }
 
     /// Takes note of what changed since the last look.
@@ -67,9 +72,10 @@ impl<S> Patient<S> {
             return;
         }
         self.seen = state;
-        self.deadline = match state {
-            WAITING => Some(Instant::now() + self.idle),
-            IN_HEAD => Some(Instant::now() + self.head),
+        self.deadline = None;
+        self.allowed = match state {
+            WAITING => Some(self.idle),
+            IN_HEAD => Some(self.head),
             _ => None,
         };
     }
@@ -81,10 +87,20 @@ impl<S> Patient<S> {
         }
     }
 
+    /// What a write, or a goodbye, came to; one that must wait for the other end to read waits no longer than an idle connection may.
+    fn patiently<T>(&mut self, written: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            return written;
+        }
+        self.look();
+        self.poll_patience(context).map(Err)
+    }
+
     fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
-        let Some(deadline) = self.deadline else {
+        let Some(allowed) = self.allowed else {
             return Poll::Pending;
         };
+        let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + allowed);
         if deadline < self.sleep.deadline() {
             self.sleep.as_mut().reset(deadline);
         }
@@ -115,15 +131,21 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(context, buffer)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write(context, buffer);
+        this.patiently(written, context)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.stream).poll_flush(context);
+        this.patiently(flushed, context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+        let this = self.get_mut();
+        let said = Pin::new(&mut this.stream).poll_shutdown(context);
+        this.patiently(said, context)
     }
 
     fn poll_write_vectored(
@@ -131,7 +153,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         context: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(context, buffers)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write_vectored(context, buffers);
+        this.patiently(written, context)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -181,6 +205,42 @@ mod tests {
         let error = stream.read(&mut [0; 8]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert_eq!(began.elapsed().as_secs(), IDLE.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_nobody_takes_is_not_offered_for_ever() {
+        let (_client, mut stream, patience) = pair();
+        patience.busy();
+        stream.look();
+        patience.waiting();
+        let began = Instant::now();
+        let error = stream.write_all(&[0; 4_096]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(began.elapsed().as_secs(), IDLE.as_secs());
+    }
+
+    /// As TLS does whose last words find no room.
+    struct NeverDone;
+
+    impl AsyncWrite for NeverDone {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_goodbye_that_nobody_takes_is_not_offered_for_ever() {
+        let mut stream = Patient::new(NeverDone, Arc::default(), IDLE, HEAD);
+        let said = tokio::time::timeout(10 * IDLE, stream.shutdown()).await;
+        assert_eq!(said.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,7 +1,8 @@
 //! Pure. The session cookie: key id, 256 random bits, and a short check value.
 //!
 //! Invariant: a value that this gateway did not make is refused here, without asking the store. The cookie's secret
-//! names the record (keyed hash) and opens it (key derivation); the store never sees it.
+//! names the record (keyed hash) and opens it (key derivation); the store never sees it. The check value is how the
+//! name begins: who knows the name still lacks the secret, and who makes a secret up lacks the name.
 
 use std::{fmt, time::Duration};
 
@@ -30,13 +31,21 @@ pub struct Config {
 
 impl Config {
     /// The name that browsers see on a site: `__Host-`, or `__Secure-` where the cookie is for a domain.
-    pub fn name_on(&self, site: &Site) -> String {
-        let prefix = match (self.plain, site.cookie_domain()) {
+    fn name_on(&self, site: &Site) -> String {
+        format!("{}{}", self.prefix_on(site), self.name)
+    }
+
+    /// Whether that is the name on a site.
+    pub fn is_name_on(&self, site: &Site, name: &str) -> bool {
+        name.strip_prefix(self.prefix_on(site)) == Some(self.name.as_str())
+    }
+
+    fn prefix_on(&self, site: &Site) -> &'static str {
+        match (self.plain, site.cookie_domain()) {
             (true, _) => "",
             (false, None) => "__Host-",
             (false, Some(_)) => "__Secure-",
-        };
-        format!("{prefix}{}", self.name)
+        }
     }
 
     /// The `Set-Cookie` that starts a session.
@@ -89,12 +98,8 @@ impl Handle {
         &self.key
     }
 
-    fn of(key: &Key, secret: &[u8; SECRET_BYTES]) -> Self {
-        Self {
-            name: Name::new(key.name(&[b"session", secret])),
-            key_id: key.id(),
-            key: key.purpose_with(Purpose::Session, secret),
-        }
+    fn of(key: &Key, name: [u8; 32], secret: &[u8; SECRET_BYTES]) -> Self {
+        Self { name: Name::new(name), key_id: key.id(), key: key.purpose_with(Purpose::Session, secret) }
     }
 }
 
@@ -118,12 +123,13 @@ impl fmt::Debug for CookieValue {
 /// Makes a new cookie from 32 random bytes, under the sealing key.
 pub fn mint(ring: &KeyRing, site: &str, secret: &[u8; SECRET_BYTES]) -> (CookieValue, Handle) {
     let key = ring.sealing();
+    let name = name_of(key, site, secret);
     let mut bytes = Zeroizing::new(Vec::with_capacity(VALUE_BYTES));
     bytes.extend_from_slice(&key.id().0);
     bytes.extend_from_slice(secret);
-    bytes.extend_from_slice(&check_value(key, site, secret));
+    bytes.extend_from_slice(&name[..CHECK_BYTES]);
     let value = CookieValue(Zeroizing::new(URL_SAFE_NO_PAD.encode(&*bytes)));
-    (value, Handle::of(key, secret))
+    (value, Handle::of(key, name, secret))
 }
 
 /// Reads a cookie that was shown on a site.
@@ -143,15 +149,14 @@ fn read_value(ring: &KeyRing, site: &str, value: &str) -> Option<Handle> {
     let (id, rest) = bytes.get(..length)?.split_first_chunk::<KEY_ID_BYTES>()?;
     let (secret, check) = rest.split_first_chunk::<SECRET_BYTES>()?;
     let key = ring.by_id(KeyId(*id))?;
-    verify_slices_are_equal(check, &check_value(key, site, secret)).ok()?;
-    Some(Handle::of(key, secret))
+    let name = name_of(key, site, secret);
+    verify_slices_are_equal(check, &name[..CHECK_BYTES]).ok()?;
+    Some(Handle::of(key, name, secret))
 }
 
-fn check_value(key: &Key, site: &str, secret: &[u8; SECRET_BYTES]) -> [u8; CHECK_BYTES] {
-    let full = key.check(&[site.as_bytes(), secret]);
-    let mut short = [0; CHECK_BYTES];
-    short.copy_from_slice(&full[..CHECK_BYTES]);
-    short
+/// The record's name; how it begins shows that the cookie is ours.
+fn name_of(key: &Key, site: &str, secret: &[u8; SECRET_BYTES]) -> [u8; 32] {
+    key.session_name(&[site.as_bytes(), secret])
 }
 
 /// Bytes in a cookie's secret.
@@ -221,6 +226,10 @@ mod tests {
         let config = Config { name: "portcullis".into(), strict: false, plain: false };
         assert_eq!(config.name_on(&site(None)), "__Host-portcullis");
         assert_eq!(config.name_on(&site(Some("example.com"))), "__Secure-portcullis");
+        assert!(config.is_name_on(&site(None), "__Host-portcullis"));
+        for other in ["portcullis", "__Secure-portcullis", "__Host-portcullis2", "__Host-", ""] {
+            assert!(!config.is_name_on(&site(None), other), "{other}");
+        }
         assert_eq!(Config { plain: true, ..config }.name_on(&site(None)), "portcullis");
     }
 

@@ -6,7 +6,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use crate::{
@@ -16,7 +19,11 @@ use crate::{
 
 /// The endings this process knows of.
 #[derive(Debug, Default)]
-pub struct Endings(Mutex<Known>);
+pub struct Endings {
+    known: Mutex<Known>,
+    /// How many; mostly none, and every verify asks.
+    count: AtomicUsize,
+}
 
 #[derive(Debug, Default)]
 struct Known {
@@ -44,7 +51,7 @@ pub enum Outcome {
 impl Endings {
     /// Whether that session was ended here.
     pub fn knows(&self, name: &Name) -> bool {
-        self.known().sessions.contains_key(name)
+        self.count.load(Ordering::Acquire) > 0 && self.known().sessions.contains_key(name)
     }
 
     /// Ends a session: here first, then in the store.
@@ -73,12 +80,14 @@ impl Endings {
         }
     }
 
-    fn remember(&self, name: Name, until: Timestamp) {
+    /// Ends a session here, until the store hears of it.
+    pub(super) fn remember(&self, name: Name, until: Timestamp) {
         let mut known = self.known();
         if known.sessions.len() >= ENDINGS_LIMIT {
             known.drop_one();
         }
         known.sessions.insert(name, Ending { until, settled: false });
+        self.count.store(known.sessions.len(), Ordering::Release);
     }
 
     fn settled(&self, name: &Name) {
@@ -88,7 +97,9 @@ impl Endings {
     }
 
     fn forget_past(&self, now: Timestamp) {
-        self.known().sessions.retain(|_, ending| ending.until > now);
+        let mut known = self.known();
+        known.sessions.retain(|_, ending| ending.until > now);
+        self.count.store(known.sessions.len(), Ordering::Release);
     }
 
     fn unsettled(&self, generation: u64) -> Vec<(Name, Timestamp)> {
@@ -106,7 +117,7 @@ impl Endings {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -112,12 +112,12 @@ impl Entry {
 }
 
 /// The group of all sessions of one user.
-pub fn user_group(key: &Key, issuer: &str, subject: &str) -> Name {
+fn user_group(key: &Key, issuer: &str, subject: &str) -> Name {
     Name::new(key.name(&[b"user", issuer.as_bytes(), subject.as_bytes()]))
 }
 
 /// The group of all sessions that came from one session at the provider.
-pub fn provider_session_group(key: &Key, issuer: &str, sid: &str) -> Name {
+fn provider_session_group(key: &Key, issuer: &str, sid: &str) -> Name {
     Name::new(key.name(&[b"provider session", issuer.as_bytes(), sid.as_bytes()]))
 }
 

@@ -6,6 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use cookie::Cookie;
+use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -58,6 +59,8 @@ pub struct Found {
     pub session: Authenticated,
     /// Its name and key.
     pub handle: Arc<Handle>,
+    /// When it lived.
+    pub at: Timestamp,
 }
 
 impl Keeper {
@@ -85,6 +88,11 @@ impl Keeper {
         self.cookie.strict
     }
 
+    /// What its times are by.
+    pub const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// The key ring, for other sealed things.
     pub const fn ring(&self) -> &KeyRing {
         &self.ring
@@ -102,16 +110,17 @@ impl Keeper {
     /// [`Reason::StoreUnavailable`] as soon as one could not be looked up, since each further one might take as long; else
     /// the reason of the cookie that came furthest.
     pub async fn find(&self, inbound: &Inbound, presented: &Presented<'_>) -> Result<Found, Reason> {
-        let name = self.cookie.name_on(presented.site);
         let mut refusal = Reason::NoSession;
         let mut looked_up = 0;
-        for value in inbound.cookies(&name) {
+        for value in inbound.cookies(|name| self.cookie.is_name_on(presented.site, name)) {
             let handle = session_cookie::read(&self.ring, presented.site.name(), value);
             looked_up += usize::from(handle.is_ok());
             if looked_up > SESSIONS_SHOWN {
                 break;
             }
-            match self.open(handle, presented).await {
+            let opened = self.open(handle, presented).await;
+            self.note_binding(&opened, inbound, presented);
+            match opened {
                 Ok(found) => return Ok(found),
                 Err(Reason::StoreUnavailable) => return Err(Reason::StoreUnavailable),
                 Err(reason) if is_further(refusal, reason) => refusal = reason,
@@ -127,25 +136,33 @@ impl Keeper {
             return Err(Reason::SessionEnded);
         }
         let (_, facts) = self.read(&handle).await?;
-        let session = facts
-            .authenticate(presented, &self.lifetimes, self.clock.now())
-            .inspect_err(|reason| self.note_binding(*reason, true, presented))?;
-        if let Some(reason) = session.drift() {
-            self.note_binding(reason, false, presented);
-        }
-        Ok(Found { session, handle: Arc::new(handle) })
+        let now = self.clock.now();
+        let session = facts.authenticate(presented, &self.lifetimes, now)?;
+        Ok(Found { session, handle: Arc::new(handle), at: now })
     }
 
-    async fn read(&self, handle: &Handle) -> Result<(Version, Facts), Reason> {
+    /// What does not open is read once more, on a new connection if the old one is out of step and gives others' records.
+    async fn read(&self, handle: &Handle) -> Result<(Version, Box<Facts>), Reason> {
+        match self.read_once(handle).await {
+            Err(Reason::SessionUnreadable) => Box::pin(self.store.leave_if_out_of_step()).await,
+            read => return read,
+        }
+        self.read_once(handle).await.inspect_err(|reason| self.note_unreadable(*reason, handle))
+    }
+
+    fn note_unreadable(&self, reason: Reason, handle: &Handle) {
+        if reason == Reason::SessionUnreadable {
+            self.telemetry.event(&Event::SessionUnreadable { session: *handle.name() });
+        }
+    }
+
+    async fn read_once(&self, handle: &Handle) -> Result<(Version, Box<Facts>), Reason> {
         let stored = self.store.facts(handle.name()).await.map_err(|error| self.unavailable("facts", &error))?;
         let Some(stored) = stored else {
             return Err(self.why_missing(handle).await);
         };
-        let facts = Facts::open(handle.key(), handle.name(), stored.version, &stored.facts).map_err(|_| {
-            self.telemetry.event(&Event::SessionUnreadable { session: *handle.name() });
-            Reason::SessionUnreadable
-        })?;
-        Ok((stored.version, facts))
+        let facts = Facts::open(handle.key(), handle.name(), stored.version, stored.facts);
+        facts.map(|facts| (stored.version, Box::new(facts))).map_err(|_| Reason::SessionUnreadable)
     }
 
     async fn why_missing(&self, handle: &Handle) -> Reason {
@@ -194,17 +211,22 @@ impl Keeper {
     /// # Errors
     /// As [`Keeper::find`], without looking at lifetimes or binding.
     pub async fn read_whole(&self, handle: &Handle) -> Result<(Version, Facts, Tokens), Reason> {
+        match self.read_whole_once(handle).await {
+            Err(Reason::SessionUnreadable) => Box::pin(self.store.leave_if_out_of_step()).await,
+            read => return read,
+        }
+        self.read_whole_once(handle).await.inspect_err(|reason| self.note_unreadable(*reason, handle))
+    }
+
+    async fn read_whole_once(&self, handle: &Handle) -> Result<(Version, Facts, Tokens), Reason> {
         let stored = self
             .store
             .session(handle.name())
             .await
             .map_err(|error| self.unavailable("session", &error))?
             .ok_or(Reason::SessionUnknown)?;
-        let unreadable = |_| {
-            self.telemetry.event(&Event::SessionUnreadable { session: *handle.name() });
-            Reason::SessionUnreadable
-        };
-        let facts = Facts::open(handle.key(), handle.name(), stored.version, &stored.facts).map_err(unreadable)?;
+        let unreadable = |_| Reason::SessionUnreadable;
+        let facts = Facts::open(handle.key(), handle.name(), stored.version, stored.facts).map_err(unreadable)?;
         let tokens =
             Tokens::open(handle.key(), handle.name(), facts.tokens.revision, &stored.tokens).map_err(unreadable)?;
         Ok((stored.version, facts, tokens))
@@ -220,7 +242,7 @@ impl Keeper {
         for _ in 0..UPDATE_ATTEMPTS {
             let (version, mut facts) = self.read(handle).await?;
             let tokens = match edit(&mut facts) {
-                Edit::Leave => return Ok(facts),
+                Edit::Leave => return Ok(*facts),
                 Edit::Facts => None,
                 Edit::Tokens(tokens) => {
                     facts.tokens.revision = facts.tokens.revision.saturating_add(1);
@@ -230,7 +252,7 @@ impl Keeper {
             let change = Self::change(handle, version, &facts, tokens.as_deref())?;
             let swap = self.store.compare_and_set(handle.name(), &change).await;
             match swap.map_err(|error| self.unavailable("compare_and_set", &error))? {
-                Swap::Done => return Ok(facts),
+                Swap::Done => return Ok(*facts),
                 Swap::Stale => {}
                 Swap::Gone => return Err(Reason::SessionUnknown),
             }
@@ -279,8 +301,8 @@ impl Keeper {
     }
 
     /// Whether the stored time of last use is old enough to be written again.
-    pub fn wants_touch(&self, facts: &Facts) -> bool {
-        self.clock.now().since(facts.last_seen) >= self.lifetimes.idle_write_after()
+    pub fn wants_touch(&self, facts: &Facts, now: Timestamp) -> bool {
+        now.since(facts.last_seen) >= self.lifetimes.idle_write_after()
     }
 
     /// Ends a session for good. With the store down the ending is kept and made good as soon as it is back.
@@ -299,11 +321,33 @@ impl Keeper {
         self.end(handle, latest, cause).await
     }
 
+    /// Ends a session that a browser shows, and gives its tokens where they could be read before that. It is final here
+    /// at once; a store that has not answered by the deadline hears of it later.
+    pub async fn end_with_tokens(
+        &self,
+        handle: &Handle,
+        cause: EndCause,
+        by: Instant,
+    ) -> (Outcome, Option<(Facts, Tokens)>) {
+        let latest = self.clock.now().plus(self.lifetimes.absolute);
+        self.endings.remember(*handle.name(), latest);
+        let mut whole = None;
+        let ended = timeout_at(by, async {
+            whole = self.read_whole(handle).await.ok().map(|(_, facts, tokens)| (facts, tokens));
+            self.end(handle, latest, cause).await
+        });
+        if let Ok(outcome) = ended.await {
+            return (outcome, whole);
+        }
+        self.telemetry.event(&Event::SessionEnded { session: *handle.name(), cause, pending: true });
+        (Outcome::Pending, whole)
+    }
+
     /// The handles of all cookies of our name that we made, within a bound.
     pub fn shown(&self, inbound: &Inbound, site: &Site) -> Vec<Handle> {
-        let name = self.cookie.name_on(site);
+        let shown = inbound.cookies(|name| self.cookie.is_name_on(site, name));
         let read = |value| session_cookie::read(&self.ring, site.name(), value).ok();
-        inbound.cookies(&name).filter_map(read).take(SESSIONS_SHOWN).collect()
+        shown.filter_map(read).take(SESSIONS_SHOWN).collect()
     }
 
     /// The `Set-Cookie` that takes the session cookie away.
@@ -319,14 +363,16 @@ impl Keeper {
         }
     }
 
-    fn note_binding(&self, reason: Reason, refused: bool, presented: &Presented<'_>) {
-        if let (Reason::BindingAddress | Reason::BindingUserAgent, Client::Browser { address, .. }) =
+    /// A session that another client shows is worth a line, whether it was refused for it or not.
+    fn note_binding(&self, opened: &Result<Found, Reason>, inbound: &Inbound, presented: &Presented<'_>) {
+        let reason = opened.as_ref().map_or_else(|reason| Some(*reason), |found| found.session.drift());
+        if let (Some(reason @ (Reason::BindingAddress | Reason::BindingUserAgent)), Client::Browser { address, .. }) =
             (reason, presented.client)
         {
             self.telemetry.event(&Event::BindingViolated {
-                request_id: presented.request_id,
+                request_id: inbound.request_id_text(),
                 reason,
-                refused,
+                refused: opened.is_err(),
                 client: address,
             });
         }

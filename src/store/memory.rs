@@ -14,6 +14,7 @@ use std::{
 use super::{
     Change, Ended, GROUP_LIMIT, Mark, Member, Name, NewSession, StoreError, StoredFacts, StoredSession, Swap, Token,
     Version,
+    window::{Counted, Rate, Window, Windows},
 };
 use crate::clock::{Clock, Timestamp};
 
@@ -24,11 +25,13 @@ pub struct Config {
     pub max_sessions: usize,
     /// Most single-use marks, and as many locks.
     pub max_marks: usize,
+    /// Most sliding windows of each kind; beyond it the one that is due soonest makes room.
+    pub max_windows: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { max_sessions: DEFAULT_MAX_SESSIONS, max_marks: DEFAULT_MAX_MARKS }
+        Self { max_sessions: DEFAULT_MAX_SESSIONS, max_marks: DEFAULT_MAX_MARKS, max_windows: DEFAULT_MAX_WINDOWS }
     }
 }
 
@@ -37,6 +40,7 @@ pub struct Memory {
     config: Config,
     clock: Clock,
     held: Mutex<Held>,
+    windows: Mutex<Windows>,
 }
 
 /// The operations; [`super::Store`] says what each promises.
@@ -44,7 +48,7 @@ pub struct Memory {
 impl Memory {
     /// An empty store.
     pub fn new(config: Config, clock: Clock) -> Self {
-        Self { config, clock, held: Mutex::default() }
+        Self { config, clock, held: Mutex::default(), windows: Mutex::new(Windows::new(config.max_windows)) }
     }
 
     /// See [`super::Store::create`].
@@ -153,9 +157,24 @@ impl Memory {
         Ok(())
     }
 
+    /// See [`super::Store::count_in_window`].
+    pub fn count_in_window(&self, window: Window, rates: &[Rate], by: &Token) -> Result<Counted, StoreError> {
+        Ok(self.windows().count(window, rates, by, self.clock.now()))
+    }
+
+    /// See [`super::Store::bar_window`].
+    pub fn bar_window(&self, window: Window, time: Duration) -> Result<(), StoreError> {
+        self.windows().bar(window, time, self.clock.now());
+        Ok(())
+    }
+
     /// See [`super::Store::ping`].
     pub const fn ping(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn windows(&self) -> MutexGuard<'_, Windows> {
+        self.windows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Everything that has not expired by now.
@@ -330,6 +349,9 @@ pub const DEFAULT_MAX_SESSIONS: usize = 100_000;
 /// Marks, and locks, that the store holds unless the settings say otherwise.
 pub const DEFAULT_MAX_MARKS: usize = 100_000;
 
+/// Sliding windows of each kind that the store holds unless the settings say otherwise.
+pub const DEFAULT_MAX_WINDOWS: usize = 100_000;
+
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
@@ -343,7 +365,7 @@ mod tests {
 
     fn store(max_sessions: usize, max_marks: usize) -> (Memory, Clock) {
         let clock = Clock::manual(START);
-        let config = Config { max_sessions, max_marks };
+        let config = Config { max_sessions, max_marks, ..Config::default() };
         (Memory::new(config, clock.clone()), clock)
     }
 

@@ -5,131 +5,38 @@
 //! the same effect and the same answer. Starting never waits for the server.
 //!
 //! A session is one hash (`v` version, `f` facts, `t` tokens, `i` index entry, `g` groups), so that its parts come,
-//! change and go together. The sets that find sessions (`group`, `live`) are written before it: a gateway that dies
-//! between the two leaves a name that leads nowhere and expires.
+//! change and go together; facts and tokens end in their length. The sets that find sessions (`group`, `live`) are
+//! written before it: a gateway that dies between the two leaves a name that leads nowhere and expires.
 
-use std::{fmt, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{fmt, time::Duration};
 
-use deadpool_redis::{
-    Manager, Pool, Runtime,
-    redis::{
-        AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline,
-        RedisConnectionInfo, RedisResult, ScriptInvocation, TlsCertificates, Value, aio::MultiplexedConnection, cmd,
-        pipe,
-    },
+use deadpool_redis::redis::{
+    Cmd, Pipeline, RedisResult, ScriptInvocation, Value, aio::MultiplexedConnection, cmd, pipe,
 };
-use rustls_pki_types::{CertificateDer, pem::PemObject};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+pub use self::client::{Address, Config, DEFAULT_CONNECTIONS, DEFAULT_DEADLINE, DEFAULT_PREFIX, SetupError};
 use self::{
-    connections::{Connections, PACE},
+    client::pool,
+    connections::{Connections, Lent, PACE},
     keys::{Keys, lease, moment},
     reply::{Failure, Remedy},
     scripts::Scripts,
+    whole::marked,
 };
 use super::{
     Change, ENDED_BEFORE, Ended, GROUP_LIMIT, Mark, Member, NAME_TAKEN, Name, NewSession, StoreError, StoredFacts,
     StoredSession, Swap, Token,
+    window::{Counted, Rate, Window},
 };
-use crate::{clock::Timestamp, random, secret::Secret};
+use crate::{clock::Timestamp, random};
 
+mod client;
 mod connections;
 mod keys;
 mod reply;
 mod scripts;
-
-/// Where Redis is and how to speak to it.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Where it listens.
-    pub address: Address,
-    /// The ACL user; without one, Redis takes the password for its user `default`.
-    pub username: Option<String>,
-    /// The password.
-    pub password: Option<Secret>,
-    /// The database number.
-    pub database: u32,
-    /// What all keys begin with: 1 to 64 letters, digits, `_`, `-`, `.` and `:`.
-    pub prefix: String,
-    /// How long an operation may take, everything included.
-    pub deadline: Duration,
-    /// How many connections all requests share.
-    pub connections: NonZeroUsize,
-}
-
-impl Config {
-    /// The defaults for a Redis at that address, without a password.
-    pub fn new(address: Address) -> Self {
-        Self {
-            address,
-            username: None,
-            password: None,
-            database: 0,
-            prefix: DEFAULT_PREFIX.to_owned(),
-            deadline: DEFAULT_DEADLINE,
-            connections: DEFAULT_CONNECTIONS,
-        }
-    }
-}
-
-/// Where Redis listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
-    /// A Unix socket.
-    Unix(PathBuf),
-    /// Plain TCP.
-    Tcp {
-        /// Name or address.
-        host: String,
-        /// Port.
-        port: u16,
-    },
-    /// TLS over TCP; the server's certificate must be valid for `host`.
-    Tls {
-        /// Name or address.
-        host: String,
-        /// Port.
-        port: u16,
-        /// A PEM file of authorities to trust instead of the system's.
-        ca_file: Option<PathBuf>,
-    },
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
-            Self::Tcp { host, port } | Self::Tls { host, port, .. } => {
-                write!(formatter, "{host}:{port}")
-            }
-        }
-    }
-}
-
-/// Why the Redis store cannot be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum SetupError {
-    /// The authorities' file cannot be read.
-    #[error("{path} cannot be read: {cause}")]
-    CaUnreadable {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        cause: std::io::Error,
-    },
-    /// The authorities' file holds no certificate, or something else too.
-    #[error("{path} is not a PEM file of certificates")]
-    CaMalformed {
-        /// Which file.
-        path: PathBuf,
-    },
-    /// The prefix would spoil the keys.
-    #[error("a key prefix is 1 to 64 letters, digits, `_`, `-`, `.` and `:`")]
-    Prefix,
-    /// The client library does not take these settings.
-    #[error("the Redis client does not take these settings: {0}")]
-    Client(String),
-}
+mod whole;
 
 /// Sessions in Redis.
 pub struct Redis {
@@ -167,6 +74,15 @@ impl Redis {
         })
     }
 
+    /// Takes new connections from now on if one of those that there are gives answers that do not fit their questions.
+    pub async fn leave_if_out_of_step(&self) {
+        for lent in self.connections.live() {
+            if !self.connections.distrusts(&lent) {
+                self.leave_unless_in_step(lent).await;
+            }
+        }
+    }
+
     /// Counts the times a connection was made after one was lost or could not be made.
     pub fn generation(&self) -> u64 {
         self.connections.generation()
@@ -178,7 +94,7 @@ impl Redis {
 impl Redis {
     /// See [`super::Store::create`].
     pub async fn create(&self, session: &NewSession) -> Result<(), StoreError> {
-        self.within(async {
+        self.within(|| async {
             for group in &session.groups {
                 self.join(self.keys.group(group), session).await?;
             }
@@ -190,24 +106,24 @@ impl Redis {
 
     /// See [`super::Store::facts`].
     pub async fn facts(&self, name: &Name) -> Result<Option<StoredFacts>, StoreError> {
-        let mut command = cmd("HMGET");
-        command.arg(self.keys.session(name)).arg("v").arg("f");
-        reply::facts(self.command(&command).await?)
+        let mut command = Cmd::with_capacity(4, FACTS_COMMAND_BYTES);
+        command.arg("HMGET").arg(self.keys.session(name)).arg("v").arg("f");
+        self.within(|| self.ask(Request::Command(&command), reply::facts)).await
     }
 
     /// See [`super::Store::session`].
     pub async fn session(&self, name: &Name) -> Result<Option<StoredSession>, StoreError> {
         let mut command = cmd("HMGET");
         command.arg(self.keys.session(name)).arg(&["v", "f", "t"]);
-        reply::session(self.command(&command).await?)
+        self.within(|| self.ask(Request::Command(&command), reply::session)).await
     }
 
     /// See [`super::Store::compare_and_set`].
     pub async fn compare_and_set(&self, name: &Name, change: &Change) -> Result<Swap, StoreError> {
         let mut step = self.scripts.swap.key(self.keys.session(name));
-        step.arg(change.expected.0).arg(change.expected.next().0).arg(&change.facts);
+        step.arg(change.expected.0).arg(change.expected.next().0).arg(marked(&change.facts));
         if let Some(tokens) = &change.tokens {
-            step.arg(tokens);
+            step.arg(marked(tokens));
         }
         match self.step(&step).await? {
             1 => Ok(Swap::Done),
@@ -226,11 +142,10 @@ impl Redis {
         let mut step = self.scripts.end.key(self.keys.session(name));
         step.key(self.keys.ended(name)).arg(&by).arg(moment(until));
         let deadline = Instant::now() + self.deadline;
-        let answer = self.by(deadline, self.ask(Request::Script(&step))).await?;
-        let (lived, groups) = reply::ended(answer)?;
+        let (lived, groups) = self.by(deadline, || self.ask(Request::Script(&step), reply::ended)).await?;
         if lived {
             let leave = self.leave(name, &groups);
-            let _ = self.by(deadline, self.ask(Request::Pipeline(&leave))).await;
+            let _ = self.by(deadline, || self.ask(Request::Pipeline(&leave), reply::anything)).await;
             return Ok(Ended::Now);
         }
         Ok(Ended::Before)
@@ -240,15 +155,15 @@ impl Redis {
     pub async fn was_ended(&self, name: &Name) -> Result<bool, StoreError> {
         let mut command = cmd("EXISTS");
         command.arg(self.keys.ended(name));
-        Ok(reply::number(&self.command(&command).await?)? == 1)
+        Ok(self.within(|| self.ask(Request::Command(&command), reply::number)).await? == 1)
     }
 
     /// See [`super::Store::group`].
     pub async fn group(&self, group: &Name) -> Result<Vec<Member>, StoreError> {
-        self.within(async {
+        self.within(|| async {
             let mut step = self.scripts.members.key(self.keys.group(group));
             step.arg(GROUP_SCAN);
-            let names = reply::names(self.ask(Request::Script(&step)).await?)?;
+            let names = self.ask(Request::Script(&step), reply::names).await?;
             let mut living = Vec::new();
             for names in names.chunks(GROUP_LIMIT) {
                 if living.len() < GROUP_LIMIT {
@@ -291,12 +206,31 @@ impl Redis {
         self.step(&step).await.map(drop)
     }
 
+    /// See [`super::Store::count_in_window`].
+    pub async fn count_in_window(&self, window: Window, rates: &[Rate], by: &Token) -> Result<Counted, StoreError> {
+        let mut step = self.scripts.window.key(self.keys.window(window));
+        step.key(self.keys.barred(window)).arg(&by.0);
+        for rate in rates {
+            step.arg(rate.most()).arg(lease(rate.per()));
+        }
+        match u64::try_from(self.step(&step).await?) {
+            Ok(0) => Ok(Counted::Admitted),
+            Ok(millis) => Ok(Counted::Refused { wait: Duration::from_millis(millis) }),
+            Err(_) => Err(StoreError::Garbage("a wait is less than nothing".to_owned())),
+        }
+    }
+
+    /// See [`super::Store::bar_window`].
+    pub async fn bar_window(&self, window: Window, time: Duration) -> Result<(), StoreError> {
+        let mut command = cmd("SET");
+        command.arg(self.keys.barred(window)).arg("-").arg("NX").arg("PX").arg(lease(time));
+        self.within(|| self.ask(Request::Command(&command), reply::done)).await
+    }
+
     /// See [`super::Store::ping`].
     pub async fn ping(&self) -> Result<(), StoreError> {
-        match self.command(&cmd("PING")).await? {
-            Value::SimpleString(answer) if answer == "PONG" => Ok(()),
-            _ => Err(StoreError::Garbage("a ping had no pong".to_owned())),
-        }
+        let command = cmd("PING");
+        self.within(|| self.ask(Request::Command(&command), reply::pong)).await
     }
 }
 
@@ -306,7 +240,7 @@ impl Redis {
     async fn join(&self, set: String, session: &NewSession) -> Result<(), StoreError> {
         let mut step = self.scripts.join.key(set);
         step.arg(moment(session.until)).arg(session.name.encoded());
-        self.ask(Request::Script(&step)).await.map(drop)
+        self.ask(Request::Script(&step), reply::number).await.map(drop)
     }
 
     async fn write(&self, session: &NewSession) -> Result<(), StoreError> {
@@ -314,11 +248,11 @@ impl Redis {
         let mut step = self.scripts.create.key(self.keys.session(&session.name));
         step.key(self.keys.ended(&session.name))
             .arg(moment(session.until))
-            .arg(&session.facts)
-            .arg(&session.tokens)
+            .arg(marked(&session.facts))
+            .arg(marked(&session.tokens))
             .arg(&session.index)
             .arg(groups);
-        match reply::number(&self.ask(Request::Script(&step)).await?)? {
+        match self.ask(Request::Script(&step), reply::number).await? {
             1 => Ok(()),
             0 => Err(StoreError::Refused(ENDED_BEFORE.to_owned())),
             _ => Err(StoreError::Refused(NAME_TAKEN.to_owned())),
@@ -341,7 +275,7 @@ impl Redis {
         for name in names {
             read.hget(self.keys.session(name), "i");
         }
-        let entries = reply::entries(self.ask(Request::Pipeline(&read)).await?)?;
+        let entries = self.ask(Request::Pipeline(&read), reply::entries).await?;
         let found = names.iter().zip(entries);
         Ok(found.filter_map(|(&name, index)| index.map(|index| Member { name, index })).collect())
     }
@@ -349,27 +283,27 @@ impl Redis {
 
 /// One request under its deadline.
 impl Redis {
-    async fn command(&self, command: &Cmd) -> Result<Value, StoreError> {
-        self.within(self.ask(Request::Command(command))).await
-    }
-
     async fn step(&self, step: &ScriptInvocation<'_>) -> Result<i64, StoreError> {
-        let answer = self.within(self.ask(Request::Script(step))).await?;
-        reply::number(&answer)
+        self.within(|| self.ask(Request::Script(step), reply::number)).await
     }
 
-    async fn within<T>(&self, operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        self.by(Instant::now() + self.deadline, operation).await
+    fn within<T, F: Future<Output = Result<T, StoreError>>>(
+        &self,
+        operation: impl FnOnce() -> F,
+    ) -> impl Future<Output = Result<T, StoreError>> {
+        self.by(Instant::now() + self.deadline, operation)
     }
 
     /// Connections that were there before and let the deadline pass are not trusted with the next operation.
-    async fn by<T>(
+    ///
+    /// The operation is made where it is waited for: a future that is handed over takes its room twice.
+    async fn by<T, F: Future<Output = Result<T, StoreError>>>(
         &self,
         deadline: Instant,
-        operation: impl Future<Output = Result<T, StoreError>>,
+        operation: impl FnOnce() -> F,
     ) -> Result<T, StoreError> {
         let newest = self.connections.newest();
-        if let Ok(outcome) = timeout_at(deadline, operation).await {
+        if let Ok(outcome) = timeout_at(deadline, operation()).await {
             return outcome;
         }
         self.connections.forget(newest);
@@ -377,10 +311,10 @@ impl Redis {
     }
 
     /// Asks, and once more if a new connection may help; a server that is reading its data is waited for.
-    async fn ask(&self, request: Request<'_>) -> Result<Value, StoreError> {
+    async fn ask<T>(&self, request: Request<'_>, read: Read<T>) -> Result<T, StoreError> {
         let mut retried = false;
         loop {
-            let failure = match self.attempt(request).await {
+            let failure = match self.attempt(request, read).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
@@ -392,21 +326,57 @@ impl Redis {
         }
     }
 
-    async fn attempt(&self, request: Request<'_>) -> Result<Value, Failure> {
+    async fn attempt<T>(&self, request: Request<'_>, read: Read<T>) -> Result<T, Failure> {
         let mut lent = self.connections.lend().await?;
-        let answer = request.send(&mut lent.connection).await;
-        answer.map_err(|error| {
-            let mut failure = reply::failure(&error);
-            if failure.remedy == Remedy::ReconnectUnlessNew && !lent.is_new() {
-                failure.remedy = Remedy::Reconnect;
+        let answer = match request.send(&mut lent.connection).await {
+            Ok(_) if self.connections.distrusts(&lent) => return Err(reply::out_of_step()),
+            Ok(answer) => answer,
+            Err(error) => return Err(self.broken(reply::failure(&error), &lent)),
+        };
+        match read(answer) {
+            Ok(answer) => Ok(answer),
+            Err(error) => {
+                Box::pin(self.leave_unless_in_step(lent)).await;
+                Err(Failure { error, remedy: Remedy::Reconnect })
             }
-            if failure.remedy == Remedy::Reconnect {
-                self.connections.forget(lent.newest());
-            }
-            failure
-        })
+        }
+    }
+
+    /// An answer that does not fit its question may be another's, and then so is all that comes after it on that line. A
+    /// line that repeats a word is in step: what does not fit is then a value, which is no reason to leave all others'
+    /// questions unanswered.
+    async fn leave_unless_in_step(&self, mut lent: Lent) {
+        if !is_in_step(&mut lent.connection).await {
+            self.connections.distrust(lent.newest());
+        }
+    }
+
+    fn broken(&self, mut failure: Failure, lent: &Lent) -> Failure {
+        if failure.remedy == Remedy::ReconnectUnlessNew && !lent.is_new() {
+            failure.remedy = Remedy::Reconnect;
+        }
+        if failure.remedy == Remedy::Reconnect {
+            self.connections.forget(lent.newest());
+        }
+        failure
     }
 }
+
+async fn is_in_step(connection: &mut MultiplexedConnection) -> bool {
+    let Ok(word) = random::bytes::<16>() else {
+        return false;
+    };
+    let mut question = cmd("PING");
+    question.arg(&word);
+    let said = timeout(REPEATED_WITHIN, question.query_async::<Value>(connection)).await;
+    matches!(said, Ok(Ok(Value::BulkString(said))) if said == word)
+}
+
+/// How soon a line that is in step repeats a word; there must be time left for another try.
+const REPEATED_WITHIN: Duration = Duration::from_millis(100);
+
+/// How an answer is read.
+type Read<T> = fn(Value) -> Result<T, StoreError>;
 
 /// Something to ask Redis; all of it may be asked twice.
 #[derive(Clone, Copy)]
@@ -426,109 +396,11 @@ impl Request<'_> {
     }
 }
 
-fn pool(config: &Config) -> Result<Pool, SetupError> {
-    let refused = |error: &dyn fmt::Display| SetupError::Client(error.to_string());
-    // The one deadline of each operation covers connecting and waiting for answers.
-    let timing = AsyncConnectionConfig::new()
-        .set_response_timeout(None)
-        .set_connection_timeout(None)
-        .set_pipeline_buffer_size(QUEUE);
-    let manager =
-        Manager::new_with_config(connection_info(config)?, timing).map_err(|error| refused(&error.category()))?;
-    Pool::builder(manager)
-        .max_size(config.connections.get())
-        .runtime(Runtime::Tokio1)
-        .build()
-        .map_err(|error| refused(&error))
-}
-
-fn connection_info(config: &Config) -> Result<ConnectionInfo, SetupError> {
-    let mut login = RedisConnectionInfo::default()
-        .set_db(i64::from(config.database))
-        .set_lib_name("portcullis", env!("CARGO_PKG_VERSION"));
-    if let Some(username) = &config.username {
-        login = login.set_username(username);
-    }
-    if let Some(password) = &config.password {
-        login = login.set_password(password.reveal());
-    }
-    let info = connection_address(&config.address)?;
-    Ok(info.set_redis_settings(login))
-}
-
-fn connection_address(address: &Address) -> Result<ConnectionInfo, SetupError> {
-    let refused = |error: deadpool_redis::redis::RedisError| SetupError::Client(error.category().to_owned());
-    let (plain, root_cert) = match address {
-        Address::Unix(path) => (ConnectionAddr::Unix(path.clone()), None),
-        Address::Tcp { host, port } => (ConnectionAddr::Tcp(host.clone(), *port), None),
-        Address::Tls { host, port, ca_file } => (
-            ConnectionAddr::TcpTls { host: host.clone(), port: *port, insecure: false, tls_params: None },
-            ca_file.as_ref().map(authorities).transpose()?,
-        ),
-    };
-    let info = plain.into_connection_info().map_err(refused)?;
-    if root_cert.is_none() {
-        return Ok(info);
-    }
-    let trust = TlsCertificates { client_tls: None, root_cert };
-    let client = Client::build_with_tls(info, trust).map_err(refused)?;
-    Ok(client.get_connection_info().clone())
-}
-
-/// Reads a PEM file that holds at least one certificate.
-fn authorities(path: &PathBuf) -> Result<Vec<u8>, SetupError> {
-    let pem = std::fs::read(path).map_err(|cause| SetupError::CaUnreadable { path: path.clone(), cause })?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    match certificates {
-        Ok(certificates) if !certificates.is_empty() => Ok(pem),
-        _ => Err(SetupError::CaMalformed { path: path.clone() }),
-    }
-}
-
-/// How long an operation may take unless the settings say otherwise.
-pub const DEFAULT_DEADLINE: Duration = Duration::from_millis(800);
-
-/// How many connections are shared unless the settings say otherwise.
-pub const DEFAULT_CONNECTIONS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
-
-/// What keys begin with unless the settings say otherwise.
-pub const DEFAULT_PREFIX: &str = "portcullis";
-
 /// Most names that one look at a group goes through; more than [`GROUP_LIMIT`], because some may lead nowhere.
 const GROUP_SCAN: usize = 10 * GROUP_LIMIT;
 
-/// Most requests that wait to be written to one connection.
-const QUEUE: usize = 256;
+/// The room that the command for a session's facts takes, unless the prefix is long.
+const FACTS_COMMAND_BYTES: usize = 128;
 
 #[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
-
-    use super::*;
-
-    fn tls(ca_file: &str) -> Config {
-        Config::new(Address::Tls { host: "redis.test".to_owned(), port: 6379, ca_file: Some(PathBuf::from(ca_file)) })
-    }
-
-    #[test]
-    fn what_can_never_work_is_refused_before_the_start() {
-        let check = |config: Config, expected: &str| {
-            let problem = Redis::new(config).map(drop).unwrap_err().to_string();
-            assert!(problem.contains(expected), "{problem}");
-        };
-        check(tls("/nowhere/ca.pem"), "/nowhere/ca.pem cannot be read");
-        check(tls(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")), "is not a PEM file");
-        let braces = Config { prefix: "{all}".to_owned(), ..Config::new(Address::Unix(PathBuf::from("/nowhere"))) };
-        check(braces, "a key prefix is");
-    }
-
-    #[test]
-    fn the_password_shows_in_no_format() {
-        let config = Config {
-            password: Some(Secret::new("marker-password")),
-            ..Config::new(Address::Unix(PathBuf::from("/nowhere")))
-        };
-        assert!(!format!("{config:?}").contains("marker"));
-        assert!(!format!("{:?}", Redis::new(config).unwrap()).contains("marker"));
-    }
-}
+mod tests;

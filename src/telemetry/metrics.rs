@@ -1,6 +1,10 @@
 //! Every metric, by its fixed name. Labels are bounded: reasons, causes, operations and the settings' own names.
 
-use std::{fmt, sync::atomic::AtomicU64, time::Duration};
+use std::{
+    fmt,
+    sync::{PoisonError, RwLock, atomic::AtomicU64},
+    time::Duration,
+};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -11,6 +15,7 @@ use prometheus_client::{
 use crate::{
     reason::Reason,
     session::Method,
+    store::window::Kind,
     telemetry::{EndCause, Event},
 };
 
@@ -19,6 +24,9 @@ use crate::{
 pub struct Metrics {
     registry: Registry,
     verify: Family<VerifyLabels, Counter>,
+    /// Those of allowed requests by policy, in a list that is searched faster than labels are made and hashed. Only our
+    /// own policies allow anything, so it has an end.
+    allowed: RwLock<Vec<(String, Counter)>>,
     verify_seconds: Histogram,
     authorization: Family<ResultLabel, Counter>,
     authorization_failures: Family<ReasonLabel, Counter>,
@@ -36,8 +44,17 @@ pub struct Metrics {
     store_operations: Family<StoreLabels, Counter>,
     store_failures: Family<StoreFailureLabels, Counter>,
     store_seconds: Family<OperationLabel, Histogram>,
+    /// Those of the one operation in every verify, found once.
+    facts_read: Counter,
+    facts_seconds: Histogram,
     provider_failures: Family<OperationLabel, Counter>,
     connections_refused: Counter,
+    csp_reports: Family<CspLabels, Counter>,
+    tls_handshakes: Family<TlsLabels, Counter>,
+    tls_reloads: Family<TlsLabels, Counter>,
+    tls_not_after: Family<ListenerLabel, Gauge<u64, AtomicU64>>,
+    rate_limited: Family<LimitLabel, Counter>,
+    limits_counted_alone: Counter,
 }
 
 macro_rules! labels {
@@ -57,14 +74,22 @@ labels! {
     ResponseLabels { endpoint: &'static str, status: u16 }
     OperationLabel { operation: &'static str }
     StoreLabels { operation: &'static str, result: &'static str }
+    CspLabels { directive: &'static str, disposition: &'static str }
+    TlsLabels { listener: String, result: &'static str }
+    ListenerLabel { listener: String }
+    LimitLabel { limit: &'static str }
     StoreFailureLabels { operation: &'static str, error: &'static str }
 }
 
 impl Metrics {
     pub(super) fn new() -> Self {
+        let store_operations = Family::<StoreLabels, Counter>::default();
+        let store_seconds: Family<OperationLabel, Histogram> =
+            Family::new_with_constructor(|| Histogram::new(STORE_BUCKETS));
         let mut metrics = Self {
             registry: Registry::default(),
             verify: Family::default(),
+            allowed: RwLock::default(),
             verify_seconds: Histogram::new(VERIFY_BUCKETS),
             authorization: Family::default(),
             authorization_failures: Family::default(),
@@ -79,11 +104,19 @@ impl Metrics {
             signature_failures: Family::default(),
             binding_violations: Family::default(),
             responses: Family::default(),
-            store_operations: Family::default(),
+            facts_read: store_operations.get_or_create_owned(&StoreLabels { operation: FACTS, result: "ok" }),
+            facts_seconds: store_seconds.get_or_create_owned(&OperationLabel { operation: FACTS }),
+            store_operations,
             store_failures: Family::default(),
-            store_seconds: Family::new_with_constructor(|| Histogram::new(STORE_BUCKETS)),
+            store_seconds,
             provider_failures: Family::default(),
             connections_refused: Counter::default(),
+            csp_reports: Family::default(),
+            tls_handshakes: Family::default(),
+            tls_reloads: Family::default(),
+            tls_not_after: Family::default(),
+            rate_limited: Family::default(),
+            limits_counted_alone: Counter::default(),
         };
         metrics.register();
         metrics.begin_at_zero();
@@ -163,6 +196,33 @@ impl Metrics {
             "Connections closed because a listener was full",
             self.connections_refused.clone(),
         );
+        registry.register(
+            "portcullis_csp_reports",
+            "Violations of our pages' content security policy that browsers reported",
+            self.csp_reports.clone(),
+        );
+        registry.register("portcullis_rate_limited", "Requests over a limit, by limit", self.rate_limited.clone());
+        registry.register(
+            "portcullis_limits_fallback",
+            "Requests counted by this process alone because the store failed",
+            self.limits_counted_alone.clone(),
+        );
+        self.register_tls();
+    }
+
+    fn register_tls(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("portcullis_tls_handshakes", "TLS handshakes by their result", self.tls_handshakes.clone());
+        registry.register(
+            "portcullis_tls_reloads",
+            "Changes of a listener's TLS files by what came of them",
+            self.tls_reloads.clone(),
+        );
+        registry.register(
+            "portcullis_tls_certificate_not_after_timestamp_seconds",
+            "The last moment of a listener's own certificate",
+            self.tls_not_after.clone(),
+        );
     }
 
     /// Series that alerts divide by exist from the start, so that a first failure is a step from zero.
@@ -174,14 +234,18 @@ impl Metrics {
         for cause in EndCause::ALL {
             let _ = self.ended.get_or_create(&ReasonLabel { reason: cause.label() });
         }
+        for kind in Kind::ALL {
+            let _ = self.rate_limited.get_or_create(&LimitLabel { limit: kind.label() });
+        }
         let _ = self.sessions.get_or_create(&MethodLabel { method: Method::Oidc.label() });
     }
 
     pub(super) fn count(&self, event: &Event<'_>) {
         match event {
-            Event::Allowed { policy, took, .. } => self.verified("allow", "none", policy, *took),
+            Event::Allowed { policy, took, .. } => self.allowed(policy, *took),
             Event::Refused { policy, reason, took, .. } => {
-                self.verified("refuse", reason.code(), policy.unwrap_or("none"), *took);
+                self.verified("refuse", reason.code(), policy.unwrap_or("none")).inc();
+                self.verify_seconds.observe(took.as_secs_f64());
                 if *reason == Reason::SessionMalformed {
                     self.signature_failure(reason.code());
                 }
@@ -215,6 +279,12 @@ impl Metrics {
             Event::ProviderFailed { operation, .. } => {
                 self.provider_failures.get_or_create(&OperationLabel { operation }).inc();
             }
+            Event::CspViolated { directive, disposition, .. } => {
+                self.csp_reports.get_or_create(&CspLabels { directive, disposition }).inc();
+            }
+            Event::Limited { limit, .. } => {
+                self.rate_limited.get_or_create(&LimitLabel { limit }).inc();
+            }
             Event::StoreFailed { operation, error } => {
                 self.store_failures.get_or_create(&StoreFailureLabels { operation, error: error.label() }).inc();
             }
@@ -223,6 +293,11 @@ impl Metrics {
 
     /// Counts a store operation.
     pub fn store_operation(&self, operation: &'static str, ok: bool, took: Duration) {
+        if ok && operation == FACTS {
+            self.facts_read.inc();
+            self.facts_seconds.observe(took.as_secs_f64());
+            return;
+        }
         let result = if ok { "ok" } else { "error" };
         self.store_operations.get_or_create(&StoreLabels { operation, result }).inc();
         self.store_seconds.get_or_create(&OperationLabel { operation }).observe(took.as_secs_f64());
@@ -231,6 +306,29 @@ impl Metrics {
     /// Counts a connection that a full listener closed.
     pub fn connection_refused(&self) {
         self.connections_refused.inc();
+    }
+
+    /// Counts a request that this process counted by itself.
+    pub fn limit_counted_alone(&self) {
+        self.limits_counted_alone.inc();
+    }
+
+    /// Counts a TLS handshake, or a certificate that names a stranger.
+    pub fn tls_handshake(&self, listener: &str, result: &'static str) {
+        self.tls_handshakes.get_or_create(&TlsLabels { listener: listener.to_owned(), result }).inc();
+    }
+
+    /// Counts a change of a listener's TLS files.
+    pub fn tls_reloaded(&self, listener: &str, result: &'static str) {
+        self.tls_reloads.get_or_create(&TlsLabels { listener: listener.to_owned(), result }).inc();
+    }
+
+    /// Notes until when a listener's certificate is good, and begins its counts at zero.
+    pub fn set_tls_not_after(&self, listener: &str, seconds: u64) {
+        self.tls_not_after.get_or_create(&ListenerLabel { listener: listener.to_owned() }).set(seconds);
+        for result in ["ok", "error"] {
+            let _ = self.tls_reloads.get_or_create(&TlsLabels { listener: listener.to_owned(), result });
+        }
     }
 
     /// Sets the number of living sessions.
@@ -248,10 +346,21 @@ impl Metrics {
         Ok(text)
     }
 
-    fn verified(&self, decision: &'static str, reason: &'static str, policy: &str, took: Duration) {
-        let labels = VerifyLabels { decision, reason, policy: policy.to_owned() };
-        self.verify.get_or_create(&labels).inc();
+    fn allowed(&self, policy: &str, took: Duration) {
         self.verify_seconds.observe(took.as_secs_f64());
+        let known = self.allowed.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, counter)) = known.iter().find(|(name, _)| name == policy) {
+            counter.inc();
+            return;
+        }
+        drop(known);
+        let counter = self.verified("allow", "none", policy);
+        counter.inc();
+        self.allowed.write().unwrap_or_else(PoisonError::into_inner).push((policy.to_owned(), counter));
+    }
+
+    fn verified(&self, decision: &'static str, reason: &'static str, policy: &str) -> Counter {
+        self.verify.get_or_create_owned(&VerifyLabels { decision, reason, policy: policy.to_owned() })
     }
 
     fn signed_in(&self, since_start: Duration, callback: Duration) {
@@ -280,6 +389,8 @@ impl Metrics {
     }
 }
 
+/// The operation that reads what verify needs of a session.
+const FACTS: &str = "facts";
 const VERIFY_BUCKETS: [f64; 10] = [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.01, 0.05, 0.25, 1.0];
 const STORE_BUCKETS: [f64; 9] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.01, 0.05, 0.25, 1.0];
 const PROVIDER_BUCKETS: [f64; 8] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0];

@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -34,46 +34,47 @@ pub struct ClaimHeader {
     pub path: ClaimPath,
 }
 
-/// The headers that tell the upstream who it is.
-pub fn headers(config: &Config, allow: &Allow, access_token: Option<&Secret>) -> HeaderMap {
+/// The headers that tell the upstream who it is, each once.
+pub type Headers = Vec<(HeaderName, HeaderValue)>;
+
+/// Makes them.
+pub fn headers(config: &Config, allow: &Allow, access_token: Option<&Secret>) -> Headers {
     let facts = allow.session().facts();
-    let mut headers = HeaderMap::with_capacity(FIXED + config.claims.len() + 1);
-    for (name, text) in fixed(facts) {
-        headers.insert(HeaderName::from_static(name), value(text.as_bytes(), false));
-    }
-    headers.insert(HeaderName::from_static("x-auth-request-groups"), list(&facts.user.groups));
-    insert_claims(&mut headers, &config.claims, facts);
+    let mut headers = Vec::with_capacity(FIXED + config.claims.len() + 1);
+    headers.extend([
+        (USER, value(&facts.user.id)),
+        (EMAIL, value(&facts.user.email)),
+        (PREFERRED_USERNAME, value(&facts.user.preferred_username)),
+        (NAME, value(&facts.user.name)),
+        (METHOD, HeaderValue::from_static(facts.method.label())),
+        (GROUPS, list(&facts.user.groups)),
+    ]);
+    push_claims(&mut headers, &config.claims, facts);
     if config.access_token {
-        let token = access_token.map_or("", Secret::reveal);
-        let mut token = value(token.as_bytes(), false);
+        let mut token = value(access_token.map_or("", Secret::reveal));
         token.set_sensitive(true);
-        headers.insert(HeaderName::from_static("x-auth-request-access-token"), token);
+        headers.push((ACCESS_TOKEN, token));
     }
     headers
 }
 
-fn fixed(facts: &Facts) -> [(&'static str, &str); FIXED - 1] {
-    [
-        ("x-auth-request-user", &facts.user.id),
-        ("x-auth-request-email", &facts.user.email),
-        ("x-auth-request-preferred-username", &facts.user.preferred_username),
-        ("x-auth-request-name", &facts.user.name),
-        ("x-auth-request-method", facts.method.label()),
-    ]
-}
-
-fn insert_claims(headers: &mut HeaderMap, wanted: &[ClaimHeader], facts: &Facts) {
+fn push_claims(headers: &mut Headers, wanted: &[ClaimHeader], facts: &Facts) {
     if wanted.is_empty() {
         return;
     }
     let claims: Map<String, Value> = serde_json::from_str(&facts.user.claims).unwrap_or_default();
     for header in wanted {
         let members = claims::lookup(&claims, &header.path).map(claims::as_strings).unwrap_or_default();
-        headers.insert(header.name.clone(), list(&members));
+        headers.push((header.name.clone(), list(&members)));
     }
 }
 
 fn list<T: AsRef<str>>(members: &[T]) -> HeaderValue {
+    if let [only] = members
+        && only.as_ref().bytes().all(|byte| is_plain(byte, true))
+    {
+        return finished(only.as_ref());
+    }
     let mut text = String::new();
     for (position, member) in members.iter().enumerate() {
         if position > 0 {
@@ -84,10 +85,14 @@ fn list<T: AsRef<str>>(members: &[T]) -> HeaderValue {
     finished(&text)
 }
 
-fn value(bytes: &[u8], in_list: bool) -> HeaderValue {
-    let mut text = String::with_capacity(bytes.len());
-    encode(&mut text, bytes, in_list);
-    finished(&text)
+/// Most values stand as they are and are copied once.
+fn value(text: &str) -> HeaderValue {
+    if text.bytes().all(|byte| is_plain(byte, false)) {
+        return finished(text);
+    }
+    let mut encoded = String::with_capacity(text.len());
+    encode(&mut encoded, text.as_bytes(), false);
+    finished(&encoded)
 }
 
 /// An empty value if it is longer than [`HEADER_VALUE_BYTES`]: a cut list of groups would be another list.
@@ -98,8 +103,7 @@ fn finished(text: &str) -> HeaderValue {
 
 fn encode(text: &mut String, bytes: &[u8], in_list: bool) {
     for byte in bytes {
-        let plain = matches!(byte, b' '..=b'~') && *byte != b'%' && !(in_list && *byte == b',');
-        if plain {
+        if is_plain(*byte, in_list) {
             text.push(char::from(*byte));
         } else {
             let _ = write!(text, "%{byte:02X}");
@@ -107,28 +111,47 @@ fn encode(text: &mut String, bytes: &[u8], in_list: bool) {
     }
 }
 
+const fn is_plain(byte: u8, in_list: bool) -> bool {
+    matches!(byte, b' '..=b'~') && byte != b'%' && !(in_list && byte == b',')
+}
+
 /// The longest value of one identity header.
 pub const HEADER_VALUE_BYTES: usize = 4 * 1024;
 const FIXED: usize = 6;
+const USER: HeaderName = HeaderName::from_static("x-auth-request-user");
+const EMAIL: HeaderName = HeaderName::from_static("x-auth-request-email");
+const PREFERRED_USERNAME: HeaderName = HeaderName::from_static("x-auth-request-preferred-username");
+const NAME: HeaderName = HeaderName::from_static("x-auth-request-name");
+const METHOD: HeaderName = HeaderName::from_static("x-auth-request-method");
+const GROUPS: HeaderName = HeaderName::from_static("x-auth-request-groups");
+const ACCESS_TOKEN: HeaderName = HeaderName::from_static("x-auth-request-access-token");
 
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+    use http::HeaderMap;
     use proptest::prelude::*;
 
     use super::*;
     use crate::{
         clock::Timestamp,
         session::tests::{browser, facts, lifetimes},
-        verify::{decide, policy::tests::policies},
+        verify::{
+            decide,
+            policy::tests::{CLIENT, policies},
+        },
     };
 
     const START: Timestamp = Timestamp::from_seconds(1_000_000);
 
     fn allowed(facts: Facts) -> Allow {
-        let session = facts.authenticate(&browser(), &lifetimes(), START).unwrap();
-        decide(session, &policies(), "staff", START).unwrap()
+        let session = Box::new(facts).authenticate(&browser(), &lifetimes(), START).unwrap();
+        decide(session, &policies(), "staff", CLIENT, START).unwrap()
+    }
+
+    fn headers(config: &Config, allow: &Allow, access_token: Option<&Secret>) -> HeaderMap {
+        super::headers(config, allow, access_token).into_iter().collect()
     }
 
     fn roles() -> Config {

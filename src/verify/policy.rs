@@ -2,7 +2,9 @@
 //!
 //! Invariant: [`Permitted`] is made in [`Policy::permit`] alone, from a live session and a rule that allows it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+
+use ipnet::IpNet;
 
 use crate::{clock::Timestamp, inbound::Parameters, reason::Reason, rules::Conditions, session::Authenticated};
 
@@ -32,14 +34,12 @@ impl Policies {
 
 /// A policy's name: letters, digits, hyphens and underscores, at most [`POLICY_NAME_BYTES`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct PolicyName(String);
+pub struct PolicyName(Arc<str>);
 
 impl PolicyName {
     /// Reads a name; none if it is not one.
     pub fn parse(text: &str) -> Option<Self> {
-        let fits = (1..=POLICY_NAME_BYTES).contains(&text.len());
-        let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
-        (fits && plain).then(|| Self(text.to_owned()))
+        is_name(text).then(|| Self(text.into()))
     }
 
     /// The name itself.
@@ -54,17 +54,24 @@ impl std::borrow::Borrow<str> for PolicyName {
     }
 }
 
+fn is_name(text: &str) -> bool {
+    let fits = (1..=POLICY_NAME_BYTES).contains(&text.len());
+    fits && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
 /// The policy that a verify request asks for: exactly one parameter, `policy=NAME`.
 ///
 /// # Errors
 /// [`Reason::PolicyMissing`] without parameters, [`Reason::PolicyMalformed`] for anything else.
-pub fn asked_for(query: &Parameters<'_>) -> Result<String, Reason> {
+pub fn asked_for<'a>(query: &Parameters<'a>) -> Result<Cow<'a, str>, Reason> {
+    // Read without decoding where there is nothing to decode, which is always, if the nginx files are as shipped.
+    if let Some(name) = query.text().strip_prefix("policy=").filter(|name| is_name(name)) {
+        return Ok(Cow::Borrowed(name));
+    }
     let mut pairs = query.pairs();
     match (pairs.next(), pairs.next()) {
         (None, _) => Err(Reason::PolicyMissing),
-        (Some((key, name)), None) if key == "policy" => {
-            PolicyName::parse(&name).map(|name| name.0).ok_or(Reason::PolicyMalformed)
-        }
+        (Some((key, name)), None) if key == "policy" && is_name(&name) => Ok(name),
         _ => Err(Reason::PolicyMalformed),
     }
 }
@@ -87,6 +94,8 @@ pub struct Rule {
     pub providers: Vec<String>,
     /// Whom it fits.
     pub conditions: Conditions,
+    /// It fits only clients in any of these networks; everywhere if there are none.
+    pub client_networks: Vec<IpNet>,
     /// It fits only those who signed in no longer ago than this.
     pub max_sign_in_age: Option<Duration>,
 }
@@ -104,7 +113,7 @@ pub enum Effect {
 #[derive(Clone, Debug)]
 pub struct Permitted {
     session: Authenticated,
-    policy: String,
+    policy: PolicyName,
     rule: usize,
 }
 
@@ -116,20 +125,20 @@ impl Permitted {
 
     /// The policy, and the number of the rule in it.
     pub fn rule(&self) -> (&str, usize) {
-        (&self.policy, self.rule)
+        (self.policy.as_str(), self.rule)
     }
 }
 
 impl Policy {
-    /// The one place that says a user may pass.
+    /// The one place that says a user may pass, from that address.
     ///
     /// # Errors
     /// [`Reason::PolicyDenied`] when the first rule that fits denies, or none fits.
-    pub fn permit(&self, session: Authenticated, now: Timestamp) -> Result<Permitted, Reason> {
-        let matched = self.rules.iter().enumerate().find(|(_, rule)| rule.fits(&session, now));
+    pub fn permit(&self, session: Authenticated, client: IpAddr, now: Timestamp) -> Result<Permitted, Reason> {
+        let matched = self.rules.iter().enumerate().find(|(_, rule)| rule.fits(&session, client, now));
         match matched {
             Some((number, Rule { effect: Effect::Allow, .. })) => {
-                Ok(Permitted { session, policy: self.name.0.clone(), rule: number })
+                Ok(Permitted { session, policy: self.name.clone(), rule: number })
             }
             Some((_, Rule { effect: Effect::Deny, .. })) | None => Err(Reason::PolicyDenied),
         }
@@ -137,11 +146,13 @@ impl Policy {
 }
 
 impl Rule {
-    fn fits(&self, session: &Authenticated, now: Timestamp) -> bool {
+    fn fits(&self, session: &Authenticated, client: IpAddr, now: Timestamp) -> bool {
         let facts = session.facts();
         let fresh = self.max_sign_in_age.is_none_or(|age| now.since(facts.signed_in_at) <= age);
+        let near = self.client_networks.is_empty() || self.client_networks.iter().any(|net| net.contains(&client));
         let by_provider = self.providers.is_empty() || self.providers.contains(&facts.provider);
         by_provider
+            && near
             && fresh
             && match self.effect {
                 Effect::Allow => self.conditions.met_by(&facts.user),
@@ -157,17 +168,18 @@ pub const POLICY_NAME_BYTES: usize = 64;
 pub(crate) mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+    use std::net::Ipv4Addr;
+
     use super::*;
     use crate::{rules::Email, session::tests::authenticated};
 
+    /// Where the client of the tests is.
+    pub(crate) const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+
     fn rule(effect: Effect, groups: &[&str]) -> Rule {
         let groups = groups.iter().map(|name| (*name).to_owned()).collect();
-        Rule {
-            effect,
-            providers: vec![],
-            conditions: Conditions { groups, ..Conditions::default() },
-            max_sign_in_age: None,
-        }
+        let conditions = Conditions { groups, ..Conditions::default() };
+        Rule { effect, providers: vec![], conditions, client_networks: vec![], max_sign_in_age: None }
     }
 
     fn policy(name: &str, rules: Vec<Rule>) -> Policy {
@@ -190,7 +202,7 @@ pub(crate) mod tests {
         let fresh = Rule { max_sign_in_age: Some(Duration::from_secs(60)), ..rule(Effect::Allow, &[]) };
         let policy = policy("fresh", vec![fresh]);
         let start = Timestamp::from_seconds(1_000_000);
-        let permits = |after| policy.permit(authenticated(), start.plus(Duration::from_secs(after))).is_ok();
+        let permits = |after| policy.permit(authenticated(), CLIENT, start.plus(Duration::from_secs(after))).is_ok();
         assert!(permits(60));
         assert!(!permits(61));
     }
@@ -201,7 +213,7 @@ pub(crate) mod tests {
             let providers = providers.iter().map(|name| (*name).to_owned()).collect();
             let policy = policy("staff", vec![Rule { providers, ..rule(Effect::Allow, &["staff"]) }]);
             let start = Timestamp::from_seconds(1_000_000);
-            assert_eq!(policy.permit(authenticated(), start).is_ok(), expected);
+            assert_eq!(policy.permit(authenticated(), CLIENT, start).is_ok(), expected);
         };
         check(&[], true);
         check(&["main"], true);
@@ -210,13 +222,34 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_rule_about_networks_fits_clients_in_them_alone() {
+        let near = |effect, networks: &[&str]| {
+            let client_networks = networks.iter().map(|network| network.parse().unwrap()).collect();
+            Rule { client_networks, ..rule(effect, &[]) }
+        };
+        let inside = policy("inside", vec![near(Effect::Allow, &["10.0.0.0/8", "2001:db8::/32"])]);
+        let banned = policy("banned", vec![near(Effect::Deny, &["10.0.0.0/8"]), rule(Effect::Allow, &[])]);
+        let now = Timestamp::from_seconds(1_000_000);
+        let check = |client: &str, expected: [bool; 2]| {
+            let client = client.parse().unwrap();
+            let permits = [&inside, &banned].map(|policy| policy.permit(authenticated(), client, now).is_ok());
+            assert_eq!(permits, expected, "{client}");
+        };
+        check("10.1.2.3", [true, false]);
+        check("11.1.2.3", [false, true]);
+        check("2001:db8::7", [true, true]);
+        check("2001:db9::7", [false, true]);
+        check("::a01:203", [false, true]);
+    }
+
+    #[test]
     fn an_address_that_nobody_vouches_for_gets_nobody_past_a_refusal() {
         let mut facts = crate::session::tests::facts();
         facts.user.email_verified = false;
         let start = Timestamp::from_seconds(1_000_000);
         let browser = crate::session::tests::browser();
-        let session = facts.authenticate(&browser, &crate::session::tests::lifetimes(), start).unwrap();
-        let verdict = policies().named("not-alice").unwrap().permit(session, start);
+        let session = Box::new(facts).authenticate(&browser, &crate::session::tests::lifetimes(), start).unwrap();
+        let verdict = policies().named("not-alice").unwrap().permit(session, CLIENT, start);
         assert_eq!(verdict.err(), Some(Reason::PolicyDenied));
     }
 

@@ -5,13 +5,27 @@
 
 mod support;
 mod verify;
+mod by_rule;
+mod targets;
+mod locations;
+mod conditions;
 mod sign_in;
 mod provider_misbehaves;
 mod refresh;
 mod sign_out;
 mod several;
+mod cross_site;
+mod csp;
+mod hostile_text;
+mod peculiar;
+mod limits;
 mod store_trouble;
+mod redis_bad_day;
 mod server;
+mod mutual_tls;
+mod greedy;
+mod smuggling;
+mod gateway_down;
 mod browser;
 mod npm_provider;
 mod cli;

@@ -205,6 +205,35 @@ async fn keys_that_change_just_before_signing_are_fetched_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn keys_that_were_replaced_since_the_last_sign_in_are_fetched_at_once() {
+    let stage = Stage::usual().await;
+    stage.signed_in("alice").await;
+    stage.idp.rotate_keys();
+    stage.signed_in("bob").await;
+    assert_eq!(stage.asked(Endpoint::Jwks), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_fetched_where_discovery_says_they_are() {
+    let mut stage = Stage::usual().await;
+    stage.stop_gateway().await;
+    stage.idp.set(Switch::DiscoveryKeysElsewhere);
+    stage.start_gateway().await;
+    stage.signed_in("alice").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_without_pkce_is_used_safely_by_state_and_nonce() {
+    let plan = || Plan::new();
+    let switches = |more: &[Switch]| [&[Switch::DiscoveryWithoutPkce], more].concat();
+    let stage = signs_in(plan(), &switches(&[])).await;
+    let request = stage.idp.requests_to(Endpoint::Authorize).pop().unwrap();
+    assert_eq!(request.parameter("code_challenge_method"), Some("S256"), "a challenge is sent all the same");
+    is_refused_before_userinfo(plan(), &switches(&[Switch::IdTokenWrongNonce]), "id_token_nonce").await;
+    is_refused(plan(), &switches(&[Switch::AuthorizationWrongState]), "transaction_missing").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_old_authentication_is_refused_where_a_fresh_one_was_asked_for() {
     let plan = || Plan::new().set("PROVIDER__MAIN__MAX_AGE", "5m");
     signs_in(plan(), &[]).await;
@@ -242,6 +271,15 @@ async fn a_refreshed_id_token_of_another_issuer_is_refused() {
 async fn a_refreshed_id_token_about_somebody_else_is_refused() {
     refresh_is_refused(Switch::RefreshIdTokenWrongSubject, "id_token_subject").await;
     refresh_is_refused(Switch::RefreshIdTokenWrongNonce, "id_token_nonce").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refreshed_id_token_is_checked_like_the_first() {
+    refresh_is_refused(Switch::SignatureBrokenRs256, "id_token_signature").await;
+    refresh_is_refused(Switch::SignatureNone, "id_token_algorithm").await;
+    refresh_is_refused(Switch::IdTokenWrongAudience, "id_token_audience").await;
+    refresh_is_refused(Switch::IdTokenExpired, "id_token_expired").await;
+    refresh_is_refused(Switch::IdTokenMissingIssuedAt, "id_token_issued_at").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

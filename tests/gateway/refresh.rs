@@ -65,7 +65,7 @@ async fn a_hundred_requests_at_expiry_use_one_grant_and_none_waits_for_the_provi
 
 #[tokio::test(flavor = "multi_thread")]
 async fn scripts_that_refresh_at_once_share_one_grant() {
-    let stage = plan().with_redis().start().await;
+    let stage = plan().with_redis().set("LIMITS__REFRESH_SESSION", "off").start().await;
     let alice = stage.signed_in("alice").await;
     stage.idp.trouble(Endpoint::Token, Trouble::Slow(Duration::from_millis(300)));
     let asked = (0..10).map(|_| alice.fetch(Method::POST, "/auth/refresh"));

@@ -12,6 +12,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use deadpool_redis::redis::{self, FromRedisValue};
 use dev_idp::{Endpoint, Switch};
 use reqwest::Method;
+use serde_json::json;
 use url::Url;
 
 use crate::support::{
@@ -22,6 +23,7 @@ use crate::support::{
 use needles::{Kind, Needle, Place};
 
 const CLIENT_SECRET: &str = "m4rker:client+secret%41&more=1";
+const CSP_REPORT: &str = "application/csp-report";
 const SESSION_KEY: &[u8; 32] = b"m4rker of the session key: 32 b!";
 const REDIS_PASSWORD: &str = "m4rker-redis-password";
 const WRONG_REDIS_PASSWORD: &str = "m4rker-wrong-redis-password";
@@ -46,6 +48,7 @@ async fn nothing_secret_is_seen_anywhere(format: &str) {
     let metrics = day.ask_ops("/metrics").await;
     let stored = day.stored();
     let written = day.end_the_gateway(&bob).await;
+    assert!(written.contains("content security policy broken"), "the report is in the log");
     let elsewhere = day.run_with_a_wrong_password().await;
 
     let mut places = vec![
@@ -158,7 +161,7 @@ impl Day {
     /// Sign-ins that go wrong, by somebody's fault.
     async fn fail_to_sign_in(&mut self) {
         for (switch, reason) in [
-            (Switch::AuthorizationError, "provider_error"),
+            (Switch::AuthorizationError, "provider_fault"),
             (Switch::AuthorizationWrongState, "transaction_missing"),
             (Switch::AuthorizationWrongIssuer, "issuer_mismatch"),
             (Switch::IdTokenWrongNonce, "id_token_nonce"),
@@ -179,12 +182,27 @@ impl Day {
         assert_eq!(self.visit(&mallory, &callback, &[]).await.status, 302);
         let replay = self.visit(&mallory, &callback, &[("Cookie", &jar)]).await;
         assert_eq!(replay.refusal(), (400, "transaction_used"), "{replay:?}");
+        self.report(&mallory, &callback).await;
         let stranger = Visitor::new(&self.stage);
         assert_eq!(self.visit(&stranger, &callback, &[]).await.refusal(), (400, "transaction_missing"));
         let transaction = self.up_to_callback(&stranger, "bob").await;
         let altered = format!("{}x", stranger.cookies());
         let refused = self.visit(&stranger, &transaction, &[("Cookie", &altered)]).await;
         assert_eq!(refused.refusal(), (400, "transaction_unreadable"), "{refused:?}");
+    }
+
+    /// A browser reports something about the page at that address, which holds a code.
+    async fn report(&self, visitor: &Visitor, page: &Url) {
+        let page = page.as_str();
+        let violation = json!({
+            "document-uri": page, "referrer": page, "blocked-uri": page, "source-file": page, "script-sample": page,
+            "effective-directive": page, "violated-directive": page, "original-policy": page, "disposition": page,
+        });
+        for report in [json!({"csp-report": violation}), json!({"csp-report": page}), json!({page: violation})] {
+            let post = visitor.client.post(visitor.url("/auth/csp-report")).header("content-type", CSP_REPORT);
+            let status = post.body(report.to_string()).send().await.unwrap().status();
+            assert_eq!(status, if report["csp-report"].is_object() { 204 } else { 400 });
+        }
     }
 
     /// Requests that are refused behind the gate.
@@ -200,7 +218,7 @@ impl Day {
         for (method, path, status) in [
             (Method::POST, "/auth/refresh?access_token=x", 403),
             (Method::GET, "/auth/nowhere", 404),
-            (Method::GET, "/auth/login?rd=https://evil.example/", 302),
+            (Method::GET, "/auth/login?rd=https://evil.example/", 403),
         ] {
             let reply = self.fetch(alice, method, path, &[("sec-fetch-site", "cross-site")]).await;
             assert_eq!(reply.status, status, "{reply:?}");

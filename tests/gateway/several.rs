@@ -1,16 +1,19 @@
 //! Several providers on one site, and several sites behind one gateway.
 
+use std::sync::Arc;
+
 use dev_idp::{Client, DevIdp, Endpoint, Trouble};
-use portcullis::server::Address;
+use portcullis::{oidc::providers::WAITING_FOR_PROVIDER, server::Address};
 use reqwest::{Method, cookie::CookieStore};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
+    task::JoinSet,
 };
 use url::Url;
 
-use crate::support::{APP, Plan, Reply, Stage, Visitor, certificates::Certificates, free_port};
+use crate::support::{APP, Plan, Reply, Stage, Visitor, certificates::Certificates, eventually, free_port};
 
 const POLICIES: [(&str, &str); 6] = [
     ("POLICY__STAFF__RULES", r#"[{ allow = true, providers = ["main"], groups = ["staff"] }]"#),
@@ -224,6 +227,31 @@ async fn one_provider_in_trouble_is_no_trouble_of_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn those_who_wait_for_a_silent_provider_leave_room_for_those_of_another() {
+    let plan = POLICIES.into_iter().fold(Plan::new(), |plan, (key, rules)| plan.set(key, rules));
+    let plan = plan.set("LIMITS__LOGIN", "off").site(FOR_ALL);
+    let mut scene =
+        Scene::with_partners(plan, |https, name| format!("https://{APP}:{https}/auth/callback/{name}")).await;
+    scene.stage.stop_gateway().await;
+    scene.partners.trouble(Endpoint::Discovery, Trouble::Hang);
+    scene.stage.start_gateway().await;
+    let stranger = Arc::new(Visitor::new(&scene.stage));
+    let mut waiting = JoinSet::new();
+    for _ in 0..WAITING_FOR_PROVIDER + 20 {
+        let stranger = Arc::clone(&stranger);
+        waiting.spawn(async move { stranger.get("/auth/login?provider=partners").await.refusal().0 });
+    }
+    for _ in 0..20 {
+        assert_eq!(waiting.join_next().await.unwrap().unwrap(), 503);
+    }
+    eventually("the others' provider is known", async || {
+        Visitor::new(&scene.stage).get("/auth/login?provider=main").await.status == 302
+    })
+    .await;
+    assert!(waiting.try_join_next().is_none(), "they still wait");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn signing_out_goes_on_to_the_sessions_own_provider() {
     let scene = Scene::of_two_providers().await;
     for (name, issuer) in [("Partners", scene.partners.issuer()), ("Staff", scene.stage.idp.issuer())] {
@@ -285,4 +313,29 @@ async fn an_application_asks_about_the_visitors_of_its_own_site() {
     };
     check(&alice.cookies(), "HTTP/1.1 200 ").await;
     check(&elsewhere, "HTTP/1.1 401 ").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_takes_anothers_name_takes_neither_its_sessions_nor_its_tokens() {
+    let plan = Plan::new()
+        .with_redis()
+        .set("SITE__MAIN__PROVIDERS", r#"["main"]"#)
+        .set("SITE__OTHER__PROVIDERS", r#"["partners"]"#)
+        .set("LISTENER__APPLICATION__SITE", "main")
+        .site(OTHER_SITE);
+    let mut scene = Scene::with_partners(plan, |https, _| format!("https://localhost:{https}/auth/callback")).await;
+    let alice = scene.stage.signed_in("alice").await;
+    scene.stage.stop_gateway().await;
+    scene.stage.start_gateway().await;
+    assert_eq!(alice.get("/").await.status, 200, "the control");
+    scene.stage.stop_gateway().await;
+    let (main, partners) = (scene.stage.idp.issuer().to_owned(), scene.partners.issuer().to_owned());
+    scene.stage.change("PROVIDER__MAIN__ISSUER", &partners);
+    scene.stage.change("PROVIDER__PARTNERS__ISSUER", &main);
+    scene.stage.start_gateway().await;
+    assert_eq!(alice.fetch(Method::GET, "/").await.refusal(), (401, "session_wrong_provider"));
+    assert_eq!(alice.fetch(Method::GET, "/auth/check").await.refusal(), (401, "session_wrong_provider"));
+    assert_eq!(alice.fetch(Method::POST, "/auth/logout").await.status, 200);
+    scene.stage.stop_gateway().await;
+    assert!(scene.partners.requests_to(Endpoint::Revoke).is_empty(), "it is told others' tokens");
 }

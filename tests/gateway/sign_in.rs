@@ -122,7 +122,7 @@ async fn the_providers_own_error_is_shown_readably() {
     stage.idp.set(Switch::AuthorizationError);
     let alice = Visitor::new(&stage);
     let reply = alice.sign_in("alice", "/").await;
-    assert_eq!(reply.refusal(), (400, "provider_error"));
+    assert_eq!(reply.refusal(), (400, "provider_fault"));
     assert!(reply.body.contains("server_error"));
     assert!(!reply.body.contains("<script"), "escaped");
     assert_eq!(stage.asked(Endpoint::Token), 0);
@@ -130,7 +130,7 @@ async fn the_providers_own_error_is_shown_readably() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_tabs_leave_few_cookies_and_the_newest_still_work() {
-    let stage = Stage::usual().await;
+    let stage = Plan::new().set("LIMITS__FAILED_CALLBACK", "off").start().await;
     let alice = Visitor::new(&stage);
     let mut callbacks = Vec::new();
     for tab in 0..20 {
@@ -293,7 +293,7 @@ async fn the_access_rules_say_who_may_have_a_session_at_all() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_gateway_starts_without_its_provider_and_finds_it_later() {
     let port = crate::support::free_port();
-    let mut stage = Plan::new().start_at(port).await;
+    let mut stage = Plan::new().set("LIMITS__LOGIN", "off").start_at(port).await;
     stage.stop_gateway().await;
     stage.idp.stop().await;
     stage.start_gateway().await;

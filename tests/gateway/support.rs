@@ -26,15 +26,19 @@ use tempfile::TempDir;
 pub(crate) mod binary;
 pub(crate) mod browser;
 pub(crate) mod certificates;
+pub(crate) mod line;
 pub(crate) mod nginx;
 pub(crate) mod oidc_provider;
 #[expect(dead_code, reason = "the store's own tests use more of it")]
 #[path = "../store/support/redis.rs"]
 pub(crate) mod redis;
+pub(crate) mod traffic;
+pub(crate) mod twin;
 pub(crate) mod visitor;
+pub(crate) mod wire;
 
 use certificates::Certificates;
-use nginx::Nginx;
+use nginx::{Nginx, Way};
 pub(crate) use visitor::{Reply, Visitor};
 
 /// Long enough for a crowded machine.
@@ -52,6 +56,7 @@ pub(crate) struct Plan {
     foreign_issuer: Option<(String, String)>,
     sites: Vec<String>,
     ground: Option<(TempDir, Certificates)>,
+    way: Option<Way>,
     gateway_too: bool,
 }
 
@@ -66,6 +71,7 @@ impl Plan {
             foreign_issuer: None,
             sites: Vec::new(),
             ground: None,
+            way: None,
             gateway_too: true,
         }
     }
@@ -109,6 +115,12 @@ impl Plan {
     /// In a folder, and with certificates, that were there before.
     pub(crate) fn standing_on(mut self, folder: TempDir, certificates: Certificates) -> Self {
         self.ground = Some((folder, certificates));
+        self
+    }
+
+    /// nginx asks the gateway in another way than by its Unix socket.
+    pub(crate) fn asking_by(mut self, way: Way) -> Self {
+        self.way = Some(way);
         self
     }
 
@@ -166,7 +178,8 @@ impl Stage {
         let upstream = sample_upstream::start(std::net::SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let redis = plan.with_redis.then(redis::Server::start);
         let settings = settings(&plan, folder.path(), &idp, redis.as_ref(), https);
-        let nginx = Nginx::start(folder.path(), &certificates, https, &upstream, &plan.sites).await;
+        let way = plan.way.take().unwrap_or_else(|| Way::to(&format!("unix:{}/nginx.sock", folder.path().display())));
+        let nginx = Nginx::start(folder.path(), &certificates, https, &upstream, &plan.sites, &way).await;
         let clock = Clock::manual(Timestamp::from_seconds(idp.now()));
         let telemetry = Telemetry::new(false);
         let mut stage =
@@ -189,8 +202,28 @@ impl Stage {
         self.settings.clone()
     }
 
+    /// The program itself as the gateway, of a plan [`Plan::without_gateway`].
+    pub(crate) async fn start_program(&self, name: &str) -> binary::Binary {
+        let program = binary::Binary::serve(&self.settings_file(), &self.settings, name);
+        let visitor = Visitor::new(self);
+        eventually("the gateway answers", || async { visitor.get("/auth/health").await.status == 200 }).await;
+        program
+    }
+
+    /// Gives a setting another value, for the gateway that is started next.
+    pub(crate) fn change(&mut self, key: &str, value: &str) {
+        self.settings.push((format!("PORTCULLIS_{key}"), value.to_owned()));
+    }
+
     /// Starts the gateway, or another one after [`Stage::stop_gateway`].
     pub(crate) async fn start_gateway(&mut self) {
+        self.start_gateway_unseen();
+        let visitor = Visitor::new(self);
+        eventually("the gateway answers", || async { visitor.get("/auth/health").await.status == 200 }).await;
+    }
+
+    /// Starts the gateway, even if nginx cannot get at it.
+    pub(crate) fn start_gateway_unseen(&mut self) {
         let mut environment = Environment::default();
         for (key, value) in &self.settings {
             environment.add(key.clone(), Some(value.clone()));
@@ -204,8 +237,6 @@ impl Stage {
         let addresses = server.addresses();
         let serving = tokio::spawn(server.serve(gateway, drain.clone()));
         self.gateway = Some(Running { drain, serving, addresses });
-        let visitor = Visitor::new(self);
-        eventually("the gateway answers", || async { visitor.get("/auth/health").await.status == 200 }).await;
     }
 
     /// Tells the gateway to stop, and does not wait.
@@ -240,7 +271,8 @@ impl Stage {
 
     /// The text of `/metrics`, as Prometheus gets it.
     pub(crate) async fn metrics(&self) -> String {
-        let Address::Tcp(address) = self.listener("ops") else { panic!("ops listens on TCP") };
+        let mut settings = self.settings.iter().rev();
+        let (_, address) = settings.find(|(key, _)| key == "PORTCULLIS_LISTENER__OPS__ADDRESS").unwrap();
         reqwest::get(format!("http://{address}/metrics")).await.unwrap().text().await.unwrap()
     }
 
@@ -254,6 +286,15 @@ impl Stage {
     /// How often the provider was asked for something.
     pub(crate) fn asked(&self, endpoint: Endpoint) -> usize {
         self.idp.requests_to(endpoint).len()
+    }
+
+    /// The session cookie of somebody who is signed in, whatever that lets them see, as the header has it.
+    pub(crate) async fn cookie_of(&self, login: &str) -> String {
+        let visitor = Visitor::new(self);
+        visitor.sign_in(login, "/").await;
+        let cookies = visitor.cookies();
+        let session = cookies.split("; ").find(|pair| pair.contains("-portcullis="));
+        session.unwrap_or_else(|| panic!("{login} has no session: {cookies}")).to_owned()
     }
 
     /// A visitor who is signed in.

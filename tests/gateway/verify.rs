@@ -6,7 +6,7 @@ use reqwest::Method;
 use crate::support::{APP, Plan, Reply, Stage, Visitor, visitor::USER_AGENT};
 
 /// The headers that a client might hope to be believed by.
-const FORGED: &[(&str, &str)] = &[
+pub(crate) const FORGED: &[(&str, &str)] = &[
     ("X-Auth-Request-User", "mallory"),
     ("x-auth-request-email", "mallory@example.com"),
     ("X-AUTH-REQUEST-GROUPS", "admins"),
@@ -22,7 +22,7 @@ const FORGED: &[(&str, &str)] = &[
     ("Authorization", "Bearer forged"),
 ];
 
-fn upstream_identity(stage: &Stage) -> Vec<(String, String)> {
+pub(crate) fn upstream_identity(stage: &Stage) -> Vec<(String, String)> {
     let requests = stage.upstream.requests();
     let headers = &requests.last().unwrap().headers;
     headers
@@ -114,13 +114,32 @@ async fn nobody_gets_a_byte_of_the_application_before_sign_in() {
         ("Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA=="),
         ("Sec-WebSocket-Version", "13"),
     ];
-    assert_eq!(stranger.get("/").await.status, 302);
-    assert_eq!(stranger.fetch(Method::GET, "/api/whoami").await.refusal(), (401, "no_session"));
-    assert_eq!(stranger.fetch(Method::POST, "/api/x").await.refusal(), (401, "no_session"));
-    assert_eq!(stranger.ask(Method::GET, "/", &[("Range", "bytes=0-3")]).await.refusal(), (401, "no_session"));
-    assert_eq!(stranger.ask(Method::GET, "/ws", &websocket).await.refusal(), (401, "no_session"));
+    let refused = |reply: Reply, what: &str| {
+        assert_eq!(reply.refusal(), (401, "no_session"), "{what}");
+        assert_eq!(reply.json()["error"], "authentication_required", "{what}: the gateway's own words, and no others");
+        assert_eq!(reply.json().as_object().unwrap().len(), 3, "{what}");
+        for name in ["content-range", "etag", "last-modified", "x-powered-by", "upgrade"] {
+            assert!(!reply.headers.contains_key(name), "{what}: {name}");
+        }
+    };
+    let page = stranger.get("/").await;
+    assert_eq!((page.status, page.body.as_str()), (302, ""));
+    refused(stranger.fetch(Method::GET, "/api/whoami").await, "a script");
+    refused(stranger.fetch(Method::POST, "/api/x").await, "a script that posts");
+    for path in ["/", "/docs/", "/docs/index.html", "/sample-upstream.js"] {
+        refused(stranger.ask(Method::GET, path, &[("Range", "bytes=0-3")]).await, path);
+        refused(stranger.ask(Method::GET, path, &[("If-None-Match", "*")]).await, path);
+    }
+    refused(stranger.ask(Method::GET, "/ws", &websocket).await, "a WebSocket");
+    let form = [("Accept", "text/html"), ("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "document")];
+    refused(stranger.ask(Method::POST, "/", &form).await, "a form");
+    let head = stranger.ask(Method::HEAD, "/", &[]).await;
+    assert_eq!((head.refusal(), head.body.as_str()), ((401, "no_session"), ""));
     let upload = stranger.client.post(stranger.url("/api/upload")).body(vec![b'x'; 3_000_000]).send().await;
     assert_eq!(upload.unwrap().status(), 401);
+    let chunked = "POST /api/upload HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    let answer = crate::support::nginx::raw(&stage, chunked.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
     assert!(stage.upstream.requests().is_empty(), "the application was called");
 }
 

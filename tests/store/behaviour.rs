@@ -35,6 +35,8 @@ macro_rules! both {
     };
 }
 
+pub(crate) use both;
+
 both! {
     a_session_comes_back_as_it_was_written
     empty_parts_come_back_empty

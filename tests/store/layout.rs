@@ -5,6 +5,7 @@ use std::time::Duration;
 use portcullis::store::{
     Ended, Mark, NewSession, Store, StoreError, Swap, memory,
     redis::{Config, Redis},
+    window::{Counted, Kind, Rate, Window},
 };
 
 use crate::support::{HOUR, change, in_an_hour, name, now, redis::Server, redis::store, session, token};
@@ -19,6 +20,12 @@ async fn write_everything(store: &Store) {
     store.end(&name(3), in_an_hour()).await.unwrap();
     store.mark_once(&name(4), &token(1), in_an_hour()).await.unwrap();
     store.lock(&name(5), &token(1), HOUR).await.unwrap();
+    store.count_in_window(window(6), &[Rate::new(1, HOUR).unwrap()], &token(1)).await.unwrap();
+    store.bar_window(window(7), HOUR).await.unwrap();
+}
+
+fn window(number: u16) -> Window {
+    Window { kind: Kind::SignIn, name: name(number) }
 }
 
 fn keys(server: &Server) -> Vec<String> {
@@ -40,6 +47,8 @@ async fn the_keys_are_as_documented_and_every_one_expires() {
         "portcullis:live".to_owned(),
         format!("portcullis:once:{}", hash(4)),
         format!("portcullis:lock:{}", hash(5)),
+        format!("portcullis:window:login:{{{}}}", hash(6)),
+        format!("portcullis:barred:login:{{{}}}", hash(7)),
     ];
     expected.sort();
     assert_eq!(keys(&server), expected);
@@ -135,6 +144,10 @@ async fn nothing_is_there(store: &Store) {
     let mark = store.mark_once(&name(4), &token(2), in_an_hour()).await;
     assert_eq!(mark, Ok(Mark::First));
     assert_eq!(store.lock(&name(5), &token(2), HOUR).await, Ok(true));
+    for number in [6, 7] {
+        let counted = store.count_in_window(window(number), &[Rate::new(1, HOUR).unwrap()], &token(2)).await;
+        assert_eq!(counted, Ok(Counted::Admitted));
+    }
 }
 
 #[tokio::test]
@@ -167,11 +180,13 @@ async fn garbage_in_the_other_keys_is_called_so() {
     let _: () = server.ask(&["LPUSH", &format!("portcullis:once:{}", hash(1)), "marker"]);
     let _: () = server.ask(&["LPUSH", &format!("portcullis:lock:{}", hash(1)), "marker"]);
     let _: () = server.ask(&["SET", &format!("portcullis:group:{}", hash(1)), "marker"]);
+    let _: () = server.ask(&["SET", &format!("portcullis:window:login:{{{}}}", hash(1)), "marker"]);
     let no_name = format!("portcullis:group:{}", hash(2));
     let _: () = server.ask(&["ZADD", &no_name, "9e15", "marker"]);
     is_garbage(&store.mark_once(&name(1), &token(1), in_an_hour()).await);
     is_garbage(&store.lock(&name(1), &token(1), HOUR).await);
     is_garbage(&store.unlock(&name(1), &token(1)).await);
+    is_garbage(&store.count_in_window(window(1), &[Rate::new(1, HOUR).unwrap()], &token(1)).await);
     is_garbage(&store.group(&name(1)).await);
     is_garbage(&store.group(&name(2)).await);
     let _: () = server.ask(&["SET", "portcullis:live", "marker"]);
@@ -215,7 +230,7 @@ fn the_defaults_are_those_of_the_settings() {
     let config = Config::new(crate::support::wire::loopback(6379));
     assert_eq!(config.prefix, "portcullis");
     assert_eq!(config.deadline, Duration::from_millis(800));
-    assert_eq!(config.connections.get(), 2);
+    assert_eq!(config.connections.get(), 1);
     assert!(Redis::new(config).is_ok());
     assert!(memory::Config::default().max_sessions > 0);
 }

@@ -8,3 +8,4 @@ mod login;
 mod outage;
 mod support;
 mod trouble;
+mod windows;

@@ -1,18 +1,22 @@
 //! Redis that is down, hangs, comes back: nobody waits past the deadline, and the first command afterwards succeeds.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use portcullis::store::{
     Ended, Mark, Store, StoreError, Swap, Version,
     redis::{Config, DEFAULT_DEADLINE},
+    window::{Counted, Kind, Rate, Window},
 };
 use tokio::task::JoinSet;
 
 use crate::support::{
-    change, eventually, in_an_hour, name,
+    HOUR, change, eventually, in_an_hour, name,
     redis::{Server, free_port, store},
     session, token,
     wire::{Line, Parrot, loopback},
@@ -214,6 +218,11 @@ async fn an_answer_that_is_lost_is_given_again() {
     assert!(line.was_cut());
     assert_eq!(mark, Ok(Mark::First));
     line.swallow_the_next_answer();
+    let rates = [Rate::new(1, HOUR).unwrap()];
+    let counted = store.count_in_window(window(2), &rates, &token(1)).await;
+    assert!(line.was_cut());
+    assert_eq!(counted, Ok(Counted::Admitted), "counted once");
+    line.swallow_the_next_answer();
     let lock = store.lock(&name(2), &token(1), Duration::from_secs(60)).await;
     assert!(line.was_cut());
     assert_eq!(lock, Ok(true));
@@ -228,6 +237,10 @@ async fn an_answer_that_is_lost_is_given_again() {
     assert_eq!(store.count().await, Ok(0));
 }
 
+fn window(number: u16) -> Window {
+    Window { kind: Kind::SignIn, name: name(number) }
+}
+
 /// So that the next answer is the one to the step itself; makes both connections too.
 async fn load_scripts(store: &Store) {
     let other = session(99);
@@ -239,6 +252,7 @@ async fn load_scripts(store: &Store) {
     store.mark_once(&other.name, &token(1), until).await.unwrap();
     let minute = Duration::from_secs(60);
     assert_eq!(store.lock(&other.name, &token(1), minute).await, Ok(true));
+    store.count_in_window(window(99), &[Rate::new(1, HOUR).unwrap()], &token(1)).await.unwrap();
     store.unlock(&other.name, &token(1)).await.unwrap();
 }
 
@@ -283,4 +297,41 @@ async fn it_shares_as_many_connections_as_it_was_told() {
         clients.lines().count() == 3
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_stays_broken_is_its_owners_trouble_alone() {
+    let server = Server::start();
+    let store = Arc::new(server.store());
+    store.create(&session(1)).await.unwrap();
+    let broken = format!("portcullis:session:{{{}}}", name(2).encoded());
+    let _: () = server.ask(&["HSET", &broken, "v", "1", "f", "cut", "t", "cut", "i", "i"]);
+    let over = Arc::new(AtomicBool::new(false));
+    let mut owners = JoinSet::new();
+    for _ in 0..8 {
+        let (store, over) = (Arc::clone(&store), Arc::clone(&over));
+        owners.spawn(async move {
+            while !over.load(Ordering::Relaxed) {
+                assert!(matches!(store.facts(&name(2)).await, Err(StoreError::Garbage(_))));
+            }
+        });
+    }
+    let connected = || -> u64 {
+        let stats: String = server.ask(&["INFO", "stats"]);
+        let line = stats.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
+        line.unwrap().parse().unwrap()
+    };
+    let (began, before) = (Instant::now(), connected());
+    let mut outcomes = Vec::new();
+    while began.elapsed() < Duration::from_secs(2) {
+        outcomes.push(store.facts(&name(1)).await.map(|found| found.is_some()));
+    }
+    over.store(true, Ordering::Relaxed);
+    while let Some(owner) = owners.join_next().await {
+        owner.unwrap();
+    }
+    let failed: Vec<_> = outcomes.iter().filter(|outcome| **outcome != Ok(true)).collect();
+    assert!(failed.is_empty(), "{} of {}: {:?}", failed.len(), outcomes.len(), failed[0]);
+    let made = connected() - before;
+    assert!(made <= 10, "{made} connections");
 }

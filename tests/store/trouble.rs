@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use portcullis::store::{
     Ended, Store, StoreError, Swap,
     redis::{Config, DEFAULT_DEADLINE},
+    window::{Kind, Rate, Window},
 };
 
 use crate::support::{
-    change, eventually, in_an_hour, name,
+    HOUR, change, eventually, in_an_hour, name,
     redis::{Server, free_port, store},
     session, token,
     wire::{Parrot, loopback},
@@ -28,6 +29,10 @@ async fn writes_are_refused(store: &Store, code: &str) {
     let until = in_an_hour();
     let mark = store.mark_once(&name(3), &token(1), until).await;
     assert!(refusal(mark).starts_with(code));
+    let window = Window { kind: Kind::SignIn, name: name(3) };
+    let counted = store.count_in_window(window, &[Rate::new(1, HOUR).unwrap()], &token(1)).await;
+    assert!(refusal(counted).starts_with(code));
+    assert!(refusal(store.bar_window(window, HOUR).await).starts_with(code));
 }
 
 async fn writes_work(store: &Store) {
@@ -125,6 +130,8 @@ async fn answers_without_sense_are_errors_in_time() {
     check(truncated, true, "deadline").await;
     check(truncated, false, "garbage").await;
     check(&[GREETED, "-ERR marker\r\n"], true, "refused").await;
+    check(&[GREETED, "$-5\r\n"], true, "garbage").await;
+    check(&[GREETED, "*2\r\n$1\r\n1\r\n$900000000000\r\nmarker"], true, "deadline").await;
     let loading = &[GREETED, "-LOADING marker\r\n"];
     check(loading, true, "deadline").await;
 }

@@ -193,6 +193,6 @@ const MAY_REVEAL: &[&str] = &[
     "src/oidc/transport.rs",
     "src/secret.rs",
     "src/session/cookie.rs",
-    "src/store/redis.rs",
+    "src/store/redis/client.rs",
     "src/verify/identity.rs",
 ];

@@ -18,12 +18,11 @@ pub(crate) fn discovery(provider: &Provider) -> Reply {
         "issuer": issuer(provider),
         "authorization_endpoint": provider.url(Endpoint::Authorize),
         "token_endpoint": provider.url(Endpoint::Token),
-        "jwks_uri": provider.url(Endpoint::Jwks),
+        "jwks_uri": format!("{}{}", provider.url(Endpoint::Jwks), provider.keys_suffix()),
         "revocation_endpoint": provider.url(Endpoint::Revoke),
         "response_types_supported": ["code"],
         "response_modes_supported": ["query", "form_post"],
         "grant_types_supported": ["authorization_code", "refresh_token"],
-        "code_challenge_methods_supported": ["S256"],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": algorithms(provider),
         "token_endpoint_auth_methods_supported": ["none", "client_secret_basic", "client_secret_post"],
@@ -34,6 +33,9 @@ pub(crate) fn discovery(provider: &Provider) -> Reply {
         ],
         "authorization_response_iss_parameter_supported": true,
     });
+    if !provider.is_on(Switch::DiscoveryWithoutPkce) {
+        document["code_challenge_methods_supported"] = json!(["S256"]);
+    }
     if !provider.is_on(Switch::DiscoveryWithoutUserinfo) {
         document["userinfo_endpoint"] = json!(provider.url(Endpoint::Userinfo));
     }

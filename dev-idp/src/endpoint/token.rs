@@ -51,7 +51,7 @@ fn code_grant(provider: &Provider, client: &Client, form: &Parameters) -> Result
     if code.redirect_uri != redirect_uri {
         return Err(Refusal::client("invalid_grant", "the redirect_uri is not that of the authorization request"));
     }
-    if !fits(verifier, &code.challenge) {
+    if !fits(verifier, &code.challenge) && !provider.is_on(Switch::DiscoveryWithoutPkce) {
         return Err(Refusal::client("invalid_grant", "the code_verifier does not fit the code_challenge"));
     }
     let issue = Issue { provider, client, id: &code.grant, grant: &grant, scopes: &grant.scopes };

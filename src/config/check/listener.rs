@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{HOUR, SECOND, count, duration};
+use super::{HOUR, SECOND, count, duration, tls};
 use crate::{
     config::{
         problem::{Checked, Path, Problems},
@@ -71,12 +71,13 @@ fn listener(
     let mode = socket_mode(table, kind.ok(), address.as_ref().ok(), problems);
     let site = site(table, kind, sites, problems);
     let (kind, address) = (kind?, address?);
+    let tls = tls::tls(table, kind, &address, problems);
     let trust = trust(table, kind, &address, networks?, problems);
     let address = match address {
         ListenAddress::Tcp(address) => Address::Tcp(address),
         ListenAddress::Unix(path) => Address::Unix { path, mode: mode? },
     };
-    Ok(ListenerConfig { name: name.to_owned(), kind, address, trust: trust?, site: site? })
+    Ok(ListenerConfig { name: name.to_owned(), kind, address, trust: trust?, site: site?, tls: tls? })
 }
 
 /// An application asks about the visitors of one site: its own.
@@ -134,17 +135,10 @@ fn refused_network(network: IpNet) -> Option<&'static str> {
         IpNet::V4(_) => WIDEST_IPV4,
         IpNet::V6(_) => WIDEST_IPV6,
     };
-    let mapped = match network.addr() {
-        IpAddr::V4(_) => false,
-        IpAddr::V6(address) => address.to_ipv4_mapped().is_some(),
-    };
     if network.prefix_len() < widest {
         return Some("must not trust so many addresses: name the proxies, or their own network");
     }
-    if mapped {
-        return Some("must be written as an IPv4 network");
-    }
-    (network.trunc() != network).then_some("has bits set beyond its length: is it an address, or a network?")
+    super::misread_network(network)
 }
 
 fn trust(
@@ -160,7 +154,7 @@ fn trust(
         }
         (Listener::Ops, _) => "says nothing on an ops listener: it believes nobody",
         (_, ListenAddress::Unix(_)) => "says nothing on a Unix socket: its permissions say who may connect",
-        (_, ListenAddress::Tcp(_)) if !networks.is_empty() => return Ok(Trust::new(networks)),
+        (_, ListenAddress::Tcp(_)) if !networks.is_empty() || tls::is_meant(table) => return Ok(Trust::new(networks)),
         (_, ListenAddress::Tcp(address)) if address.ip().is_loopback() => {
             return Ok(Trust::new(loopback()));
         }

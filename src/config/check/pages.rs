@@ -49,6 +49,7 @@ mod tests {
             "support_url = 'javascript:alert(1)'",
             "pages.support_url: must be a path, or an https:, http: or mailto: address",
         );
+        check("csp_reports = 1", "pages.csp_reports: must be true or false, without quotes");
         check("csp_report_only = 'yes'", "pages.csp_report_only: must be true or false, without quotes");
     }
 }

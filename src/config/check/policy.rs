@@ -2,7 +2,9 @@
 //!
 //! Invariant: a rule for everybody says so. A condition that is empty, or was forgotten, opens nothing.
 
-use super::{LONGEST_COOKIE, NAME, NeedsProvider, SECOND, duration};
+use ipnet::IpNet;
+
+use super::{LONGEST_COOKIE, NAME, NeedsProvider, SECOND, duration, misread_network};
 use crate::{
     config::{
         problem::{Checked, Path, Problems},
@@ -70,7 +72,9 @@ fn policy(
 
 fn refuse_unreachable(rules: &List<RuleTable>, problems: &mut Problems) {
     let for_all = |rule: &RuleTable| {
-        rule.everyone.given() == Some(&true) && !rule.max_sign_in_age.is_present() && !rule.providers.is_present()
+        let narrowed =
+            rule.max_sign_in_age.is_present() || rule.providers.is_present() || rule.client_networks.is_present();
+        rule.everyone.given() == Some(&true) && !narrowed
     };
     let Some(last) = rules.members.iter().position(for_all) else {
         return;
@@ -95,6 +99,7 @@ fn rule(path: &Path, table: &RuleTable, context: &Context<'_>, problems: &mut Pr
         claims: &table.claims,
     };
     refuse_unclear(path, table, &asked, problems);
+    let client_networks = networks(&table.client_networks, problems);
     let max_sign_in_age = match table.max_sign_in_age.given() {
         Some(_) => duration(&table.max_sign_in_age, SECOND, SECOND..=LONGEST_COOKIE, problems).map(Some),
         None => table.max_sign_in_age.optional(),
@@ -103,10 +108,12 @@ fn rule(path: &Path, table: &RuleTable, context: &Context<'_>, problems: &mut Pr
         problems.add(&table.max_sign_in_age.path, "is only for a rule that allows");
     }
     let effect = if allow? { Effect::Allow } else { Effect::Deny };
+    let conditions = asked.conditions(problems);
     Ok(Rule {
         effect,
         providers: providers?.unwrap_or_default(),
-        conditions: asked.conditions(problems)?,
+        conditions: conditions?,
+        client_networks: client_networks?,
         max_sign_in_age: max_sign_in_age?,
     })
 }
@@ -165,6 +172,16 @@ fn claim(table: &ClaimTable, problems: &mut Problems) -> Checked<ClaimCondition>
     Ok(ClaimCondition { path: path?, values: values? })
 }
 
+fn networks(field: &Field<Vec<IpNet>>, problems: &mut Problems) -> Checked<Vec<IpNet>> {
+    let networks = filled(field, problems)?;
+    for (index, network) in networks.iter().enumerate() {
+        if let Some(message) = misread_network(*network) {
+            problems.add(&field.path.index(index), message);
+        }
+    }
+    Ok(networks)
+}
+
 /// The list; none at all may be given, but not an empty one, which would ask for nothing.
 fn filled<T: Clone>(field: &Field<Vec<T>>, problems: &mut Problems) -> Checked<Vec<T>> {
     if field.given().is_some_and(Vec::is_empty) {
@@ -177,7 +194,16 @@ const EMPTY: &str = "must not be empty: leave it out to ask for nothing";
 
 #[cfg(test)]
 mod tests {
-    use crate::config::fixture::Settings;
+    #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+    use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+
+    use crate::{
+        clock::Timestamp,
+        config::{fixture::Settings, raw::Raw},
+        reason::Reason,
+        session::{self, Facts},
+    };
 
     fn check(rules: &str, expected: &str) {
         let settings = Settings::valid().without("policy").with(&format!("[policy.staff]\nrules = [{rules}]"));
@@ -194,6 +220,8 @@ mod tests {
         check("{ allow = true, everyone = false }", open);
         check("{ allow = true, email_verified = false }", open);
         check("{ allow = true, max_sign_in_age = '1h' }", open);
+        check("{ allow = true, client_networks = ['10.0.0.0/8'] }", open);
+        check("{ allow = true, everyone = true, client_networks = ['10.0.0.0/8', '2001:db8::7'] }", "");
         check("{ allow = false }", open);
         check("{ allow = true, everyone = true, max_sign_in_age = '1h' }", "");
         check(
@@ -219,6 +247,10 @@ mod tests {
             "{ allow = true, claims = [{ path = 'roles', values = [] }] }",
             "policy.staff.rules[0].claims[0].values: must not be empty: leave it out to ask for nothing",
         );
+        check(
+            "{ allow = true, everyone = true, client_networks = [] }",
+            "policy.staff.rules[0].client_networks: must not be empty: leave it out to ask for nothing",
+        );
         check("{ allow = true, groups = [''] }", "policy.staff.rules[0].groups[0]: must not be empty");
     }
 
@@ -241,6 +273,19 @@ mod tests {
     }
 
     #[test]
+    fn networks_are_written_as_they_are_meant() {
+        check(
+            "{ allow = true, everyone = true, client_networks = ['10.0.0.7/8', '::ffff:10.0.0.0/104', 'office'] }",
+            "policy.staff.rules[0].client_networks[2]: must be an address or a network, such as \"10.0.0.7\" or \"10.0.0.0/24\"",
+        );
+        check(
+            "{ allow = true, everyone = true, client_networks = ['10.0.0.7/8', '::ffff:10.0.0.0/104'] }",
+            "policy.staff.rules[0].client_networks[0]: has bits set beyond its length: is it an address, or a network?\n\
+             policy.staff.rules[0].client_networks[1]: must be written as an IPv4 network",
+        );
+    }
+
+    #[test]
     fn every_rule_can_be_reached() {
         check("{ allow = false, groups = ['x'] }, { allow = true, everyone = true }", "");
         check(
@@ -248,6 +293,10 @@ mod tests {
             "policy.staff.rules[1]: is never reached: policy.staff.rules[0] is for everyone",
         );
         check("{ allow = true, everyone = true, max_sign_in_age = '1h' }, { allow = true, groups = ['x'] }", "");
+        check(
+            "{ allow = false, everyone = true, client_networks = ['10.0.0.0/8'] }, { allow = true, groups = ['x'] }",
+            "",
+        );
         check(
             "{ allow = false, groups = ['x'], max_sign_in_age = '1h' }",
             "policy.staff.rules[0].max_sign_in_age: is only for a rule that allows",
@@ -264,6 +313,82 @@ mod tests {
         assert_eq!(none, "policy: is missing: without a [policy.NAME] nobody ever passes");
         let named = Settings::valid().with("[policy.'a b']\nrules = [{ allow = true, everyone = true }]").problems();
         assert_eq!(named, "policy.\"a b\": must have a name of at most 64 letters, digits, hyphens and underscores");
+    }
+
+    /// A request: whose, from where, when.
+    struct Asked {
+        facts: Facts,
+        client: IpAddr,
+        now: Timestamp,
+    }
+
+    impl Asked {
+        fn usual() -> Self {
+            let now = Timestamp::from_seconds(1_000_000);
+            Self { facts: session::tests::facts(), client: [192, 0, 2, 7].into(), now }
+        }
+
+        fn verdict(self, rules: &str) -> Result<usize, Reason> {
+            let settings = Settings::valid().without("policy").with(&format!("[policy.staff]\nrules = [{rules}]"));
+            let policies = settings.config().gateway.policies;
+            let session =
+                Box::new(self.facts).authenticate(&session::tests::browser(), &session::tests::lifetimes(), self.now);
+            let permitted = policies.named("staff").unwrap().permit(session.unwrap(), self.client, self.now);
+            permitted.map(|permitted| permitted.rule().1)
+        }
+    }
+
+    /// A key, a condition by it that the usual request meets, and what makes a request that does not.
+    type Case = (&'static str, &'static str, fn(&mut Asked));
+
+    const CONDITIONS: &[Case] = &[
+        ("groups", "groups = ['staff']", |asked| asked.facts.user.groups = vec!["stuff".into()]),
+        ("emails", "emails = ['alice@example.com']", |asked| asked.facts.user.email = "bob@example.com".into()),
+        ("email_domains", "email_domains = ['example.com']", |asked| {
+            asked.facts.user.email = "alice@sub.example.com".into();
+        }),
+        ("email_verified", "email_verified = true", |asked| asked.facts.user.email_verified = false),
+        ("claims.[].path", "claims = [{ path = 'realm_access.roles', values = ['ops'] }]", |asked| {
+            asked.facts.user.claims = r#"{"roles":["ops"]}"#.into();
+        }),
+        ("claims.[].values", "claims = [{ path = 'realm_access.roles', values = ['ops'] }]", |asked| {
+            asked.facts.user.claims = r#"{"realm_access":{"roles":["Ops"]}}"#.into();
+        }),
+        ("providers", "everyone = true, providers = ['main']", |asked| asked.facts.provider = "partners".into()),
+        ("client_networks", "everyone = true, client_networks = ['192.0.2.0/24']", |asked| {
+            asked.client = [192, 0, 3, 7].into();
+        }),
+        ("max_sign_in_age", "everyone = true, max_sign_in_age = '1m'", |asked| {
+            asked.now = asked.now.plus(Duration::from_secs(61));
+        }),
+    ];
+
+    #[test]
+    fn every_condition_there_is_refuses_somebody() {
+        let below = |key: &[&str]| key.strip_prefix(&["policy", "*", "rules", "[]"]).map(|rest| rest.join("."));
+        let known: BTreeSet<String> = Raw::keys().iter().filter_map(|key| below(&key.path)).collect();
+        let tested = CONDITIONS.iter().map(|(key, ..)| *key).chain(["allow", "everyone"]).map(str::to_owned).collect();
+        assert_eq!(known, tested);
+        for (key, condition, spoil) in CONDITIONS {
+            let only = format!("{{ allow = true, {condition} }}");
+            let mut other = Asked::usual();
+            spoil(&mut other);
+            assert_eq!(Asked::usual().verdict(&only), Ok(0), "{key}");
+            assert_eq!(other.verdict(&only), Err(Reason::PolicyDenied), "{key}");
+        }
+    }
+
+    #[test]
+    fn every_condition_there_is_keeps_somebody_out() {
+        for (key, condition, spoil) in CONDITIONS.iter().filter(|(key, ..)| *key != "max_sign_in_age") {
+            let but = format!("{{ allow = false, {condition} }}, {{ allow = true, everyone = true }}");
+            let mut other = Asked::usual();
+            spoil(&mut other);
+            assert_eq!(Asked::usual().verdict(&but), Err(Reason::PolicyDenied), "{key}");
+            assert_eq!(other.verdict(&but), Ok(1), "{key}");
+        }
+        assert_eq!(Asked::usual().verdict("{ allow = true, everyone = true }"), Ok(0));
+        assert_eq!(Asked::usual().verdict("{ allow = false, everyone = true }"), Err(Reason::PolicyDenied));
     }
 
     #[test]

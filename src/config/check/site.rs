@@ -70,7 +70,8 @@ fn one(
 ) -> Checked<Site> {
     let public_url = public_url(&table.public_url, mode, problems);
     let hosts = hosts(&table.hosts, mode, problems);
-    let return_origins = return_origins(&table.return_origins, mode, problems);
+    let return_origins = other_origins(&table.return_origins, mode, problems);
+    let cors_origins = other_origins(&table.cors_origins, mode, problems);
     let cookie_domain = cookie_domain(table, public_url.as_ref().ok(), problems);
     let landing = table.landing.or("/".to_owned());
     let error_url = table.error_url.optional();
@@ -80,6 +81,7 @@ fn one(
         public_url: public_url?,
         hosts: hosts?,
         return_origins: return_origins?,
+        cors_origins: cors_origins?,
         cookie_domain: cookie_domain?,
         landing: landing?,
         error_url: error_url?,
@@ -127,7 +129,8 @@ fn is_loopback(host: &HostName) -> bool {
     Url::parse(&format!("http://{}/", host.as_str())).is_ok_and(|url| origin::is_loopback(&url))
 }
 
-fn return_origins(
+/// Single origins beside the site's own, over https; in development mode loopback may do without.
+fn other_origins(
     field: &Field<Vec<PublicUrl>>,
     mode: Checked<Mode>,
     problems: &mut Problems,
@@ -229,18 +232,25 @@ mod tests {
         development("public_url = 'https://app.example.com'", loopback);
         development("public_url = 'http://192.0.2.1'", loopback);
         development(
+            "public_url = 'http://localhost'\ncors_origins = ['http://spa.localhost:3000', 'https://spa.example.com']",
+            "",
+        );
+        development(
             "public_url = 'http://localhost'\nhosts = ['app.example.com']\nreturn_origins = ['http://app.example.com', 'http://localhost:1']",
             "site.main.hosts[0]: must be a loopback host: this is development mode\nsite.main.return_origins[0]: must be https, or a loopback host",
         );
     }
 
     #[test]
-    fn return_origins_are_single_https_origins() {
+    fn other_origins_are_single_https_origins() {
         let check = |origin: &str, expected: &str| {
-            let expected =
-                if expected.is_empty() { String::new() } else { format!("site.main.return_origins[0]: {expected}") };
-            check(&format!("return_origins = ['{origin}']"), &expected);
+            for key in ["return_origins", "cors_origins"] {
+                let expected =
+                    if expected.is_empty() { String::new() } else { format!("site.main.{key}[0]: {expected}") };
+                check(&format!("{key} = ['{origin}']"), &expected);
+            }
         };
+        check("https://docs.example.net/x", "must be an origin: no path, query, fragment or user");
         check("https://docs.example.net", "");
         check("https://*.example.net", "must name one origin; wild cards are refused");
         check("https://*", "must name one origin; wild cards are refused");

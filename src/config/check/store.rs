@@ -18,7 +18,7 @@ use crate::{
     secret::Secret,
     store::{
         Config,
-        memory::{self, DEFAULT_MAX_MARKS, DEFAULT_MAX_SESSIONS},
+        memory::{self, DEFAULT_MAX_MARKS, DEFAULT_MAX_SESSIONS, DEFAULT_MAX_WINDOWS},
         redis::{self, Address},
     },
 };
@@ -45,7 +45,8 @@ pub(super) fn store(table: &StoreTable, problems: &mut Problems) -> Checked<Conf
 fn memory(table: &MemoryTable, problems: &mut Problems) -> Checked<memory::Config> {
     let max_sessions = count(&table.max_sessions, DEFAULT_MAX_SESSIONS, 1..=100_000_000, problems);
     let max_marks = count(&table.max_marks, DEFAULT_MAX_MARKS, 1..=100_000_000, problems);
-    Ok(memory::Config { max_sessions: max_sessions?, max_marks: max_marks? })
+    let max_windows = count(&table.max_windows, DEFAULT_MAX_WINDOWS, 1..=100_000_000, problems);
+    Ok(memory::Config { max_sessions: max_sessions?, max_marks: max_marks?, max_windows: max_windows? })
 }
 
 /// None where no URL is given.

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use http::Method;
 use ipnet::IpNet;
 use toml::Value;
 use zeroize::Zeroizing;
@@ -25,8 +26,14 @@ use crate::{
     route::Prefix,
     rules::{Email, EmailDomain},
     secret::Secret,
+    server::peer_certificate::PeerName,
     session::binding::Strictness,
+    store::window::{MOST_COUNTED, Rate},
     telemetry::Format,
+    verify::{
+        matching::{METHODS, PathPattern},
+        policy::PolicyName,
+    },
 };
 
 /// A single value that can be read.
@@ -163,6 +170,25 @@ impl FromText for EmailDomain {
     }
 }
 
+impl FromText for PathPattern {
+    fn from_text(text: String) -> Result<Self, String> {
+        Self::parse(&text).map_err(|error| error.to_string())
+    }
+}
+
+impl FromText for Method {
+    fn from_text(text: String) -> Result<Self, String> {
+        let method = METHODS.contains(&text.as_str()).then(|| text.parse().ok()).flatten();
+        method.ok_or_else(|| one_of(&METHODS))
+    }
+}
+
+impl FromText for PolicyName {
+    fn from_text(text: String) -> Result<Self, String> {
+        Self::parse(&text).ok_or_else(|| "must be the name of a policy".into())
+    }
+}
+
 impl FromText for IpNet {
     fn from_text(text: String) -> Result<Self, String> {
         let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(Self::from));
@@ -170,9 +196,40 @@ impl FromText for IpNet {
     }
 }
 
+impl FromText for PeerName {
+    fn from_text(text: String) -> Result<Self, String> {
+        let forms = r#"must be a DNS name such as "nginx.internal", or "IP:10.0.0.7", or "URI:spiffe://example.com/nginx", without wild card"#;
+        Self::parse(&text).ok_or_else(|| forms.into())
+    }
+}
+
 impl FromText for Algorithm {
     fn from_text(text: String) -> Result<Self, String> {
         Self::from_name(&text).ok_or_else(|| one_of(&Self::ALL.map(Self::name)))
+    }
+}
+
+/// So many in so long, or no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) struct Allowance(pub(in crate::config) Option<Rate>);
+
+impl FromText for Allowance {
+    fn from_text(text: String) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        Rate::from_text(text).map(|rate| Self(Some(rate))).map_err(|message| format!("{message}, or \"off\""))
+    }
+}
+
+impl FromText for Rate {
+    fn from_text(text: String) -> Result<Self, String> {
+        let (most, per) = text.split_once('/').unwrap_or_default();
+        let most = most.trim().parse().ok().filter(|_| most.trim().bytes().all(|digit| digit.is_ascii_digit()));
+        let rate = most.zip(humantime::parse_duration(per.trim()).ok()).and_then(|(most, per)| Self::new(most, per));
+        rate.ok_or_else(|| {
+            format!("must be how many in how long, such as \"30/1m\": 1 to {MOST_COUNTED} in at most a day")
+        })
     }
 }
 

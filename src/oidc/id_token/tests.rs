@@ -262,6 +262,7 @@ fn the_header_names_an_allowed_algorithm_and_this_kind_of_token() {
         (r#"{"alg":"ES256","kid":"k","typ":"at+jwt"}"#, malformed),
         (r#"{"alg":"ES256","kid":"k","typ":"logout+JWT"}"#, malformed),
         (r#"{"alg":"ES256","kid":"k","crit":["exp"]}"#, malformed),
+        (r#"{"alg":"ES256","kid":"k","zip":"DEF"}"#, malformed),
         (r#"{"alg":"none"}"#, algorithm),
         (r#"{"alg":"None"}"#, algorithm),
         (r#"{"alg":"HS256","kid":"k"}"#, algorithm),

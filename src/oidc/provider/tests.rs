@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's own set-up")]
 
+mod authorization;
 mod refresh;
 
 use std::{
@@ -432,32 +433,6 @@ async fn a_refresh_whose_keys_cannot_be_fetched_is_lost_and_not_bad() {
     stub.clock.advance(Duration::from_secs(60));
     stub.answer("/jwks", Answer::Body(200, "application/json", key_set(&[&rotated])));
     provider.refresh(&Secret::new("r"), stub.before()).await.unwrap();
-}
-
-#[tokio::test]
-async fn an_authorization_request_is_fresh_each_time() {
-    let stub = Stub::start().await;
-    let provider = stub.provider_with(Config {
-        offline_access: true,
-        extra_parameters: vec![("audience".to_owned(), "api".to_owned())],
-        ..stub.config()
-    });
-    let first = provider.authorization_request(&redirect_uri(), Account::Any).await.unwrap();
-    let second = provider.authorization_request(&redirect_uri(), Account::Any).await.unwrap();
-    assert!(first.url.as_str().starts_with(&format!("{}/authorize?", stub.url)));
-    let pairs: HashMap<String, String> = first.url.query_pairs().into_owned().collect();
-    assert_eq!(pairs["scope"], "openid profile email offline_access");
-    assert_eq!(pairs["audience"], "api");
-    for (name, first, second) in [
-        ("state", &first.state, &second.state),
-        ("nonce", &first.nonce, &second.nonce),
-        ("", &first.verifier, &second.verifier),
-    ] {
-        assert_eq!(first.reveal().len(), 43);
-        assert_ne!(first, second);
-        assert!(name.is_empty() || pairs[name] == first.reveal());
-    }
-    assert!(!first.url.as_str().contains(first.verifier.reveal()));
 }
 
 #[tokio::test]

@@ -28,6 +28,7 @@ pub(super) struct Connections {
     wanted: usize,
     state: Mutex<State>,
     generation: AtomicU64,
+    distrusted: AtomicU64,
 }
 
 /// A clone of a live connection.
@@ -73,7 +74,7 @@ struct Attempt {
 impl Connections {
     /// Connections from this pool, `wanted` of them once there is work. Makes none yet.
     pub(super) fn new(pool: Pool, wanted: usize) -> Self {
-        Self { pool, wanted, state: Mutex::default(), generation: AtomicU64::new(0) }
+        Self { pool, wanted, state: Mutex::default(), generation: AtomicU64::new(0), distrusted: AtomicU64::new(0) }
     }
 
     /// A live connection, made now if there is none.
@@ -95,6 +96,23 @@ impl Connections {
         state.broken |= state.live.len() < before;
     }
 
+    /// Forgets the connections up to this one, and what they have yet to answer: it may be the answer to another question.
+    pub(super) fn distrust(&self, newest: Serial) {
+        self.distrusted.fetch_max(newest.0, Ordering::AcqRel);
+        self.forget(newest);
+    }
+
+    /// Whether an answer on that connection counts for nothing.
+    pub(super) fn distrusts(&self, lent: &Lent) -> bool {
+        lent.serial.0 <= self.distrusted.load(Ordering::Acquire)
+    }
+
+    /// All live connections.
+    pub(super) fn live(&self) -> Vec<Lent> {
+        let state = self.state();
+        state.live.iter().map(|lent| Lent { newest: state.newest, ..lent.clone() }).collect()
+    }
+
     /// The newest connection so far.
     pub(super) fn newest(&self) -> Serial {
         self.state().newest
@@ -106,14 +124,13 @@ impl Connections {
     }
 
     fn turn(&self) -> Turn {
-        let now = Instant::now();
         let mut state = self.state();
         let attempt = state.attempt.clone().filter(is_under_way);
-        let enough = state.live.len() >= self.wanted || attempt.is_some() || state.is_resting(now);
+        let enough = state.live.len() >= self.wanted || attempt.is_some() || state.is_resting();
         match (state.next(), attempt) {
             (Some(lent), _) if enough => Turn::Use(lent),
             (_, Some(attempt)) => Turn::Wait(attempt),
-            _ => Turn::Lead(state.begin(now)),
+            _ => Turn::Lead(state.begin()),
         }
     }
 
@@ -162,10 +179,10 @@ impl State {
         Some(Lent { newest: self.newest, ..lent })
     }
 
-    fn begin(&mut self, now: Instant) -> Attempt {
+    fn begin(&mut self) -> Attempt {
         let (announce, attempt) = watch::channel(None);
         self.attempt = Some(attempt);
-        let before = self.tried.replace(now);
+        let before = self.tried.replace(Instant::now());
         Attempt { not_before: before.map(|tried| tried + PACE), announce }
     }
 
@@ -181,8 +198,8 @@ impl State {
     }
 
     /// With another connection at hand, a failed attempt is not soon followed by the next.
-    fn is_resting(&self, now: Instant) -> bool {
-        self.tried.is_some_and(|tried| now < tried + REST)
+    fn is_resting(&self) -> bool {
+        self.tried.is_some_and(|tried| tried.elapsed() < REST)
     }
 }
 

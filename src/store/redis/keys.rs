@@ -1,10 +1,14 @@
 //! Pure. What things are called in Redis, and when they are said to expire.
 //!
-//! A session's record and its tombstone share the hash tag `{hash}`, so that one script may touch both in a cluster.
+//! A session's record and its tombstone share the hash tag `{hash}`, so that one script may touch both in a cluster; so
+//! do a sliding window and its bar.
 
 use std::time::Duration;
 
-use crate::{clock::Timestamp, store::Name};
+use crate::{
+    clock::Timestamp,
+    store::{Name, window::Window},
+};
 
 /// A prefix that all our keys begin with; without braces, which would move the hash tag.
 #[derive(Clone, Debug)]
@@ -18,8 +22,14 @@ impl Keys {
         fits.then(|| Self(prefix.to_owned()))
     }
 
+    /// Put together without ado: every verify asks for one.
     pub(super) fn session(&self, name: &Name) -> String {
-        format!("{}:session:{{{}}}", self.0, name.encoded())
+        let mut key = String::with_capacity(self.0.len() + SESSION_KEY_BYTES);
+        key.push_str(&self.0);
+        key.push_str(":session:{");
+        name.encode_onto(&mut key);
+        key.push('}');
+        key
     }
 
     pub(super) fn ended(&self, name: &Name) -> String {
@@ -41,6 +51,14 @@ impl Keys {
     pub(super) fn lock(&self, name: &Name) -> String {
         format!("{}:lock:{}", self.0, name.encoded())
     }
+
+    pub(super) fn window(&self, window: Window) -> String {
+        format!("{}:window:{}:{{{}}}", self.0, window.kind.label(), window.name.encoded())
+    }
+
+    pub(super) fn barred(&self, window: Window) -> String {
+        format!("{}:barred:{}:{{{}}}", self.0, window.kind.label(), window.name.encoded())
+    }
 }
 
 /// A moment in milliseconds as Redis takes it: at least 1, and exact in a score.
@@ -52,6 +70,9 @@ pub(super) fn moment(until: Timestamp) -> u64 {
 pub(super) fn lease(lease: Duration) -> u64 {
     u64::try_from(lease.as_millis()).unwrap_or(u64::MAX).clamp(1, LAST_MOMENT)
 }
+
+/// A session's key without the prefix.
+const SESSION_KEY_BYTES: usize = ":session:{}".len() + 43;
 
 /// Longest prefix.
 pub(super) const MAX_PREFIX: usize = 64;

@@ -5,13 +5,14 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use deadpool_redis::redis::{ErrorKind, RedisError, ServerErrorKind, Value};
 
+use super::whole::unmarked;
 use crate::store::{Name, StoreError, StoredFacts, StoredSession, Version};
 
 /// The answer to `HMGET v f`.
 pub(super) fn facts(answer: Value) -> Result<Option<StoredFacts>, StoreError> {
     match <[Value; 2]>::try_from(list(answer)?) {
         Ok([Value::Nil, Value::Nil]) => Ok(None),
-        Ok([version, facts]) => Ok(Some(StoredFacts { version: version_of(&version)?, facts: bytes(facts)? })),
+        Ok([version, facts]) => Ok(Some(StoredFacts { version: version_of(&version)?, facts: whole(facts)? })),
         Err(_) => Err(garbage("a record has other parts than it should")),
     }
 }
@@ -21,18 +22,42 @@ pub(super) fn session(answer: Value) -> Result<Option<StoredSession>, StoreError
     match <[Value; 3]>::try_from(list(answer)?) {
         Ok([Value::Nil, Value::Nil, _]) => Ok(None),
         Ok([version, facts, tokens]) => {
-            Ok(Some(StoredSession { version: version_of(&version)?, facts: bytes(facts)?, tokens: bytes(tokens)? }))
+            Ok(Some(StoredSession { version: version_of(&version)?, facts: whole(facts)?, tokens: whole(tokens)? }))
         }
         Err(_) => Err(garbage("a record has other parts than it should")),
     }
 }
 
 /// A whole number.
-pub(super) fn number(answer: &Value) -> Result<i64, StoreError> {
+#[expect(clippy::needless_pass_by_value, reason = "answers are read by value")]
+pub(super) fn number(answer: Value) -> Result<i64, StoreError> {
     match answer {
-        Value::Int(number) => Ok(*number),
+        Value::Int(number) => Ok(number),
         _ => Err(garbage("a number was expected")),
     }
+}
+
+/// The answer to `PING`.
+pub(super) fn pong(answer: Value) -> Result<(), StoreError> {
+    match answer {
+        Value::SimpleString(answer) if answer == "PONG" => Ok(()),
+        _ => Err(garbage("a ping had no pong")),
+    }
+}
+
+/// The answer to a write that may have been needless.
+#[expect(clippy::needless_pass_by_value, reason = "answers are read by value")]
+pub(super) fn done(answer: Value) -> Result<(), StoreError> {
+    match answer {
+        Value::Okay | Value::Nil => Ok(()),
+        _ => Err(garbage("a write was answered otherwise")),
+    }
+}
+
+/// An answer that nobody reads.
+#[expect(clippy::unnecessary_wraps, reason = "it stands where other answers are read")]
+pub(super) fn anything(_answer: Value) -> Result<(), StoreError> {
+    Ok(())
 }
 
 /// The names of a group's members.
@@ -57,7 +82,7 @@ pub(super) fn ended(answer: Value) -> Result<(bool, Vec<Name>), StoreError> {
     let groups = bytes(groups)?;
     let (hashes, _) = groups.as_chunks();
     let groups = hashes.iter().copied().map(Name::new).collect();
-    Ok((number(&now)? == 1, groups))
+    Ok((number(now)? == 1, groups))
 }
 
 fn name(value: Value) -> Result<Name, StoreError> {
@@ -85,6 +110,11 @@ fn bytes(value: Value) -> Result<Vec<u8>, StoreError> {
         Value::Nil => Err(garbage("a record lacks a part")),
         _ => Err(garbage("bytes were expected")),
     }
+}
+
+/// A part of a record, all of it.
+fn whole(value: Value) -> Result<Vec<u8>, StoreError> {
+    unmarked(bytes(value)?).ok_or_else(|| garbage("a part of a record was cut, or is not ours"))
 }
 
 fn list(value: Value) -> Result<Vec<Value>, StoreError> {
@@ -123,17 +153,24 @@ pub(super) fn failure(error: &RedisError) -> Failure {
     let (error, remedy) = match error.kind() {
         ErrorKind::Io => (StoreError::Unreachable(error.to_string()), Remedy::Reconnect),
         ErrorKind::Parse => (garbage("it does not speak the Redis protocol"), Remedy::Reconnect),
-        ErrorKind::UnexpectedReturnType => (garbage("an answer of another kind"), Remedy::None),
+        ErrorKind::UnexpectedReturnType => (garbage("an answer of another kind"), Remedy::Reconnect),
         ErrorKind::AuthenticationFailed => {
             (StoreError::Refused("wrong user name or password".to_owned()), Remedy::None)
         }
         ErrorKind::Server(ServerErrorKind::BusyLoading) => (refused(error), Remedy::Wait),
-        ErrorKind::Server(ServerErrorKind::ReadOnly) => (refused(error), Remedy::ReconnectUnlessNew),
+        ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::ResponseError) => {
+            (refused(error), Remedy::ReconnectUnlessNew)
+        }
         _ if error.code() == Some("WRONGTYPE") => (garbage("a key holds another kind of value"), Remedy::None),
         _ if error.code().is_some() => (refused(error), Remedy::None),
         _ => (StoreError::Unreachable(error.category().to_owned()), Remedy::None),
     };
     Failure { error, remedy }
+}
+
+/// An answer on a connection that was found to be out of step.
+pub(super) fn out_of_step() -> Failure {
+    Failure { error: garbage("answers and questions do not belong together"), remedy: Remedy::Reconnect }
 }
 
 fn refused(error: &RedisError) -> StoreError {
@@ -173,7 +210,11 @@ mod tests {
 
     use deadpool_redis::redis::parse_redis_value;
 
-    use super::*;
+    use super::{super::whole::marked, *};
+
+    fn part(bytes: &str) -> Value {
+        Value::BulkString(marked(bytes.as_bytes()))
+    }
 
     fn text(bytes: &str) -> Value {
         Value::BulkString(bytes.as_bytes().to_vec())
@@ -186,16 +227,19 @@ mod tests {
             assert_eq!(version, expected, "{answer:?}");
         };
         let pair = |version, facts| Value::Array(vec![version, facts]);
-        check(pair(text("1"), text("x")), Some(Some(1)));
-        check(pair(text("18446744073709551615"), text("x")), Some(Some(u64::MAX)));
+        check(pair(text("1"), part("x")), Some(Some(1)));
+        check(pair(text("1"), part("")), Some(Some(1)));
+        check(pair(text("1"), text("x")), None);
+        check(pair(text("1"), text("")), None);
+        check(pair(text("18446744073709551615"), part("x")), Some(Some(u64::MAX)));
         check(pair(Value::Nil, Value::Nil), Some(None));
-        check(pair(Value::Nil, text("x")), None);
+        check(pair(Value::Nil, part("x")), None);
         check(pair(text("1"), Value::Nil), None);
         check(pair(text("1"), Value::Int(1)), None);
         for version in ["", "0", "01", "+1", "-1", "1.5", " 1", "1x", "\u{ff11}", "18446744073709551616"] {
-            check(pair(text(version), text("x")), None);
+            check(pair(text(version), part("x")), None);
         }
-        check(pair(Value::Int(1), text("x")), None);
+        check(pair(Value::Int(1), part("x")), None);
         check(Value::Array(vec![text("1")]), None);
         check(Value::Nil, None);
         check(Value::Okay, None);
@@ -204,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_session_without_tokens_is_garbage() {
-        let parts = vec![text("1"), text("f"), Value::Nil];
+        let parts = vec![text("1"), part("f"), Value::Nil];
         assert!(matches!(session(Value::Array(parts)), Err(StoreError::Garbage(_))));
     }
 
@@ -244,7 +288,7 @@ mod tests {
         check("-NOAUTH marker\r\n", "refused", Remedy::None);
         check("-NOPERM marker\r\n", "refused", Remedy::None);
         check("-WRONGTYPE marker\r\n", "garbage", Remedy::None);
-        check("-ERR unknown command marker\r\n", "refused", Remedy::None);
+        check("-ERR unknown command marker\r\n", "refused", Remedy::ReconnectUnlessNew);
         check("-marker marker\r\n", "refused", Remedy::None);
     }
 

@@ -15,6 +15,7 @@ pub(super) struct Scripts {
     pub(super) mark: Script,
     pub(super) lock: Script,
     pub(super) unlock: Script,
+    pub(super) window: Script,
 }
 
 impl Scripts {
@@ -29,6 +30,7 @@ impl Scripts {
             mark: Script::new(include_str!("mark.lua")),
             lock: Script::new(include_str!("lock.lua")),
             unlock: Script::new(include_str!("unlock.lua")),
+            window: Script::new(concat!(include_str!("now.lua"), include_str!("window.lua"))),
         }
     }
 }

@@ -37,6 +37,16 @@ impl Binary {
         [&self.stdout, &self.stderr].map(|file| String::from_utf8_lossy(&fs::read(file).unwrap()).into_owned()).concat()
     }
 
+    /// Its number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        super::redis::send(name, self.process.id());
+    }
+
     /// Whether it still runs.
     pub(crate) fn runs(&mut self) -> bool {
         self.process.try_wait().unwrap().is_none()
@@ -84,6 +94,9 @@ fn command() -> Command {
     command
 }
 
+/// One that was stopped hears nothing before it goes on.
 fn terminate(process: &Child) {
-    let _ = Command::new("kill").args(["-s", "TERM", &process.id().to_string()]).status();
+    for signal in ["TERM", "CONT"] {
+        let _ = Command::new("kill").args(["-s", signal, &process.id().to_string()]).status();
+    }
 }

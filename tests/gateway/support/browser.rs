@@ -105,6 +105,13 @@ impl Browser {
         entries.filter(|message| !message.contains("the server responded with a status of")).collect()
     }
 
+    /// Opens a page of another host that nginx serves.
+    pub(crate) async fn visit_host(&self, host: &str) {
+        let mut url = self.url("/");
+        url.set_host(Some(host)).unwrap();
+        self.driver.goto(url.as_str()).await.unwrap();
+    }
+
     /// Ends the browser, then its driver.
     pub(crate) async fn close(self) {
         self.driver.quit().await.unwrap();
@@ -160,5 +167,6 @@ const ARGUMENTS: &[&str] = &[
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--host-resolver-rules=MAP app.test 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    "--host-resolver-rules=MAP *.test 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    "--short-reporting-delay",
 ];

@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType,
+    date_time_ymd,
+};
 
 use super::APP;
 
@@ -41,5 +44,60 @@ impl Certificates {
 
     pub(crate) fn for_provider(&self) -> dev_idp::Tls {
         dev_idp::Tls { certificates_pem: self.certificate_pem.clone(), key_pem: self.key_pem.clone() }
+    }
+}
+
+/// Whoever issues certificates; all authorities here have the same name.
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+/// A certificate to ask for: for nginx, unless it is said otherwise.
+pub(crate) struct Wanted {
+    pub(crate) names: Vec<SanType>,
+    pub(crate) common_name: &'static str,
+    pub(crate) usage: Option<ExtendedKeyUsagePurpose>,
+    /// The first and the last year.
+    pub(crate) years: (i32, i32),
+}
+
+/// A certificate and its key, both PEM.
+#[derive(Clone)]
+pub(crate) struct Issued {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self::named(&["nginx.internal"])
+    }
+}
+
+impl Wanted {
+    pub(crate) fn named(names: &[&str]) -> Self {
+        let names = names.iter().map(|name| SanType::DnsName((*name).try_into().unwrap())).collect();
+        Self { names, common_name: "nginx", usage: Some(ExtendedKeyUsagePurpose::ClientAuth), years: (2020, 2120) }
+    }
+}
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    pub(crate) fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    pub(crate) fn issue(&self, wanted: Wanted) -> Issued {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.subject_alt_names = wanted.names;
+        params.distinguished_name.push(DnType::CommonName, wanted.common_name);
+        params.extended_key_usages = wanted.usage.into_iter().collect();
+        params.not_before = date_time_ymd(wanted.years.0, 1, 1);
+        params.not_after = date_time_ymd(wanted.years.1, 1, 1);
+        Issued { certificate: params.signed_by(&key, &self.0).unwrap().pem(), key: key.serialize_pem() }
     }
 }

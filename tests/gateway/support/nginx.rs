@@ -21,6 +21,25 @@ pub(crate) struct Nginx {
     process: Child,
 }
 
+/// How nginx asks the gateway: options of `scripts/nginx-render`.
+pub(crate) struct Way(Vec<String>);
+
+impl Way {
+    /// Without TLS.
+    pub(crate) fn to(gateway: &str) -> Self {
+        Self(vec!["--gateway".to_owned(), gateway.to_owned()])
+    }
+
+    /// Over TLS: the authority and the name that the gateway must have, nginx's certificate and its key.
+    pub(crate) fn over_tls(gateway: &str, ca: &Path, name: &str, certificate: &Path, key: &Path) -> Self {
+        let mut way = Self::to(gateway);
+        for (option, value) in [("ca", ca), ("name", Path::new(name)), ("certificate", certificate), ("key", key)] {
+            way.0.extend([format!("--gateway-{option}"), value.display().to_string()]);
+        }
+        way
+    }
+}
+
 impl Nginx {
     pub(crate) async fn start(
         folder: &Path,
@@ -28,6 +47,7 @@ impl Nginx {
         https: u16,
         upstream: &Upstream,
         sites: &[String],
+        way: &Way,
     ) -> Self {
         let (into, http, other) = (folder.join("nginx"), free_port(), free_port());
         let rendered = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/nginx-render"))
@@ -39,7 +59,7 @@ impl Nginx {
             .arg(&certificates.certificate)
             .arg("--key")
             .arg(&certificates.key)
-            .args(["--gateway", &format!("unix:{}/nginx.sock", folder.display())])
+            .args(&way.0)
             .status()
             .unwrap();
         assert!(rendered.success());
@@ -49,6 +69,7 @@ impl Nginx {
                 .replace("{application}", &upstream.address().to_string())
                 .replace("{port}", &https.to_string())
                 .replace("{other}", &other.to_string())
+                .replace("{www}", &into.join("www").display().to_string())
                 .replace("{certificate}", &certificates.certificate.display().to_string())
                 .replace("{key}", &certificates.key.display().to_string());
             fs::write(into.join(format!("sites/extra-{number}.conf")), text).unwrap();
@@ -77,6 +98,19 @@ impl Nginx {
         }
     }
 
+    /// Changes one of its files, and has it read them all again; it works with the old ones for a moment yet.
+    pub(crate) fn reread(&self, file: &str, change: impl FnOnce(String) -> String) {
+        let file = self.folder.join(file);
+        fs::write(&file, change(fs::read_to_string(&file).unwrap())).unwrap();
+        let told = Command::new("kill").args(["-HUP", &self.process.id().to_string()]).status().unwrap();
+        assert!(told.success());
+    }
+
+    /// What nginx itself complains of.
+    pub(crate) fn error_log(&self) -> String {
+        fs::read_to_string(self.folder.join("logs/error.log")).unwrap_or_default()
+    }
+
     /// The site's access log.
     pub(crate) fn access_log(&self) -> String {
         fs::read_to_string(self.folder.join("logs/access.log")).unwrap_or_default()
@@ -94,6 +128,15 @@ impl Drop for Nginx {
 /// Sends bytes to the site as they are, and gives the answer as text.
 pub(crate) async fn raw(stage: &super::Stage, request: &[u8]) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = connected(stage).await;
+    stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// A connection to the site.
+pub(crate) async fn connected(stage: &super::Stage) -> tokio_rustls::client::TlsStream<tokio::net::TcpStream> {
     let mut roots = rustls::RootCertStore::empty();
     let pem = fs::read(&stage.certificates.ca).unwrap();
     for certificate in rustls_pki_types::pem::PemObject::pem_slice_iter(&pem) {
@@ -102,11 +145,7 @@ pub(crate) async fn raw(stage: &super::Stage, request: &[u8]) -> String {
     let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
     let stream = tokio::net::TcpStream::connect(("127.0.0.1", stage.nginx.https)).await.unwrap();
-    let mut stream = connector.connect(APP.try_into().unwrap(), stream).await.unwrap();
-    stream.write_all(request).await.unwrap();
-    let mut answer = Vec::new();
-    let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap();
-    String::from_utf8_lossy(&answer).into_owned()
+    connector.connect(APP.try_into().unwrap(), stream).await.unwrap()
 }
 
 /// How long nginx may take to say that the gateway is gone.

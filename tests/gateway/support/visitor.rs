@@ -1,9 +1,9 @@
 //! A visitor with a cookie jar, who follows no redirect unasked.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use reqwest::{
-    Certificate, Client, Method, StatusCode,
+    Certificate, Client, ClientBuilder, Method, StatusCode,
     cookie::{CookieStore, Jar},
     header::{HeaderMap, HeaderName, HeaderValue},
     redirect::Policy,
@@ -38,10 +38,18 @@ impl Visitor {
     }
 
     pub(crate) fn calling_themselves(stage: &Stage, user_agent: &str) -> Self {
+        Self::with(stage, |client| client.user_agent(user_agent))
+    }
+
+    /// From another of this machine's own addresses, so that nginx sees another client.
+    pub(crate) fn coming_from(stage: &Stage, address: [u8; 4]) -> Self {
+        Self::with(stage, |client| client.user_agent(USER_AGENT).local_address(IpAddr::from(address)))
+    }
+
+    fn with(stage: &Stage, change: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Self {
         let jar = std::sync::Arc::new(Jar::default());
         let ca = Certificate::from_pem(&std::fs::read(&stage.certificates.ca).unwrap()).unwrap();
-        let client = Client::builder()
-            .user_agent(user_agent)
+        let client = change(Client::builder())
             .cookie_provider(std::sync::Arc::clone(&jar))
             .redirect(Policy::none())
             .tls_certs_only([ca])

@@ -3,6 +3,7 @@
 use std::{
     io::{Read, Write},
     net::TcpListener,
+    num::NonZeroUsize,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -98,14 +99,13 @@ impl Server {
 
     /// Sends it a signal: `STOP` and `CONT` make it hang and go on.
     pub(crate) fn signal(&self, signal: &str) {
-        let process = self.process.as_ref().unwrap().id().to_string();
-        let sent = Command::new("kill").args(["-s", signal, &process]).status().unwrap();
-        assert!(sent.success());
+        send(signal, self.process.as_ref().unwrap().id());
     }
 
     /// Settings to reach it by, with much patience.
     pub(crate) fn config(&self) -> Config {
-        Config { deadline: PATIENCE, ..Config::new(Address::Unix(self.socket())) }
+        let address = Address::Unix(self.socket());
+        Config { deadline: PATIENCE, connections: SEVERAL, ..Config::new(address) }
     }
 
     pub(crate) fn store(&self) -> Store {
@@ -151,4 +151,24 @@ pub(crate) fn store(config: Config) -> Store {
 pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
+}
+
+/// More than the one that is the default: what goes wrong with one connection goes wrong with two as well.
+const SEVERAL: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
+
+/// Sends a signal to a process; with `STOP`, all its threads hang by the time this returns.
+pub(crate) fn send(signal: &str, process: u32) {
+    let sent = Command::new("kill").args(["-s", signal, &process.to_string()]).status().unwrap();
+    assert!(sent.success());
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while signal == "STOP" && !hangs(process) {
+        assert!(Instant::now() < deadline, "process {process} does not stop");
+        std::thread::yield_now();
+    }
+}
+
+fn hangs(process: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let mut states = threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap());
+    states.all(|state| state.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with(['T', 't'])))
 }
