@@ -346,7 +346,7 @@ pub(crate) mod tests {
         Facts {
             site: "main".into(),
             provider: "main".into(),
-            issuer: "https://idp.example".into(),
+            issuer: "https://op.example.com".into(),
             subject: "alice-sub".into(),
             sid: None,
             user: User {
