@@ -88,8 +88,8 @@ fn judge(facts: Facts) {
     };
     let client = Client::Browser { address: ADDRESS, user_agent: b"Firefox/140.0" };
     let _ = (facts.idle_at(&lifetimes), facts.tokens.refresh_due(NOW), facts.user.shown_name());
-    let presented = Presented { site: &SITE, client, request_id: "" };
-    if let Ok(authenticated) = facts.authenticate(&presented, &lifetimes, NOW) {
+    let presented = Presented { site: &SITE, client };
+    if let Ok(authenticated) = Box::new(facts).authenticate(&presented, &lifetimes, NOW) {
         let facts = authenticated.facts();
         assert!(facts.site == "main" && SITE.providers().contains(&facts.provider));
         assert!(NOW < facts.expires_at && NOW < facts.last_seen.plus(lifetimes.idle));
