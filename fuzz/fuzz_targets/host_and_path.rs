@@ -6,13 +6,16 @@ use std::sync::LazyLock;
 
 use http::Method;
 use libfuzzer_sys::fuzz_target;
+use percent_encoding::percent_decode_str;
 use portcullis::{
     inbound::{Exposure, Facts, Listener, Provenance},
     origin::{HostName, PublicUrl, Sites},
     reason::Reason,
     route::{Endpoint, Prefix, Proof, Reach, Route},
+    verify::target::{MOST_PATH_BYTES, TargetPath},
 };
 use portcullis_fuzz::{line_and_rest, site};
+use url::Url;
 
 static SITES: LazyLock<Sites> = LazyLock::new(|| Sites::new(vec![site()]));
 static PREFIX: LazyLock<Prefix> = LazyLock::new(|| Prefix::parse("/auth").expect("a prefix"));
@@ -24,6 +27,7 @@ fuzz_target!(|data: &[u8]| {
     is_a_name(host);
     is_an_origin(host);
     is_a_prefix(path);
+    is_read_in_one_way(path);
     assert_eq!(SITES.of_host(host).is_some(), ["app.example.com", "wiki.example.com"].contains(&host));
     let Ok(method) = Method::from_bytes(method) else { return };
     for listener in [Listener::Nginx, Listener::Application, Listener::Ops] {
@@ -84,4 +88,28 @@ fn is_a_prefix(text: &str) {
     let path = prefix.path("/");
     assert_eq!(Prefix::parse(&path).as_ref(), Some(&prefix));
     assert!(path.starts_with('/') && !path.contains("//") && !path.contains("/../") && !path.contains("/./"), "{path}");
+}
+
+/// Whoever decodes a target that is taken, or reads it as browsers do, comes to the same path; and no second decoding
+/// makes another of it.
+fn is_read_in_one_way(target: &str) {
+    let Ok(taken) = TargetPath::of(target) else { return };
+    let path = taken.as_str();
+    let raw = target.split('?').next().unwrap_or_default();
+    assert!(raw.len() <= MOST_PATH_BYTES && path.starts_with('/') && !path.contains(['\\', '%', '#']), "{path}");
+    assert!(!path.contains(char::is_control), "{path}");
+    let (folders, last) =
+        path[1..].rsplit_once('/').map_or((None, &path[1..]), |(folders, last)| (Some(folders), last));
+    assert!(
+        folders.is_none_or(|folders| folders.split('/').all(|folder| !["", ".", ".."].contains(&folder))),
+        "{path}"
+    );
+    assert!(![".", ".."].contains(&last), "{path}");
+    assert_eq!(raw.split('/').count(), path.split('/').count());
+    assert_eq!(percent_decode_str(raw).decode_utf8().ok().as_deref(), Some(path));
+    // Browsers drop spaces at an end, which nobody can send.
+    if !target.contains(' ') {
+        let read = Url::parse("https://app.example.com").and_then(|base| base.join(target)).expect("a path");
+        assert_eq!(percent_decode_str(read.path()).decode_utf8().ok().as_deref(), Some(path), "{target}");
+    }
 }
