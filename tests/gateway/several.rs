@@ -24,39 +24,25 @@ const POLICIES: [(&str, &str); 6] = [
     ("POLICY__REALM_ADMINS__RULES", r#"[{ allow = true, providers = ["main"], everyone = true }]"#),
 ];
 
-/// Open to the users of both providers.
-const FOR_ALL: &str = r"
+/// One more server of nginx, all of it under one policy; `{…}` is for [`Plan::site`] to fill in.
+fn server(port: &str, name: &str, policy: &str) -> String {
+    const SERVER: &str = r"
 server {
-    listen 127.0.0.1:{other} ssl;
-    server_name app.test;
+    listen 127.0.0.1:PORT ssl;
+    server_name NAME;
     ssl_certificate {certificate};
     ssl_certificate_key {key};
     include portcullis/snippets/portcullis-server.conf;
     location / {
-        auth_request /_portcullis/everyone;
+        auth_request /_portcullis/POLICY;
         include portcullis/snippets/portcullis-protect.conf;
         include portcullis/snippets/portcullis-identity.conf;
         proxy_pass http://{application};
     }
 }
 ";
-
-/// Another site on the same nginx.
-const OTHER_SITE: &str = r"
-server {
-    listen 127.0.0.1:{port} ssl;
-    server_name localhost;
-    ssl_certificate {certificate};
-    ssl_certificate_key {key};
-    include portcullis/snippets/portcullis-server.conf;
-    location / {
-        auth_request /_portcullis/staff;
-        include portcullis/snippets/portcullis-protect.conf;
-        include portcullis/snippets/portcullis-identity.conf;
-        proxy_pass http://{application};
-    }
+    SERVER.replace("PORT", port).replace("NAME", name).replace("POLICY", policy)
 }
-";
 
 struct Scene {
     stage: Stage,
@@ -67,7 +53,7 @@ impl Scene {
     /// One site that both providers' people sign in to.
     async fn of_two_providers() -> Self {
         let plan = POLICIES.into_iter().fold(Plan::new(), |plan, (key, rules)| plan.set(key, rules));
-        let plan = plan.set("PROVIDER__MAIN__DISPLAY_NAME", "Staff").site(FOR_ALL);
+        let plan = plan.set("PROVIDER__MAIN__DISPLAY_NAME", "Staff").site(&server("{other}", APP, "everyone"));
         let scene =
             Self::with_partners(plan, |https, name| format!("https://{APP}:{https}/auth/callback/{name}")).await;
         let callback = scene.stage.url("/auth/callback/main");
@@ -84,7 +70,7 @@ impl Scene {
             .set("SITE__MAIN__PROVIDERS", r#"["main"]"#)
             .set("SITE__OTHER__PROVIDERS", r#"["partners"]"#)
             .set("LISTENER__APPLICATION__SITE", "main")
-            .site(OTHER_SITE);
+            .site(&server("{port}", "localhost", "staff"));
         Self::with_partners(plan, |https, _| format!("https://localhost:{https}/auth/callback")).await
     }
 
@@ -229,7 +215,7 @@ async fn one_provider_in_trouble_is_no_trouble_of_the_others() {
 #[tokio::test(flavor = "multi_thread")]
 async fn those_who_wait_for_a_silent_provider_leave_room_for_those_of_another() {
     let plan = POLICIES.into_iter().fold(Plan::new(), |plan, (key, rules)| plan.set(key, rules));
-    let plan = plan.set("LIMITS__LOGIN", "off").site(FOR_ALL);
+    let plan = plan.set("LIMITS__LOGIN", "off").site(&server("{other}", APP, "everyone"));
     let mut scene =
         Scene::with_partners(plan, |https, name| format!("https://{APP}:{https}/auth/callback/{name}")).await;
     scene.stage.stop_gateway().await;
@@ -322,7 +308,7 @@ async fn a_provider_that_takes_anothers_name_takes_neither_its_sessions_nor_its_
         .set("SITE__MAIN__PROVIDERS", r#"["main"]"#)
         .set("SITE__OTHER__PROVIDERS", r#"["partners"]"#)
         .set("LISTENER__APPLICATION__SITE", "main")
-        .site(OTHER_SITE);
+        .site(&server("{port}", "localhost", "staff"));
     let mut scene = Scene::with_partners(plan, |https, _| format!("https://localhost:{https}/auth/callback")).await;
     let alice = scene.stage.signed_in("alice").await;
     scene.stage.stop_gateway().await;
