@@ -170,13 +170,9 @@ impl Gateway {
 
     /// Begins what runs beside the requests: discovery, and making endings good.
     pub fn begin(&self) {
-        for name in self.providers.names().map(str::to_owned) {
-            let providers = Arc::clone(&self.providers);
-            self.drain.spawn_until_stop(async move {
-                if let Some(member) = providers.named(&name) {
-                    member.provider().keep_discovering().await;
-                }
-            });
+        for member in self.providers.iter() {
+            let member = Arc::clone(member);
+            self.drain.spawn_until_stop(async move { member.provider().keep_discovering().await });
         }
         let keeper = Arc::clone(&self.keeper);
         self.drain.spawn_until_stop(async move { keeper.keep_settling().await });

@@ -3,7 +3,7 @@
 //!
 //! Which of them a site signs people in with is the site's to say; which one a sign-in is with is `choice.rs`'s.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Map, Value};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -35,7 +35,7 @@ pub struct Config {
 
 /// All providers.
 #[derive(Debug)]
-pub struct Providers(BTreeMap<String, Member>);
+pub struct Providers(BTreeMap<String, Arc<Member>>);
 
 /// One of them.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl Providers {
         let member = |config: Config| {
             let name = config.provider.name.clone();
             match Member::new(config, clock) {
-                Ok(member) => Ok((name, member)),
+                Ok(member) => Ok((name, Arc::new(member))),
                 Err(cause) => Err(StartError { name, cause }),
             }
         };
@@ -64,7 +64,7 @@ impl Providers {
 
     /// The provider of that name.
     pub fn named(&self, name: &str) -> Option<&Member> {
-        self.0.get(name)
+        self.0.get(name).map(Arc::as_ref)
     }
 
     /// The provider that a session was made with; none if another issuer has taken its name since.
@@ -77,9 +77,9 @@ impl Providers {
         names.iter().filter_map(|name| self.named(name))
     }
 
-    /// The names of all.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Member>> {
+        self.0.values()
     }
 }
 
