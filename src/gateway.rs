@@ -22,7 +22,7 @@ use crate::{
     cors::{self, Grant},
     csp_report::{self, Budget},
     drain::Drain,
-    inbound::{Facts, Inbound, Listener, Peer, RequestId, Trust},
+    inbound::{Exposure, Facts, Inbound, Listener, Peer, RequestId, Trust},
     limits::{self, Limits, Wait},
     oidc::{
         providers::{self, Member, Providers},
@@ -33,7 +33,7 @@ use crate::{
     pages::{Link, OtherAccount, SiteLook, policy::Delivery},
     random,
     reason::Reason,
-    route::{Body, Endpoint, Prefix, Reach, Route},
+    route::{Body, Endpoint, Limited, Prefix, Reach, Route},
     secret::Secret,
     session::{
         Client, Presented,
@@ -260,16 +260,21 @@ impl Gateway {
         asked: Result<(Route, Bytes), Reason>,
         application_of: Option<&str>,
     ) -> Result<Answer, Reason> {
-        let (route, body) = asked?;
-        let visit = match route.reach {
-            Reach::Anyone => None,
-            Reach::Internal | Reach::Public => Some(self.admitted(inbound, route, application_of)?),
-        };
+        let admitted = asked.and_then(|(route, body)| {
+            let visit = match route.reach {
+                Reach::Anyone => None,
+                Reach::Internal | Reach::Public => Some(self.admitted(inbound, route, application_of)?),
+            };
+            Ok((route, visit, body))
+        });
+        // Who asks for nothing there is, or may not ask, is counted like the others.
+        let limited = admitted.as_ref().map_or(Limited::AsEverything, |(route, ..)| route.endpoint.limited());
+        if let Err(wait) = self.within_limits(inbound, limited).await {
+            return Ok(too_many(inbound, wait, self.same_again(inbound)));
+        }
+        let (route, visit, body) = admitted?;
         let visit = visit.as_ref().ok_or(Reason::NotFound);
         let asked = || visit.and_then(|visit| visit.asked(inbound));
-        if let Err(wait) = self.within_limits(visit.ok(), route.endpoint).await {
-            return Ok(self.too_many(inbound, route.endpoint, wait));
-        }
         Ok(match route.endpoint {
             Endpoint::Health => Answer::healthy(),
             Endpoint::Livez => Answer::probe(true),
@@ -294,11 +299,13 @@ impl Gateway {
         })
     }
 
-    /// Those whom nginx does not speak for have nobody at the other end but the asker itself.
-    async fn within_limits(&self, visit: Option<&Visit<'_>>, endpoint: Endpoint) -> Result<(), Wait> {
-        match visit.and_then(|visit| visit.facts.as_ref()) {
-            Some(facts) => self.limits.admit(endpoint.limited(), facts.client).await,
-            None => Ok(()),
+    /// Counts the visitors for whom nginx speaks, not nginx itself; others have nobody at the other end but the asker.
+    async fn within_limits(&self, inbound: &Inbound, limited: Limited) -> Result<(), Wait> {
+        match inbound.facts() {
+            Ok(Facts { exposure: Exposure::Public, client, .. }) if inbound.listener() == Listener::Nginx => {
+                self.limits.admit(limited, client).await
+            }
+            _ => Ok(()),
         }
     }
 
@@ -306,7 +313,7 @@ impl Gateway {
         let _place = self.providers.of_session(found.session.facts()).map(Member::place).transpose()?;
         Ok(match self.limits.admit_refresh(&found).await {
             Ok(()) => self.account.refresh(found).await,
-            Err(wait) => self.too_many(inbound, Endpoint::Refresh, wait),
+            Err(wait) => too_many(inbound, wait, self.same_again(inbound)),
         })
     }
 
@@ -317,15 +324,17 @@ impl Gateway {
         };
         match self.limits.failed(reason, asked.facts.client).await {
             Ok(()) => answer,
-            Err(wait) => self.too_many(asked.inbound, Endpoint::Callback, wait),
+            // A callback cannot be repeated, so the way from there is a new sign-in.
+            Err(wait) => too_many(asked.inbound, wait, self.login()),
         }
     }
 
-    /// A callback cannot be repeated, so the way from there is a new sign-in.
-    fn too_many(&self, inbound: &Inbound, endpoint: Endpoint, Wait(wait): Wait) -> Answer {
-        let facts = inbound.facts().ok().filter(|_| endpoint != Endpoint::Callback);
-        let again = facts.map_or_else(|| Link::local(&self.prefix.path("/login")), |facts| Link::local(facts.target));
-        challenge::wait(inbound.caller(), limits::rule::whole_seconds(wait), again)
+    fn same_again(&self, inbound: &Inbound) -> Link {
+        inbound.facts().map_or_else(|_| self.login(), |facts| Link::local(facts.target))
+    }
+
+    fn login(&self) -> Link {
+        Link::local(&self.prefix.path("/login"))
     }
 
     /// For which site the request is, and what nginx says of it where nginx sent it.
@@ -410,7 +419,7 @@ impl Gateway {
     }
 
     fn refusal(&self, inbound: &Inbound, reason: Reason) -> Answer {
-        let answer = challenge::refuse(inbound.caller(), reason, &Link::local(&self.prefix.path("/login")));
+        let answer = challenge::refuse(inbound.caller(), reason, &self.login());
         match reason {
             Reason::MethodNotAllowed => {
                 answer.allowing(Route::methods(inbound.listener(), &self.prefix, inbound.path()))
@@ -509,6 +518,10 @@ impl fmt::Debug for Gateway {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Gateway").field("sites", &self.sites).finish_non_exhaustive()
     }
+}
+
+fn too_many(inbound: &Inbound, Wait(wait): Wait, again: Link) -> Answer {
+    challenge::wait(inbound.caller(), limits::rule::whole_seconds(wait), again)
 }
 
 fn browser<'a>(inbound: &'a Inbound, facts: &Facts<'_>) -> Client<'a> {

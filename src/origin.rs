@@ -283,6 +283,9 @@ impl PublicUrl {
         if !matches!(url.scheme(), "https" | "http") || url.host().is_none() {
             return Err(PublicUrlError::Scheme);
         }
+        if url.host_str().is_some_and(|host| host.ends_with('.')) {
+            return Err(PublicUrlError::RootedHost);
+        }
         if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
             return Err(PublicUrlError::MoreThanAnOrigin);
         }
@@ -326,6 +329,9 @@ pub enum PublicUrlError {
     /// It has a path, a query, a fragment or a user.
     #[error("must be an origin: no path, query, fragment or user")]
     MoreThanAnOrigin,
+    /// Its host ends in a dot: browsers send another `Host` and `Origin` without it.
+    #[error("must name its host without a dot at the end")]
+    RootedHost,
     /// It has a star.
     #[error("must name one origin; wild cards are refused")]
     Wildcard,
@@ -502,6 +508,9 @@ mod tests {
         check("https://app.example.com", None);
         check("http://127.0.0.1:8080", None);
         check("https://app.example.com/x", Some(PublicUrlError::MoreThanAnOrigin));
+        check("https://app.example.com.", Some(PublicUrlError::RootedHost));
+        check("https://app.example.com.:8443/", Some(PublicUrlError::RootedHost));
+        check("https://app.example.com\u{3002}", Some(PublicUrlError::RootedHost));
         check("https://*.example.com", Some(PublicUrlError::Wildcard));
         check("ftp://app.example.com", Some(PublicUrlError::Scheme));
         check("app.example.com", Some(PublicUrlError::NotAUrl));

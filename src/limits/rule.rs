@@ -58,19 +58,20 @@ impl Config {
     }
 }
 
-/// What an address is counted by before an endpoint is asked.
+/// What an address is counted by before an endpoint is asked. Who is refused by one is not counted by the next, so the
+/// narrowest comes first.
 pub const fn before(limited: Limited) -> &'static [Kind] {
     match limited {
         Limited::Not | Limited::WhenItFails => &[],
         Limited::AsEverything | Limited::AsRefresh => &[Kind::Everything],
-        Limited::AsSignIn => &[Kind::Everything, Kind::SignIn],
+        Limited::AsSignIn => &[Kind::SignIn, Kind::Everything],
     }
 }
 
 /// What an address is counted by once its callback has failed.
 pub const fn after(failure: Failure) -> &'static [Kind] {
     match failure {
-        Failure::Stray => &[Kind::Everything, Kind::StrayCallback],
+        Failure::Stray => &[Kind::StrayCallback, Kind::Everything],
         Failure::Tried => &[Kind::FailedSignIn],
         Failure::NotTheirs => &[],
     }
@@ -222,6 +223,13 @@ mod tests {
         assert_eq!(before(Limited::WhenItFails), []);
         assert_eq!(before(Limited::Not), []);
         assert!(!after(Failure::Tried).contains(&Kind::SignIn));
+    }
+
+    #[test]
+    fn the_narrowest_is_asked_first_so_that_who_is_refused_spends_nothing_of_the_others() {
+        assert_eq!(before(Limited::AsSignIn), [Kind::SignIn, Kind::Everything]);
+        assert_eq!(before(Limited::AsRefresh), [Kind::Everything]);
+        assert_eq!(after(Failure::Stray), [Kind::StrayCallback, Kind::Everything]);
     }
 
     #[test]

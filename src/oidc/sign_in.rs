@@ -258,9 +258,7 @@ impl SignIn {
         };
         let entry = Entry::of(&facts, asked.facts.client, asked.inbound.user_agent());
         let cookie = self.keeper.create(asked.site, &facts, &tokens, &entry).await?;
-        for older in self.keeper.shown(asked.inbound, asked.site) {
-            self.keeper.end_shown(&older, EndCause::Replaced).await;
-        }
+        self.keeper.end_shown(asked.inbound, asked.site, EndCause::Replaced).await;
         Ok(cookie)
     }
 

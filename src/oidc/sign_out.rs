@@ -3,7 +3,7 @@
 //! A GET that another site caused shows a page that asks; nothing happens without the person. Without a session it is
 //! simply signed out. With the store down the cookie goes, the ending is kept, and the page says so.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use cookie::Cookie;
 use http::Method;
@@ -25,7 +25,11 @@ use crate::{
     reason::Reason,
     route::Prefix,
     secret::Secret,
-    session::{Tokens, ending::Outcome, keeper::Keeper},
+    session::{
+        Tokens,
+        ending::Outcome,
+        keeper::{END_WITHIN, Keeper},
+    },
     telemetry::{EndCause, Event, Telemetry},
 };
 
@@ -190,6 +194,3 @@ impl SignOut {
         Answer::page(Page::SignedOut { ending, provider_session, sign_in: Link::local(&self.prefix.path("/login")) })
     }
 }
-
-/// How long a person who signs out waits for the store; after that it hears of it later.
-const END_WITHIN: Duration = Duration::from_millis(900);

@@ -315,10 +315,13 @@ impl Keeper {
         outcome
     }
 
-    /// Ends a session that a browser shows, without reading when it would have ended by itself.
-    pub async fn end_shown(&self, handle: &Handle, cause: EndCause) -> Outcome {
-        let latest = self.clock.now().plus(self.lifetimes.absolute);
-        self.end(handle, latest, cause).await
+    /// Ends all sessions that a browser shows, within [`END_WITHIN`].
+    pub async fn end_shown(&self, inbound: &Inbound, site: &Site, cause: EndCause) {
+        let by = Instant::now() + END_WITHIN;
+        let latest = self.latest_end();
+        for handle in self.shown(inbound, site) {
+            self.end_by(by, &handle, latest, cause, self.end(&handle, latest, cause)).await;
+        }
     }
 
     /// Ends a session that a browser shows, and gives its tokens where they could be read before that. It is final here
@@ -329,18 +332,33 @@ impl Keeper {
         cause: EndCause,
         by: Instant,
     ) -> (Outcome, Option<(Facts, Tokens)>) {
-        let latest = self.clock.now().plus(self.lifetimes.absolute);
-        self.endings.remember(*handle.name(), latest);
+        let latest = self.latest_end();
         let mut whole = None;
-        let ended = timeout_at(by, async {
+        let ending = async {
             whole = self.read_whole(handle).await.ok().map(|(_, facts, tokens)| (facts, tokens));
             self.end(handle, latest, cause).await
-        });
-        if let Ok(outcome) = ended.await {
-            return (outcome, whole);
-        }
-        self.telemetry.event(&Event::SessionEnded { session: *handle.name(), cause, pending: true });
-        (Outcome::Pending, whole)
+        };
+        (self.end_by(by, handle, latest, cause, ending).await, whole)
+    }
+
+    /// When a session that was not read has ended at the latest.
+    fn latest_end(&self) -> Timestamp {
+        self.clock.now().plus(self.lifetimes.absolute)
+    }
+
+    async fn end_by(
+        &self,
+        by: Instant,
+        handle: &Handle,
+        latest: Timestamp,
+        cause: EndCause,
+        ending: impl Future<Output = Outcome>,
+    ) -> Outcome {
+        self.endings.remember(*handle.name(), latest);
+        timeout_at(by, ending).await.unwrap_or_else(|_| {
+            self.telemetry.event(&Event::SessionEnded { session: *handle.name(), cause, pending: true });
+            Outcome::Pending
+        })
     }
 
     /// The handles of all cookies of our name that we made, within a bound.
@@ -409,6 +427,9 @@ fn is_further(so_far: Reason, new: Reason) -> bool {
 
 /// Most sessions of one request's cookies that are looked up, or ended.
 pub const SESSIONS_SHOWN: usize = 8;
+
+/// How long a person who signs out, or in anew, waits for the store; after that it hears of the endings later.
+pub const END_WITHIN: Duration = Duration::from_millis(900);
 /// How often endings that the store has missed are offered to it.
 const SETTLE_EVERY: Duration = Duration::from_secs(1);
 /// How often an update is tried against others that change the same session.

@@ -1,8 +1,9 @@
 //! Pure. Sliding windows: who was counted when, and whether there is room for one more.
 //!
 //! Exact: within any span of a rate's length no more are admitted than the rate says. Who is refused is not counted, so
-//! nobody's wait grows by asking. Each kind of window has room of its own; when it is full, the window that would be
-//! forgotten soonest makes room: a flood of unknown keys locks nobody out and takes no more memory.
+//! nobody's wait grows by asking. Each kind of window has room of its own, for so many windows and for so many moments in
+//! all of them; when it is full, the window that would be forgotten soonest makes room: a flood of unknown keys locks
+//! nobody out and takes no more memory.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -103,8 +104,15 @@ pub enum Counted {
 
 /// The windows of one process.
 pub struct Windows {
-    most: usize,
+    room: Room,
     books: HashMap<Kind, Book>,
+}
+
+/// How much of one kind is kept.
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    windows: usize,
+    moments: usize,
 }
 
 /// The windows of one kind. Each stands in `due` exactly once.
@@ -112,6 +120,8 @@ pub struct Windows {
 struct Book {
     windows: HashMap<Name, Entries>,
     due: BTreeSet<(Timestamp, Name)>,
+    /// How many moments all of them hold.
+    moments: usize,
 }
 
 #[derive(Default)]
@@ -122,18 +132,19 @@ struct Entries {
 }
 
 impl Windows {
-    /// None yet, and never more than `most` of a kind.
+    /// None yet, and never more than `most` of a kind, with [`MOMENTS_PER_WINDOW`] each on the average.
     pub fn new(most: usize) -> Self {
-        Self { most, books: HashMap::new() }
+        let room = Room { windows: most, moments: most.saturating_mul(MOMENTS_PER_WINDOW).max(MOST_COUNTED) };
+        Self { room, books: HashMap::new() }
     }
 
     /// See [`super::Store::count_in_window`].
     pub fn count(&mut self, window: Window, rates: &[Rate], by: &Token, now: Timestamp) -> Counted {
-        let most = self.most;
+        let room = self.room;
         let book = self.book(window.kind, now);
         let longest = rates.iter().map(|rate| rate.per).max();
         if let Some(entries) = book.windows.get_mut(&window.name) {
-            entries.distrust_the_future(now.plus(longest.unwrap_or_default()));
+            book.moments -= entries.distrust_the_future(now.plus(longest.unwrap_or_default()));
             if entries.counted.iter().any(|(_, token)| token == by) {
                 return Counted::Admitted;
             }
@@ -142,7 +153,7 @@ impl Windows {
             }
         }
         if let Some(longest) = longest {
-            book.change(window.name, most, |entries| {
+            book.change(window.name, room, |entries| {
                 // In order, also when the clock was set back a little.
                 let at = entries.counted.back().map_or(now, |(last, _)| now.max(*last));
                 entries.counted.push_back((at, *by));
@@ -155,9 +166,9 @@ impl Windows {
 
     /// See [`super::Store::bar_window`].
     pub fn bar(&mut self, window: Window, time: Duration, now: Timestamp) {
-        let most = self.most;
+        let room = self.room;
         let book = self.book(window.kind, now);
-        book.change(window.name, most, |entries| {
+        book.change(window.name, room, |entries| {
             let standing = entries.barred_until.filter(|until| *until > now);
             *entries.barred_until.insert(standing.unwrap_or(now.plus(time)))
         });
@@ -175,18 +186,20 @@ impl Windows {
 
 impl fmt::Debug for Windows {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Windows").field("most", &self.most).finish_non_exhaustive()
+        formatter.debug_struct("Windows").field("room", &self.room).finish_non_exhaustive()
     }
 }
 
 impl Book {
     /// Changes a window, which may be new; the change says until when it matters.
-    fn change(&mut self, name: Name, most: usize, change: impl FnOnce(&mut Entries) -> Timestamp) {
-        if self.windows.len() >= most && !self.windows.contains_key(&name) {
+    fn change(&mut self, name: Name, room: Room, change: impl FnOnce(&mut Entries) -> Timestamp) {
+        while self.moments >= room.moments || self.windows.len() >= room.windows && !self.windows.contains_key(&name) {
             self.drop_soonest();
         }
         let entries = self.windows.entry(name).or_default();
+        self.moments -= entries.counted.len();
         let until = change(entries);
+        self.moments += entries.counted.len();
         let due = entries.due.map_or(until, |due| due.max(until));
         if let Some(before) = entries.due.replace(due) {
             self.due.remove(&(before, name));
@@ -195,9 +208,8 @@ impl Book {
     }
 
     fn drop_soonest(&mut self) {
-        if let Some((_, name)) = self.due.pop_first() {
-            self.windows.remove(&name);
-        }
+        let soonest = self.due.pop_first().and_then(|(_, name)| self.windows.remove(&name));
+        self.moments -= soonest.map_or(0, |entries| entries.counted.len());
     }
 }
 
@@ -218,14 +230,20 @@ impl Entries {
         }
     }
 
-    /// What lies further ahead than a window was counted before the clock was set back.
-    fn distrust_the_future(&mut self, latest: Timestamp) {
+    /// What lies further ahead than a window was counted before the clock was set back; says how much that was.
+    fn distrust_the_future(&mut self, latest: Timestamp) -> usize {
+        let before = self.counted.len();
         self.counted.retain(|(at, _)| *at <= latest);
+        before - self.counted.len()
     }
 }
 
 /// Most that a rate may be, because each that is counted is kept for the window's length.
 pub const MOST_COUNTED: usize = 1_000;
+
+/// How many moments there is room for, for each window that there is room for: limits that let one client do hundreds of
+/// things a day are meant for few clients.
+pub const MOMENTS_PER_WINDOW: usize = 20;
 
 /// The longest time that a rate may span.
 pub const LONGEST_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
@@ -331,6 +349,32 @@ mod tests {
         assert!(matches!(count(window(0), 2), Counted::Refused { .. }), "the bar stands");
         assert!(matches!(count(other, 2), Counted::Refused { .. }), "the other kind is untouched");
         assert!(matches!(count(window(1_000), 2), Counted::Refused { .. }), "the newest is known");
+    }
+
+    #[test]
+    fn many_clients_with_many_moments_take_no_more_room_than_there_is() {
+        let mut windows = Windows::new(100);
+        let rates = [rate(MOST_COUNTED, 24 * 60 * 60)];
+        let most = 100 * MOMENTS_PER_WINDOW;
+        let moments = |windows: &Windows| {
+            let book = &windows.books[&Kind::SignIn];
+            let held: usize = book.windows.values().map(|entries| entries.counted.len()).sum();
+            assert_eq!(held, book.moments);
+            held
+        };
+        for number in 0..10 {
+            for by in 0..MOST_COUNTED {
+                let now = START.plus(Duration::from_secs(number.into()));
+                assert_eq!(windows.count(window(number), &rates, &token(by as u128), now), Counted::Admitted);
+                assert!(moments(&windows) <= most);
+            }
+        }
+        assert_eq!(moments(&windows), most);
+        let later = START.plus(Duration::from_secs(10));
+        let full = windows.count(window(9), &rates, &token(u128::MAX), later);
+        assert!(matches!(full, Counted::Refused { .. }), "the newest is known to the last moment");
+        windows.count(window(0), &rates, &token(0), later.plus(LONGEST_WINDOW));
+        assert_eq!(moments(&windows), 1);
     }
 
     #[test]

@@ -236,6 +236,22 @@ async fn the_limit_of_everything_counts_all_public_pages_but_what_nginx_asks_for
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_limit_of_everything_counts_also_what_is_not_there_and_what_may_not_be_asked() {
+    let stage = Plan::new().set("LIMITS__EVERYTHING", r#"["5/1m"]"#).start().await;
+    let visitor = Visitor::coming_from(&stage, [127, 0, 0, 3]);
+    assert_eq!(visitor.fetch(Method::GET, "/auth/nowhere").await.refusal(), (404, "not_found"));
+    assert_eq!(visitor.fetch(Method::DELETE, "/auth/check").await.refusal(), (405, "method_not_allowed"));
+    assert_eq!(visitor.fetch(Method::GET, "/auth/check/more").await.refusal(), (404, "not_found"));
+    let elsewhere = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "image")];
+    let embedded = visitor.send(Method::GET, &visitor.url("/auth/login?rd=/x"), &elsewhere).await;
+    assert_eq!(embedded.refusal(), (403, "cross_site"));
+    assert_eq!(visitor.fetch(Method::GET, "/auth/health").await.status, 200);
+    waits(&visitor.fetch(Method::GET, "/auth/health").await, "60");
+    waits(&visitor.fetch(Method::GET, "/auth/nowhere").await, "60");
+    assert_eq!(visitor.get("/x").await.status, 302, "the question and what it leads to do not count");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_off_is_not_limited() {
     let stage = Plan::new()
         .set("LIMITS__LOGIN", "off")
