@@ -176,6 +176,25 @@ async fn through_nginx_too_much_of_a_head_lets_nobody_in() {
     assert_eq!(alice.get("/").await.status, 200);
 }
 
+/// As `docs/deployment.md` and `docs/reasons.md` say: seven of the 100 lines are nginx's, whoever asks.
+#[tokio::test(flavor = "multi_thread")]
+async fn through_nginx_a_visitor_has_93_header_lines_and_with_more_is_told_to_try_again() {
+    let stage = Stage::usual().await;
+    let alice = stage.signed_in("alice").await;
+    let session = alice.session().unwrap();
+    // Of these nginx passes three on; the connection is its own.
+    let own = format!(
+        "Host: {APP}\r\nUser-Agent: {USER_AGENT}\r\nCookie: __Host-portcullis={session}\r\nConnection: close\r\n"
+    );
+    for (lines, expected) in [(93, 200), (94, 503)] {
+        let more = "X-Many: 1\r\n".repeat(lines - 3);
+        let answer = raw(&stage, format!("GET /docs/index.html HTTP/1.1\r\n{own}{more}\r\n").as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {expected}")), "{lines}: {answer}");
+    }
+    assert!(stage.nginx.error_log().contains("auth request unexpected status: 431"), "{}", stage.nginx.error_log());
+    assert!(stage.nginx.access_log().contains("verify=431"), "{}", stage.nginx.access_log());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn among_300_cookies_the_right_one_is_found() {
     let stage = Stage::usual().await;

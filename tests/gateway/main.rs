@@ -14,6 +14,7 @@ mod provider_misbehaves;
 mod refresh;
 mod sign_out;
 mod several;
+mod application;
 mod cross_site;
 mod csp;
 mod hostile_text;
