@@ -60,8 +60,8 @@ impl Conditions {
         let asked = !(self.emails.is_empty() && self.email_domains.is_empty());
         let email = asked.then(email).flatten();
         let email = email.as_ref();
-        let any = |list: &[String], found: &[String]| list.iter().any(|wanted| found.contains(wanted));
-        let group = self.groups.is_empty() || any(&self.groups, &user.groups);
+        let group =
+            self.groups.is_empty() || user.groups.iter().any(|group| self.groups.iter().any(|wanted| wanted == group));
         let address = self.emails.is_empty() || email.is_some_and(|email| self.emails.contains(email));
         let domain = self.email_domains.is_empty()
             || email.is_some_and(|email| self.email_domains.iter().any(|domain| email.is_in(domain)));
@@ -185,6 +185,32 @@ mod tests {
         let verified = Conditions { email_verified: true, ..Conditions::default() };
         assert!(!verified.met_by(&user));
         assert!(verified.met_by(&facts().user));
+    }
+
+    #[test]
+    fn an_address_counts_only_where_one_is_asked_for() {
+        let staff = Conditions { groups: vec!["staff".into()], ..Conditions::default() };
+        for email in ["alice@example.com", "", "no address"] {
+            assert!(staff.met_by(&User { email: email.into(), email_verified: false, ..user() }), "{email}");
+        }
+    }
+
+    #[test]
+    fn conditions_are_empty_without_any() {
+        let asking = [
+            Conditions { groups: vec!["staff".into()], ..Conditions::default() },
+            Conditions { emails: vec![Email::parse("a@example.com").unwrap()], ..Conditions::default() },
+            domains(&["example.com"]),
+            Conditions {
+                claims: vec![ClaimCondition { path: ClaimPath::parse("a").unwrap(), values: vec![] }],
+                ..Conditions::default()
+            },
+            Conditions { email_verified: true, ..Conditions::default() },
+        ];
+        assert!(Conditions::default().is_empty());
+        for conditions in asking {
+            assert!(!conditions.is_empty(), "{conditions:?}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -45,19 +46,19 @@ impl Lifetimes {
     }
 }
 
-/// The facts that verify needs.
+/// The facts that verify needs. Its short texts stand in place, because every verify reads them all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     /// The site it was made on.
-    pub site: String,
+    pub site: CompactString,
     /// The provider's name in the settings.
-    pub provider: String,
+    pub provider: CompactString,
     /// The provider's issuer.
-    pub issuer: String,
+    pub issuer: CompactString,
     /// The user's `sub`.
-    pub subject: String,
+    pub subject: CompactString,
     /// The provider's session id, if it gave one.
-    pub sid: Option<String>,
+    pub sid: Option<CompactString>,
     /// Who the user is, for upstreams and rules.
     pub user: User,
     /// How the user signed in.
@@ -78,17 +79,17 @@ pub struct Facts {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
     /// The name by which upstreams know the user.
-    pub id: String,
+    pub id: CompactString,
     /// `email`, or empty.
-    pub email: String,
+    pub email: CompactString,
     /// Whether the provider vouches for the address.
     pub email_verified: bool,
     /// `preferred_username`, or empty.
-    pub preferred_username: String,
+    pub preferred_username: CompactString,
     /// `name`, or empty.
-    pub name: String,
+    pub name: CompactString,
     /// The groups, as the provider's groups claim has them.
-    pub groups: Vec<String>,
+    pub groups: Vec<CompactString>,
     /// All claims, as a JSON object; read only by rules and headers that ask for one.
     pub claims: String,
 }
@@ -97,7 +98,7 @@ impl User {
     /// How the user is named to themselves: e-mail address, else user name, else full name, else id.
     pub fn shown_name(&self) -> String {
         let names = [&self.email, &self.preferred_username, &self.name];
-        names.into_iter().find(|name| !name.is_empty()).unwrap_or(&self.id).clone()
+        names.into_iter().find(|name| !name.is_empty()).unwrap_or(&self.id).to_string()
     }
 }
 
@@ -220,7 +221,7 @@ impl Facts {
         if self.site != presented.site.name() {
             return Err(Reason::SessionWrongSite);
         }
-        if !presented.site.providers().contains(&self.provider) {
+        if !presented.site.providers().iter().any(|name| *name == self.provider) {
             return Err(Reason::SessionWrongProvider);
         }
         if now >= self.expires_at || now >= self.signed_in_at.plus(lifetimes.absolute) {

@@ -258,7 +258,7 @@ mod tests {
             ("https://op.example:8443/a/v2.0", "https://op.example:8443/a/v2.0/.well-known/openid-configuration"),
         ] {
             let issuer = Issuer::parse(text, PlainHttp::Refused).unwrap();
-            assert_eq!((issuer.as_str(), issuer.document().as_str()), (text, document));
+            assert_eq!((issuer.as_str(), issuer.document().as_str(), issuer.host()), (text, document, "op.example"));
         }
     }
 
@@ -312,6 +312,16 @@ mod tests {
             check(&json!({name: 7}), Some(MetadataError::Endpoint(name)));
             check(&json!({name: "https://op.example/x?y=z"}), None);
         }
+    }
+
+    #[test]
+    fn an_endpoint_has_a_length() {
+        let with = |length: usize| format!("https://op.example/{}", "x".repeat(length - "https://op.example/".len()));
+        check(&json!({"token_endpoint": with(MAX_ENDPOINT_BYTES)}), None);
+        check(
+            &json!({"token_endpoint": with(MAX_ENDPOINT_BYTES + 1)}),
+            Some(MetadataError::Endpoint("token_endpoint")),
+        );
     }
 
     #[test]

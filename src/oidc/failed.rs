@@ -65,7 +65,7 @@ impl Failed {
     /// The user is known and may have no session.
     pub fn access_denied(user: &User) -> Self {
         let account = [&user.email, &user.preferred_username, &user.name].into_iter().find(|text| !text.is_empty());
-        Self { account: account.cloned(), ..Self::from(Reason::AccessDenied) }
+        Self { account: account.map(ToString::to_string), ..Self::from(Reason::AccessDenied) }
     }
 
     /// The sign-in was with this provider.
@@ -138,4 +138,42 @@ fn shown(error: ProviderError) -> pages::ProviderError {
 fn with_reason(mut url: url::Url, reason: Reason) -> url::Url {
     url.query_pairs_mut().append_pair("reason", reason.code());
     url
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+    use super::*;
+    use crate::origin::{PublicUrl, SiteParts};
+
+    fn site(error_url: Option<&str>) -> Site {
+        let public_url = PublicUrl::parse("https://app.example.com").unwrap();
+        let error_url = error_url.map(str::to_owned);
+        Site::new(SiteParts { error_url, ..SiteParts::new("main", public_url) }).unwrap()
+    }
+
+    #[test]
+    fn scripts_get_json_people_a_page_and_a_sites_own_page_a_redirect() {
+        let check = |caller, site: &Site, expected: &str| {
+            let failed = Failed::from(Reason::CodeRejected).with("main");
+            assert_eq!(failed.answer(caller, site, "Example", "/auth/login").summary(), expected);
+        };
+        check(Caller::Script, &site(None), "400 json code_rejected");
+        check(Caller::Navigation, &site(None), "400 page code_rejected");
+        let own = site(Some("https://app.example.com/failed"));
+        check(Caller::Script, &own, "400 json code_rejected");
+        check(Caller::Navigation, &own, "302 https://app.example.com/failed?reason=code_rejected");
+    }
+
+    #[test]
+    fn the_page_shows_all_that_the_provider_said() {
+        let said = ProviderError::cleaned("invalid_scope", Some("No such scope."), Some("https://op.example.com/help"));
+        let expected = pages::ProviderError {
+            error: "invalid_scope".to_owned(),
+            description: Some("No such scope.".to_owned()),
+            uri: Some("https://op.example.com/help".to_owned()),
+        };
+        assert_eq!(shown(said), expected);
+    }
 }

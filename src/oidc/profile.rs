@@ -19,16 +19,16 @@ pub struct Profile {
 impl Profile {
     /// The user that a set of claims describes.
     pub fn user(&self, subject: &str, claims: &Map<String, Value>) -> User {
-        let text = |name: &str| claims.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = |name: &str| claims.get(name).and_then(Value::as_str).unwrap_or_default().into();
         let id = claims::lookup(claims, &self.user).and_then(Value::as_str).unwrap_or(subject);
         let groups = claims::lookup(claims, &self.groups).map(claims::as_strings).unwrap_or_default();
         User {
-            id: id.to_owned(),
+            id: id.into(),
             email: text("email"),
             email_verified: claims::email_verified(claims),
             preferred_username: text("preferred_username"),
             name: text("name"),
-            groups: groups.into_iter().map(str::to_owned).collect(),
+            groups: groups.into_iter().map(Into::into).collect(),
             claims: Value::Object(claims.clone()).to_string(),
         }
     }

@@ -123,7 +123,7 @@ impl SignIn {
             .map_err(|failure| Failed::at_provider(failure, &return_to).with(name))?;
         let transaction = Transaction {
             provider: name.to_owned(),
-            site: asked.site.name().to_owned(),
+            site: asked.site.name().into(),
             nonce: request.nonce,
             verifier: request.verifier,
             return_to,
@@ -264,11 +264,11 @@ impl SignIn {
 
     fn facts(&self, asked: Asked<'_>, member: &Member, signed_in: &SignedIn, now: Timestamp) -> Facts {
         Facts {
-            site: asked.site.name().to_owned(),
-            provider: member.provider().name().to_owned(),
-            issuer: signed_in.issuer.clone(),
-            subject: signed_in.subject.clone(),
-            sid: signed_in.sid.clone(),
+            site: asked.site.name().into(),
+            provider: member.provider().name().into(),
+            issuer: signed_in.issuer.as_str().into(),
+            subject: signed_in.subject.as_str().into(),
+            sid: signed_in.sid.as_deref().map(Into::into),
             user: member.user(&signed_in.subject, &signed_in.claims),
             method: Method::Oidc,
             signed_in_at: now,

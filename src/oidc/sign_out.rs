@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use compact_str::CompactString;
 use cookie::Cookie;
 use http::Method;
 use serde_json::json;
@@ -47,7 +48,7 @@ pub struct SignOut {
 struct Ended {
     pending: bool,
     had_session: bool,
-    provider: Option<String>,
+    provider: Option<CompactString>,
     id_token: Option<Secret>,
 }
 
@@ -152,7 +153,7 @@ impl SignOut {
         ended
     }
 
-    fn revoke(&self, provider: String, tokens: Tokens) {
+    fn revoke(&self, provider: CompactString, tokens: Tokens) {
         let providers = Arc::clone(&self.providers);
         let telemetry = self.telemetry.clone();
         self.drain.spawn(async move {

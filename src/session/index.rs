@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -18,15 +19,15 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// The site.
-    pub site: String,
+    pub site: CompactString,
     /// The provider's issuer.
-    pub issuer: String,
+    pub issuer: CompactString,
     /// The user's `sub`.
-    pub subject: String,
+    pub subject: CompactString,
     /// The provider's session id.
-    pub sid: Option<String>,
+    pub sid: Option<CompactString>,
     /// The name by which people know the user.
-    pub user: String,
+    pub user: CompactString,
     /// How the user signed in.
     pub method: Method,
     /// When the user signed in.

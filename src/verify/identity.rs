@@ -206,7 +206,7 @@ mod tests {
         #[test]
         fn any_name_makes_a_header_of_plain_ascii(name in any::<String>()) {
             let mut facts = facts();
-            facts.user.name = name;
+            facts.user.name = name.into();
             let headers = headers(&Config::default(), &allowed(facts), None);
             prop_assert!(headers["x-auth-request-name"].as_bytes().iter().all(|byte| matches!(byte, b' '..=b'~')));
         }

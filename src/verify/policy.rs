@@ -150,7 +150,7 @@ impl Rule {
         let facts = session.facts();
         let fresh = self.max_sign_in_age.is_none_or(|age| now.since(facts.signed_in_at) <= age);
         let near = self.client_networks.is_empty() || self.client_networks.iter().any(|net| net.contains(&client));
-        let by_provider = self.providers.is_empty() || self.providers.contains(&facts.provider);
+        let by_provider = self.providers.is_empty() || self.providers.iter().any(|name| *name == facts.provider);
         by_provider
             && near
             && fresh
