@@ -65,7 +65,7 @@ impl Account {
         if !state.refreshable {
             return Answer::json_error(Reason::RefreshTokenMissing);
         }
-        match self.refresher.refresh(found.handle, state).await {
+        match self.refresher.refresh(Arc::new(found.handle), state).await {
             Ok(fresh) => {
                 let left = fresh.access_expires_at.map(|at| seconds(at.since(self.clock.now())));
                 Answer::json(json!({"status": "success", "expires_in": left}))

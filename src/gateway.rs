@@ -503,12 +503,17 @@ impl Gateway {
     }
 
     /// What an allowed request causes beside its answer: the time of last use, and fresh tokens.
-    fn keep_up(&self, allow: &Allow, handle: Arc<Handle>, now: Timestamp) {
+    fn keep_up(&self, allow: &Allow, handle: Handle, now: Timestamp) {
         let facts = allow.session().facts();
-        if self.keeper.wants_touch(facts, now) {
+        let (touch, refresh) = (self.keeper.wants_touch(facts, now), facts.tokens.refresh_due(now));
+        if !(touch || refresh) {
+            return;
+        }
+        let handle = Arc::new(handle);
+        if touch {
             self.keeper.touch_aside(Arc::clone(&handle), &self.drain);
         }
-        if facts.tokens.refresh_due(now) {
+        if refresh {
             self.refresher.begin(handle);
         }
     }

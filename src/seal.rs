@@ -106,6 +106,7 @@ impl KeyRing {
 pub struct Key {
     id: KeyId,
     session: hmac::Key,
+    session_seal: hmac::Key,
     name: hmac::Key,
     root: hmac::Key,
 }
@@ -118,6 +119,7 @@ impl Key {
         Self {
             id: KeyId([id[0], id[1], id[2], id[3]]),
             session: hmac_key(&keyed_hash(&root, &[b"session name"])),
+            session_seal: hmac_key(&keyed_hash(&root, &[b"seal with secret", b"session"])),
             name: hmac_key(&keyed_hash(&root, &[b"store name"])),
             root,
         }
@@ -144,9 +146,9 @@ impl Key {
         SealingKey::from_bytes(&keyed_hash(&self.root, &[b"seal", purpose.label()]))
     }
 
-    /// The sealing key of one purpose that also needs `secret`: neither key nor secret alone opens it.
-    pub fn purpose_with(&self, purpose: Purpose, secret: &[u8; 32]) -> SealingKey {
-        SealingKey::from_bytes(&keyed_hash(&self.root, &[b"seal with secret", purpose.label(), secret]))
+    /// The sealing key of the session with that secret: neither key nor secret alone opens it.
+    pub fn session_seal(&self, secret: &[u8; 32]) -> SealingKey {
+        SealingKey::from_bytes(&keyed_hash(&self.session_seal, &[secret]))
     }
 }
 
@@ -159,8 +161,6 @@ impl fmt::Debug for Key {
 /// What a sealed text is for. Each has keys of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// A session's facts and tokens.
-    Session,
     /// A session's index entry.
     Index,
     /// A login transaction's cookie.
@@ -170,7 +170,6 @@ pub enum Purpose {
 impl Purpose {
     const fn label(self) -> &'static [u8] {
         match self {
-            Self::Session => b"session",
             Self::Index => b"index",
             Self::Transaction => b"transaction",
         }
@@ -273,14 +272,14 @@ mod tests {
     fn a_text_opens_only_with_its_own_purpose_secret_and_associated_data() {
         let ring = ring();
         let key = ring.sealing();
-        let sealed = key.purpose_with(Purpose::Session, &[7; 32]).seal([0; 12], b"here", b"text").unwrap();
+        let sealed = key.session_seal(&[7; 32]).seal([0; 12], b"here", b"text").unwrap();
         let open = |key: SealingKey, associated: &[u8]| key.open(associated, &sealed).ok();
-        let right = open(key.purpose_with(Purpose::Session, &[7; 32]), b"here");
+        let right = open(key.session_seal(&[7; 32]), b"here");
         assert_eq!(right.unwrap().as_slice(), b"text");
-        assert!(open(key.purpose_with(Purpose::Session, &[7; 32]), b"there").is_none());
-        assert!(open(key.purpose_with(Purpose::Session, &[8; 32]), b"here").is_none());
-        assert!(open(key.purpose_with(Purpose::Index, &[7; 32]), b"here").is_none());
-        assert!(open(key.purpose(Purpose::Session), b"here").is_none());
+        assert!(open(key.session_seal(&[7; 32]), b"there").is_none());
+        assert!(open(key.session_seal(&[8; 32]), b"here").is_none());
+        assert!(open(key.purpose(Purpose::Index), b"here").is_none());
+        assert!(open(key.purpose(Purpose::Transaction), b"here").is_none());
     }
 
     #[test]

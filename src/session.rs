@@ -327,7 +327,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::{
         origin::{PublicUrl, SiteParts},
-        seal::{KeyRing, MasterKey, Purpose},
+        seal::{KeyRing, MasterKey},
         session::binding::Strictness,
     };
 
@@ -470,7 +470,7 @@ pub(crate) mod tests {
     #[test]
     fn facts_open_only_for_their_own_record_version_and_secret() {
         let ring = KeyRing::new(&MasterKey::from_bytes([1; 32]), &[]);
-        let key = |secret| ring.sealing().purpose_with(Purpose::Session, &[secret; 32]);
+        let key = |secret| ring.sealing().session_seal(&[secret; 32]);
         let (name, version) = (Name::new([5; 32]), Version(7));
         let sealed = facts().seal(&key(1), &name, version, [0; 12]).unwrap();
         assert_eq!(Facts::open(&key(1), &name, version, sealed.clone()).unwrap(), facts());
@@ -483,7 +483,7 @@ pub(crate) mod tests {
     #[test]
     fn facts_of_every_size_open_again() {
         let ring = KeyRing::new(&MasterKey::from_bytes([1; 32]), &[]);
-        let key = ring.sealing().purpose_with(Purpose::Session, &[1; 32]);
+        let key = ring.sealing().session_seal(&[1; 32]);
         let name = Name::new([5; 32]);
         for size in
             [0, 1, 15, 16, 17, 127, 128, 129].into_iter().chain((1..=7).flat_map(|kib| kib * 4096 - 1..=kib * 4096 + 1))
@@ -498,7 +498,7 @@ pub(crate) mod tests {
     #[test]
     fn facts_over_the_limit_are_refused() {
         let ring = KeyRing::new(&MasterKey::from_bytes([1; 32]), &[]);
-        let key = ring.sealing().purpose_with(Purpose::Session, &[1; 32]);
+        let key = ring.sealing().session_seal(&[1; 32]);
         let mut large = facts();
         large.user.claims = "x".repeat(FACTS_BYTES);
         assert!(large.seal(&key, &Name::new([5; 32]), Version::FIRST, [0; 12]).is_err());

@@ -8,7 +8,7 @@ use std::{net::IpAddr, sync::LazyLock, time::Duration};
 use libfuzzer_sys::fuzz_target;
 use portcullis::{
     origin::Site,
-    seal::{KeyRing, Purpose, SealingKey},
+    seal::{KeyRing, SealingKey},
     secret::Secret,
     session::{
         Client, FACTS_BYTES, Facts, Lifetimes, Method, Presented, TOKENS_BYTES, TokenState, Tokens, User,
@@ -21,7 +21,7 @@ use portcullis_fuzz::{NOW, edited, ring, site};
 
 static RING: LazyLock<KeyRing> = LazyLock::new(ring);
 static SITE: LazyLock<Site> = LazyLock::new(site);
-static KEY: LazyLock<SealingKey> = LazyLock::new(|| RING.sealing().purpose_with(Purpose::Session, &[7; 32]));
+static KEY: LazyLock<SealingKey> = LazyLock::new(|| RING.sealing().session_seal(&[7; 32]));
 static SEALED: LazyLock<[Vec<u8>; 3]> = LazyLock::new(|| {
     let (facts, tokens) = (facts(), tokens());
     let entry = Entry::of(&facts, ADDRESS, b"Firefox/140.0");

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use crate::{
     origin::Site,
     reason::Reason,
-    seal::{KEY_ID_BYTES, Key, KeyId, KeyRing, Purpose, SealingKey},
+    seal::{KEY_ID_BYTES, Key, KeyId, KeyRing, SealingKey},
     store::Name,
 };
 
@@ -99,7 +99,7 @@ impl Handle {
     }
 
     fn of(key: &Key, name: [u8; 32], secret: &[u8; SECRET_BYTES]) -> Self {
-        Self { name: Name::new(name), key_id: key.id(), key: key.purpose_with(Purpose::Session, secret) }
+        Self { name: Name::new(name), key_id: key.id(), key: key.session_seal(secret) }
     }
 }
 

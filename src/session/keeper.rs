@@ -58,7 +58,7 @@ pub struct Found {
     /// Proof that it lives.
     pub session: Authenticated,
     /// Its name and key.
-    pub handle: Arc<Handle>,
+    pub handle: Handle,
     /// When it lived.
     pub at: Timestamp,
 }
@@ -138,7 +138,7 @@ impl Keeper {
         let (_, facts) = self.read(&handle).await?;
         let now = self.clock.now();
         let session = facts.authenticate(presented, &self.lifetimes, now)?;
-        Ok(Found { session, handle: Arc::new(handle), at: now })
+        Ok(Found { session, handle, at: now })
     }
 
     /// What does not open is read once more, on a new connection if the old one is out of step and gives others' records.
