@@ -409,6 +409,24 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn the_last_use_is_written_ten_times_an_idle_timeout() {
+        assert_eq!(lifetimes().idle_write_after(), 3 * MINUTE);
+    }
+
+    #[test]
+    fn people_are_shown_the_name_that_they_know_best() {
+        let check = |email: &str, preferred_username: &str, name: &str, expected: &str| {
+            let (email, preferred_username, name) = (email.into(), preferred_username.into(), name.into());
+            let user = User { id: "7".into(), email, preferred_username, name, ..User::default() };
+            assert_eq!(user.shown_name(), expected);
+        };
+        check("alice@example.com", "alice", "Alice", "alice@example.com");
+        check("", "alice", "Alice", "alice");
+        check("", "", "Alice", "Alice");
+        check("", "", "", "7");
+    }
+
+    #[test]
     fn a_shorter_absolute_lifetime_in_the_settings_counts_at_once() {
         let shorter = Lifetimes { absolute: HOUR, ..lifetimes() };
         let facts = Facts { last_seen: START.plus(HOUR), ..facts() };
@@ -478,6 +496,32 @@ pub(crate) mod tests {
         assert!(Facts::open(&key(1), &Name::new([6; 32]), version, sealed.clone()).is_err());
         assert!(Facts::open(&key(1), &name, version.next(), sealed.clone()).is_err());
         assert!(Tokens::open(&key(1), &name, version.0, &sealed).is_err());
+    }
+
+    #[test]
+    fn tokens_open_only_for_their_own_record_revision_and_secret() {
+        let ring = KeyRing::new(&MasterKey::from_bytes([1; 32]), &[]);
+        let key = |secret| ring.sealing().session_seal(&[secret; 32]);
+        let secret = |text: &str| Secret::new(text.to_owned());
+        let tokens = Tokens { access: secret("access"), refresh: Some(secret("refresh")), id: secret("id") };
+        let name = Name::new([5; 32]);
+        let sealed = tokens.seal(&key(1), &name, 7, [0; 12]).unwrap();
+        assert_eq!(Tokens::open(&key(1), &name, 7, &sealed).unwrap(), tokens);
+        assert!(Tokens::open(&key(2), &name, 7, &sealed).is_err());
+        assert!(Tokens::open(&key(1), &Name::new([6; 32]), 7, &sealed).is_err());
+        assert!(Tokens::open(&key(1), &name, 8, &sealed).is_err());
+        assert!(Facts::open(&key(1), &name, Version(7), sealed).is_err());
+    }
+
+    #[test]
+    fn another_client_is_noted_where_the_settings_only_log_it() {
+        let elsewhere = |site| Presented {
+            site,
+            client: Client::Browser { address: IpAddr::from([198, 51, 100, 7]), user_agent: b"Browser/1" },
+        };
+        let session = Box::new(facts()).authenticate(&elsewhere(&MAIN), &lifetimes(), START).unwrap();
+        assert_eq!(session.drift(), Some(Reason::BindingAddress));
+        assert_eq!(authenticated().drift(), None);
     }
 
     #[test]

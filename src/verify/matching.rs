@@ -273,6 +273,7 @@ mod tests {
             let (host, target) = rest.split_once(' ').unwrap();
             assert_eq!(decide(&matching, method, &format!("{host}.example.com"), target), expected, "{line}");
         };
+        assert_eq!((matching.len(), matching.is_empty()), (7, false));
         check("GET wiki /admin", Ok("wiki"));
         check("GET app /admin", Ok("admins"));
         check("GET app /admin/", Ok("admins"));

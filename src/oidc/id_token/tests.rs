@@ -414,3 +414,21 @@ proptest! {
         prop_assert!(Case::new().verify(&token, &keys_of(&[signer()])).is_err());
     }
 }
+
+#[test]
+fn a_token_may_be_as_long_as_its_limit_and_not_a_byte_longer() {
+    let of_length = |length: usize| {
+        let token = |spaces: usize, pad: usize| {
+            let header = format!(r#"{{"alg":"ES256","kid":"k"{}}}"#, " ".repeat(spaces));
+            signer().sign(&header, &with(&json!({"pad": "x".repeat(pad)})).to_string())
+        };
+        // Not every length can be had by the payload alone, for base64 turns three bytes into four.
+        let around = |spaces: usize| (length - token(spaces, 0).len()) / 4 * 3;
+        let tries = (0..4).flat_map(|spaces| (0..6).map(move |more| (spaces, more)));
+        let mut tokens = tries.map(|(spaces, more)| token(spaces, around(spaces) + more));
+        tokens.find(|token| token.len() == length).unwrap()
+    };
+    let verdict = |length| reason(&Case::new().verify(&of_length(length), &keys_of(&[signer()])));
+    assert_eq!(verdict(MAX_TOKEN_BYTES), None);
+    assert_eq!(verdict(MAX_TOKEN_BYTES + 1), Some(Reason::IdTokenMalformed));
+}
