@@ -543,8 +543,14 @@ pub(crate) mod tests {
     fn facts_over_the_limit_are_refused() {
         let ring = KeyRing::new(&MasterKey::from_bytes([1; 32]), &[]);
         let key = ring.sealing().session_seal(&[1; 32]);
-        let mut large = facts();
-        large.user.claims = "x".repeat(FACTS_BYTES);
-        assert!(large.seal(&key, &Name::new([5; 32]), Version::FIRST, [0; 12]).is_err());
+        let sealed = |bytes: usize| {
+            let mut large = facts();
+            large.user.claims = "x".repeat(FACTS_BYTES / 2);
+            let without = postcard::to_stdvec(&large).unwrap().len() - FACTS_BYTES / 2;
+            large.user.claims = "x".repeat(bytes - without);
+            large.seal(&key, &Name::new([5; 32]), Version::FIRST, [0; 12])
+        };
+        assert!(sealed(FACTS_BYTES).is_ok());
+        assert!(sealed(FACTS_BYTES + 1).is_err());
     }
 }

@@ -359,6 +359,8 @@ mod tests {
             ("https://other.example", "https://op.example".to_owned(), false),
             ("https://login/{tenantid}/v2.0", format!("https://login/{guid}/v2.0"), true),
             ("https://login/{tenantid}/v2.0", "https://login/x/v2.0".to_owned(), false),
+            ("https://login/{tenantid}/v2.0", "https://login/9188040d-6c67/v2.0".to_owned(), false),
+            ("https://login/{tenantid}/v2.0", format!("https://login/{}/v2.0", guid.replace('9', "g")), false),
             ("https://login/{tenantid}/v2.0", format!("https://login/{guid}/x/v2.0"), false),
             ("https://login/{tenantid}/v2.0", format!("https://login/{guid}/v1.0"), false),
             ("https://login/{tenantid}/v2.0", "https://login/".to_owned(), false),

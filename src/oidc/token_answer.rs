@@ -276,6 +276,13 @@ mod tests {
     }
 
     #[test]
+    fn a_refresh_token_has_a_length() {
+        let read = |length: usize| read(json!({"access_token": "a", "refresh_token": "x".repeat(length)})).unwrap();
+        assert!(read(MAX_TOKEN_BYTES).is_ok());
+        assert_eq!(read(MAX_TOKEN_BYTES + 1), Err(UnusableAnswer::RefreshToken));
+    }
+
+    #[test]
     fn empty_and_absent_tokens_are_none_and_unknown_members_do_not_matter() {
         let all = tokens(json!({"access_token": "a", "refresh_token": "r", "id_token": "i", "scope": 7, "x": {}}));
         assert_eq!((all.refresh, all.id), (Some(Secret::new("r")), Some(Secret::new("i"))));
