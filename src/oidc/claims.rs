@@ -209,6 +209,13 @@ mod tests {
     }
 
     #[test]
+    fn claims_have_a_size() {
+        let of_size = |bytes: usize| bounded(map(json!({"a": "x".repeat(bytes - r#"{"a":""}"#.len())})));
+        assert!(of_size(MAX_CLAIMS_BYTES).is_ok());
+        assert_eq!(of_size(MAX_CLAIMS_BYTES + 1), Err(ClaimsTooLarge));
+    }
+
+    #[test]
     fn empty_and_endless_paths_are_refused() {
         assert_eq!(ClaimPath::parse(""), Err(ClaimPathError::Empty));
         assert_eq!(ClaimPath::parse(&"x".repeat(513)), Err(ClaimPathError::TooLong));

@@ -315,6 +315,34 @@ mod tests {
         };
         check("/a?b", "/a?b");
         check("https://docs.example.net/a", "https://docs.example.net/a");
-        check(&format!("/{}", "x".repeat(RETURN_TO_BYTES)), "");
+        let longest = format!("/{}", "x".repeat(RETURN_TO_BYTES - 1));
+        check(&longest, &longest);
+        check(&format!("{longest}x"), "");
+    }
+
+    #[test]
+    fn cookies_are_kept_while_there_is_room_for_them_together() {
+        let (config, ring) = (config(), ring());
+        let cookies = Cookies { config: &config, ring: &ring };
+        let half = "x".repeat(TOGETHER_BYTES / 2 - 1);
+        let dropped = |shown: &[&str], bytes| cookies.to_drop(shown.iter().map(|name| (*name, half.as_str())), bytes);
+        assert!(dropped(&["1", "2"], 0).is_empty());
+        assert_eq!(dropped(&["1", "2"], 1), ["1"]);
+        assert_eq!(dropped(&["1", "3", "2"], 0), ["1"]);
+    }
+
+    #[test]
+    fn a_cookie_is_for_its_host_alone_and_for_no_script() {
+        let ring = ring();
+        let check = |plain: bool, expected: &str| {
+            let config = Config { plain, ..config() };
+            let cookies = Cookies { config: &config, ring: &ring };
+            let cookie = cookies.issue(&transaction("/"), &Secret::new("state"), [3; 12]).unwrap();
+            assert!(cookie.name().starts_with(cookies.prefix()));
+            let name = format!("{}x", cookies.prefix());
+            assert_eq!(cookies.clear(name).to_string(), expected);
+        };
+        check(false, "__Host-portcullis-sign-in-x=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0");
+        check(true, "portcullis-sign-in-x=; HttpOnly; SameSite=Lax; Path=/; Max-Age=0");
     }
 }

@@ -196,6 +196,7 @@ mod tests {
         let ring = ring(1, &[]);
         let (value, minted) = mint(&ring, "main", &[7; 32]);
         assert_eq!(value.reveal().len(), VALUE_CHARACTERS);
+        assert_eq!(format!("{value:?}"), "[redacted]");
         assert_eq!(read(&ring, "main", value.reveal()).unwrap().name(), minted.name());
         assert_eq!(read(&ring, "other", value.reveal()).err(), Some(Reason::SessionMalformed));
     }
