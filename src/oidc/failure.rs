@@ -189,11 +189,26 @@ mod tests {
             ("javascript:alert(1)", false),
             ("data:text/html,x", false),
             ("https://user:password@op.example/", false),
+            ("https://user@op.example/", false),
+            ("https://:password@op.example/", false),
             ("/relative", false),
             (&format!("https://op.example/{}", "x".repeat(MAX_URI_BYTES)), false),
         ] {
             let error = ProviderError::cleaned("e", None, Some(uri));
             assert_eq!(error.uri.is_some(), expected, "{uri:.40}");
+        }
+    }
+
+    #[test]
+    fn a_provider_in_trouble_says_so() {
+        for (error, expected) in [
+            ("server_error", true),
+            ("temporarily_unavailable", true),
+            ("access_denied", false),
+            ("invalid_request", false),
+            ("", false),
+        ] {
+            assert_eq!(ProviderError::cleaned(error, None, None).is_its_own_fault(), expected, "{error}");
         }
     }
 
