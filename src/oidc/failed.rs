@@ -167,6 +167,32 @@ mod tests {
     }
 
     #[test]
+    fn what_is_known_of_a_failure_is_kept() {
+        let said = || ProviderError::cleaned("invalid_grant", None, None);
+        let failure = Failure { provider_error: Some(said()), ..Failure::new(Reason::CodeRejected, "the cause") };
+        let failed = Failed::at_provider(failure, "/reports");
+        assert_eq!((failed.reason, failed.cause.as_str()), (Reason::CodeRejected, "the cause"));
+        assert_eq!((failed.provider_error, failed.return_to.as_str()), (Some(said()), "/reports"));
+
+        let failed = Failed::provider_error(said());
+        assert_eq!((failed.reason, failed.cause.as_str()), (Reason::ProviderError, "invalid_grant"));
+        assert_eq!(failed.provider_error, Some(said()));
+    }
+
+    #[test]
+    fn who_may_not_come_in_is_told_as_whom_they_are_known() {
+        let check = |email: &str, preferred_username: &str, expected: Option<&str>| {
+            let (email, preferred_username) = (email.into(), preferred_username.into());
+            let user = User { id: "7".into(), email, preferred_username, ..User::default() };
+            let failed = Failed::access_denied(&user);
+            assert_eq!((failed.reason, failed.account.as_deref()), (Reason::AccessDenied, expected));
+        };
+        check("alice@example.com", "alice", Some("alice@example.com"));
+        check("", "alice", Some("alice"));
+        check("", "", None);
+    }
+
+    #[test]
     fn the_page_shows_all_that_the_provider_said() {
         let said = ProviderError::cleaned("invalid_scope", Some("No such scope."), Some("https://op.example.com/help"));
         let expected = pages::ProviderError {
