@@ -232,6 +232,13 @@ mod tests {
     }
 
     #[test]
+    fn an_address_has_64_bytes_before_the_at_sign() {
+        let address = |bytes: usize| Email::parse(&format!("{}@example.com", "x".repeat(bytes)));
+        assert!(address(64).is_some());
+        assert!(address(65).is_none() && address(0).is_none());
+    }
+
+    #[test]
     fn domains_are_whole_labels_of_one_address() {
         let check = |email: &str, expected: bool| {
             let user = User { email: email.into(), ..user() };
