@@ -58,20 +58,20 @@ impl Config {
     }
 }
 
-/// What an address is counted by before an endpoint is asked. Who is refused by one is not counted by the next, so the
-/// narrowest comes first.
+/// What an address is counted by before an endpoint is asked, in order: who is refused by one is not counted by the next.
+/// Everything comes first, because what a narrower limit refuses was asked all the same.
 pub const fn before(limited: Limited) -> &'static [Kind] {
     match limited {
         Limited::Not | Limited::WhenItFails => &[],
         Limited::AsEverything | Limited::AsRefresh => &[Kind::Everything],
-        Limited::AsSignIn => &[Kind::SignIn, Kind::Everything],
+        Limited::AsSignIn => &[Kind::Everything, Kind::SignIn],
     }
 }
 
 /// What an address is counted by once its callback has failed.
 pub const fn after(failure: Failure) -> &'static [Kind] {
     match failure {
-        Failure::Stray => &[Kind::StrayCallback, Kind::Everything],
+        Failure::Stray => &[Kind::Everything, Kind::StrayCallback],
         Failure::Tried => &[Kind::FailedSignIn],
         Failure::NotTheirs => &[],
     }
@@ -226,10 +226,10 @@ mod tests {
     }
 
     #[test]
-    fn the_narrowest_is_asked_first_so_that_who_is_refused_spends_nothing_of_the_others() {
-        assert_eq!(before(Limited::AsSignIn), [Kind::SignIn, Kind::Everything]);
+    fn whoever_everything_refuses_spends_nothing_of_the_narrower_limits() {
+        assert_eq!(before(Limited::AsSignIn), [Kind::Everything, Kind::SignIn]);
         assert_eq!(before(Limited::AsRefresh), [Kind::Everything]);
-        assert_eq!(after(Failure::Stray), [Kind::StrayCallback, Kind::Everything]);
+        assert_eq!(after(Failure::Stray), [Kind::Everything, Kind::StrayCallback]);
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl Endings {
     /// Ends a session here, until the store hears of it.
     pub(super) fn remember(&self, name: Name, until: Timestamp) {
         let mut known = self.known();
-        if known.sessions.len() >= ENDINGS_LIMIT {
+        if known.sessions.len() >= ENDINGS_LIMIT && !known.sessions.contains_key(&name) {
             known.drop_one();
         }
         known.sessions.insert(name, Ending { until, settled: false });

@@ -134,7 +134,8 @@ struct Entries {
 impl Windows {
     /// None yet, and never more than `most` of a kind, with [`MOMENTS_PER_WINDOW`] each on the average.
     pub fn new(most: usize) -> Self {
-        let room = Room { windows: most, moments: most.saturating_mul(MOMENTS_PER_WINDOW).max(MOST_COUNTED) };
+        let windows = most.max(1);
+        let room = Room { windows, moments: windows.saturating_mul(MOMENTS_PER_WINDOW).max(MOST_COUNTED) };
         Self { room, books: HashMap::new() }
     }
 
@@ -193,7 +194,7 @@ impl fmt::Debug for Windows {
 impl Book {
     /// Changes a window, which may be new; the change says until when it matters.
     fn change(&mut self, name: Name, room: Room, change: impl FnOnce(&mut Entries) -> Timestamp) {
-        while self.moments >= room.moments || self.windows.len() >= room.windows && !self.windows.contains_key(&name) {
+        if self.windows.len() >= room.windows && !self.windows.contains_key(&name) {
             self.drop_soonest();
         }
         let entries = self.windows.entry(name).or_default();
@@ -205,11 +206,25 @@ impl Book {
             self.due.remove(&(before, name));
         }
         self.due.insert((due, name));
+        while self.moments > room.moments && self.drop_another_than(name) {}
+    }
+
+    /// Says whether there was one.
+    fn drop_another_than(&mut self, name: Name) -> bool {
+        let another = self.due.iter().find(|(_, other)| *other != name).copied();
+        another.inspect(|due| self.drop_window(due)).is_some()
     }
 
     fn drop_soonest(&mut self) {
-        let soonest = self.due.pop_first().and_then(|(_, name)| self.windows.remove(&name));
-        self.moments -= soonest.map_or(0, |entries| entries.counted.len());
+        if let Some(soonest) = self.due.first().copied() {
+            self.drop_window(&soonest);
+        }
+    }
+
+    fn drop_window(&mut self, due: &(Timestamp, Name)) {
+        self.due.remove(due);
+        let dropped = self.windows.remove(&due.1);
+        self.moments -= dropped.map_or(0, |entries| entries.counted.len());
     }
 }
 
@@ -227,6 +242,10 @@ impl Entries {
     fn forget_before(&mut self, now: Timestamp, longest: Duration) {
         while self.counted.front().is_some_and(|(at, _)| at.plus(longest) <= now) {
             self.counted.pop_front();
+        }
+        // Room that is not used is not held: it is the moments that are bounded.
+        if self.counted.len() < self.counted.capacity() / 4 {
+            self.counted.shrink_to(self.counted.len() * 2);
         }
     }
 
@@ -375,6 +394,21 @@ mod tests {
         assert!(matches!(full, Counted::Refused { .. }), "the newest is known to the last moment");
         windows.count(window(0), &rates, &token(0), later.plus(LONGEST_WINDOW));
         assert_eq!(moments(&windows), 1);
+    }
+
+    #[test]
+    fn a_window_never_makes_room_for_itself() {
+        let mut windows = Windows::new(1);
+        let rates = [rate(MOST_COUNTED, 60)];
+        let mut count = |by: usize, now| windows.count(window(1), &rates, &token(by as u128), now);
+        for by in 0..MOST_COUNTED {
+            let now = START.plus(Duration::from_millis(if by == 0 { 0 } else { 1_000 }));
+            assert_eq!(count(by, now), Counted::Admitted);
+        }
+        let first_is_gone = START.plus(MINUTE);
+        assert_eq!(count(MOST_COUNTED, first_is_gone), Counted::Admitted);
+        let next = count(MOST_COUNTED + 1, first_is_gone);
+        assert_eq!(next, Counted::Refused { wait: Duration::from_secs(1) });
     }
 
     #[test]
