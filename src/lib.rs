@@ -20,6 +20,7 @@ pub mod cors;
 pub mod csp_report;
 pub mod limits;
 pub mod oidc;
+pub mod fallback;
 
 // what it needs on the way
 pub mod session;

@@ -95,6 +95,16 @@ impl Limits {
         Ok(())
     }
 
+    /// Counts a certificate of the admin CA that was refused; one that is shown again counts once.
+    ///
+    /// # Errors
+    /// [`Wait`] if there were too many different ones: the door is to be closed.
+    pub async fn refused_certificate(&self, fingerprint: &[u8; 32]) -> Result<(), Wait> {
+        let mut by = [0; 16];
+        by.copy_from_slice(&fingerprint[..16]);
+        self.count_once(Kind::RefusedCertificate, Whose::Fleet, None, Token(by)).await
+    }
+
     async fn bar(&self, client: IpAddr) {
         let window = rule::window(self.keeper.ring(), Kind::SignIn, Whose::Address(client));
         let wait = self.config.failed_sign_in_wait;
@@ -108,12 +118,19 @@ impl Limits {
         self.alone().windows.bar(window, wait, self.clock.now());
     }
 
+    /// Counts a request, each for itself.
     async fn count(&self, kind: Kind, whose: Whose<'_>, client: Option<IpAddr>) -> Result<(), Wait> {
+        // Without randomness nobody can be told from another.
+        let by = random::bytes().map(Token).map_err(|_| Wait(ASK_AGAIN))?;
+        self.count_once(kind, whose, client, by).await
+    }
+
+    async fn count_once(&self, kind: Kind, whose: Whose<'_>, client: Option<IpAddr>, by: Token) -> Result<(), Wait> {
         if !self.config.limits(kind) {
             return Ok(());
         }
         let window = rule::window(self.keeper.ring(), kind, whose);
-        match self.counted(window).await {
+        match self.counted(window, by).await {
             Counted::Admitted => Ok(()),
             Counted::Refused { wait } => {
                 self.telemetry.event(&Event::Limited { limit: kind.label(), client, wait });
@@ -123,12 +140,8 @@ impl Limits {
     }
 
     /// Counts in the store, or here when it does not.
-    async fn counted(&self, window: Window) -> Counted {
+    async fn counted(&self, window: Window, by: Token) -> Counted {
         let rates = self.config.rates(window.kind);
-        // Without randomness nobody can be told from another.
-        let Ok(by) = random::bytes().map(Token) else {
-            return Counted::Refused { wait: ASK_AGAIN };
-        };
         if self.may_ask() {
             let outcome = self.keeper.store().count_in_window(window, rates, &by).await;
             if let Some(counted) = self.heard("count_in_window", outcome) {

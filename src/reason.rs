@@ -85,6 +85,25 @@ reasons! {
     IdentityForged "identity_forged" Forbidden "The client sent a header of its own that the settings give to a claim.";
     HostUnknown "host_unknown" Forbidden "The host is none of the configured ones.";
     CrossSite "cross_site" Forbidden "A state-changing request without proof that it came from one of our own pages.";
+    // verify: the door for administrators, and their certificates, in the order in which they are looked at
+    FallbackDisabled "fallback_disabled" Forbidden "A client certificate was shown, and the settings have no administrator fallback.";
+    SwitchesInvalid "switches_invalid" Forbidden "The fallback's switches are broken, or contradict each other, so its door is closed.";
+    KillSwitch "kill_switch" Forbidden "An operator has disabled the fallback.";
+    AutoClosed "auto_closed" Forbidden "The fallback's door closed by itself: too many different certificates of the admin CA were refused.";
+    FallbackNotArmed "fallback_not_armed" Forbidden "Nobody has armed the fallback, or its time is over.";
+    IdpHealthy "idp_healthy" Forbidden "A client certificate was shown, and a provider of the policy works: sign in there.";
+    NoCertificate "no_certificate" SignIn "The fallback's door is open, and the client showed neither session nor certificate.";
+    MalformedCertificate "malformed_certificate" Forbidden "What nginx passed on is not one certificate, or longer than its limit.";
+    NotYetValid "not_yet_valid" Forbidden "The client certificate's time has not begun.";
+    Expired "expired" Forbidden "The client certificate's time is over.";
+    UntrustedChain "untrusted_chain" Forbidden "No path for clients leads from the certificate to the admin CA.";
+    NginxVerifyFailed "nginx_verify_failed" Forbidden "nginx did not verify the client certificate itself.";
+    LifetimeTooLong "lifetime_too_long" Forbidden "The client certificate lives longer than the settings allow.";
+    CrlUnavailable "crl_unavailable" Forbidden "There is no revocation list in force of an issuer in the certificate's path.";
+    CrlInvalid "crl_invalid" Forbidden "A revocation list is not its issuer's, or not of the one kind that is understood.";
+    CrlStale "crl_stale" Forbidden "A revocation list is too old, or older than one seen before.";
+    Revoked "revoked" Forbidden "The client certificate, or one above it, was revoked.";
+    NameNotAllowed "name_not_allowed" Forbidden "The client certificate is nobody's on the list of administrators.";
     // we cannot decide
     StoreUnavailable "store_unavailable" Unavailable "The session store did not answer in time, or not with what we wrote.";
     Overloaded "overloaded" Unavailable "A named limit on concurrent work is reached.";
@@ -105,6 +124,7 @@ reasons! {
     // sign-in: the provider
     ProviderUnknown "provider_unknown" BadRequest "The settings have no provider of that name.";
     ProviderUnreachable "provider_unreachable" ProviderDown "The provider did not answer in time, or answered with a server error.";
+    IdpDown "idp_down" ProviderDown "The health monitor has found the provider down.";
     ProviderMetadataInvalid "provider_metadata_invalid" ProviderDown "The provider's discovery document or key set is not usable.";
     ProviderError "provider_error" BadRequest "The provider answered the sign-in with an error.";
     ProviderFault "provider_fault" BadRequest "The provider answered the sign-in with an error of its own making.";

@@ -165,6 +165,12 @@ pub enum Purpose {
     Index,
     /// A login transaction's cookie.
     Transaction,
+    /// A record of the fallback's switches.
+    Switches,
+    /// A revocation list that is kept on disk.
+    RevocationList,
+    /// What the command line asks of a running process.
+    Command,
 }
 
 impl Purpose {
@@ -172,6 +178,9 @@ impl Purpose {
         match self {
             Self::Index => b"index",
             Self::Transaction => b"transaction",
+            Self::Switches => b"switches",
+            Self::RevocationList => b"revocation list",
+            Self::Command => b"command",
         }
     }
 }

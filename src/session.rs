@@ -107,6 +107,8 @@ impl User {
 pub enum Method {
     /// OpenID Connect sign-in.
     Oidc,
+    /// A client certificate, shown with each request while the provider is down.
+    ClientCertificate,
 }
 
 impl Method {
@@ -114,6 +116,7 @@ impl Method {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Oidc => "oidc",
+            Self::ClientCertificate => "client-certificate",
         }
     }
 }

@@ -10,9 +10,10 @@ use tracing::{debug, error, info, warn};
 use crate::{
     reason::{Kind, Reason},
     store::{Name, StoreError},
-    telemetry::metrics::Metrics,
+    telemetry::{fallback::FallbackEvent, metrics::Metrics},
 };
 
+pub mod fallback;
 pub mod log;
 pub mod metrics;
 
@@ -201,6 +202,8 @@ pub enum Event<'a> {
         /// How long they must wait.
         wait: Duration,
     },
+    /// Something of the administrators' way in.
+    Fallback(FallbackEvent<'a>),
     /// The store did not do what it was asked.
     StoreFailed {
         /// What was asked.
@@ -308,6 +311,7 @@ impl Telemetry {
                 info!(limit, client, wait_millis = millis(*wait), "over the limit");
                 info!(target: AUDIT, event = "over_the_limit", limit, client);
             }
+            Event::Fallback(event) => event.write(),
             Event::StoreFailed { operation, error } => {
                 error!(operation, %error, "the store failed");
             }

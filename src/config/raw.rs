@@ -178,6 +178,7 @@ table! {
         refresh_session: Field<Allowance>,
         refresh_user: Field<Allowance>,
         everything: Field<Vec<Rate>>,
+        refused_certificates: Field<Allowance>,
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Config {
     pub refresh_user: Option<Rate>,
     /// Everything that an address asks of the public pages; each of these rates holds.
     pub everything: Vec<Rate>,
+    /// Different certificates of the admin CA that are refused before the door closes by itself.
+    pub refused_certificates: Option<Rate>,
 }
 
 impl Config {
@@ -48,6 +50,7 @@ impl Config {
             Kind::SessionRefresh => self.refresh_session.as_slice(),
             Kind::UserRefresh => self.refresh_user.as_slice(),
             Kind::Everything => self.everything.as_slice(),
+            Kind::RefusedCertificate => self.refused_certificates.as_slice(),
         }
     }
 
@@ -123,6 +126,8 @@ pub enum Whose<'a> {
         /// Who they are there.
         subject: &'a str,
     },
+    /// All gateways' together.
+    Fleet,
 }
 
 /// The window of a kind: a keyed hash, so that a store gives away neither addresses nor users.
@@ -138,6 +143,7 @@ pub fn window(ring: &KeyRing, kind: Kind, whose: Whose<'_>) -> Window {
         Whose::User { issuer, subject } => {
             key.name(&[b"window", label, b"user", issuer.as_bytes(), subject.as_bytes()])
         }
+        Whose::Fleet => key.name(&[b"window", label, b"fleet"]),
     };
     Window { kind, name: Name::new(hash) }
 }

@@ -45,6 +45,7 @@ pub const fn for_reason(reason: Reason) -> Wording {
         | Reason::SessionWrongProvider
         | Reason::BindingAddress
         | Reason::BindingUserAgent
+        | Reason::NoCertificate
         | Reason::RefreshRejected => SIGN_IN_AGAIN,
         Reason::PolicyDenied | Reason::AccessDenied => NO_ACCESS,
         Reason::PolicyMissing
@@ -70,7 +71,16 @@ pub const fn for_reason(reason: Reason) -> Wording {
         Reason::TransactionMissing | Reason::TransactionUnreadable => STARTED_ELSEWHERE,
         Reason::TransactionExpired => TOOK_TOO_LONG,
         Reason::TransactionUsed => ALREADY_FINISHED,
-        Reason::ProviderUnreachable | Reason::ProviderMetadataInvalid => PROVIDER_DOWN,
+        Reason::ProviderUnreachable | Reason::ProviderMetadataInvalid | Reason::IdpDown => PROVIDER_DOWN,
+        Reason::FallbackDisabled | Reason::IdpHealthy => CERTIFICATE_NOT_NEEDED,
+        Reason::SwitchesInvalid | Reason::KillSwitch | Reason::AutoClosed | Reason::FallbackNotArmed => DOOR_CLOSED,
+        Reason::NotYetValid | Reason::Expired | Reason::LifetimeTooLong => CERTIFICATE_OUT_OF_TIME,
+        Reason::CrlUnavailable | Reason::CrlInvalid | Reason::CrlStale => CERTIFICATE_NOT_CHECKED,
+        Reason::MalformedCertificate
+        | Reason::UntrustedChain
+        | Reason::NginxVerifyFailed
+        | Reason::Revoked
+        | Reason::NameNotAllowed => CERTIFICATE_REFUSED,
         Reason::ProviderError | Reason::ProviderFault => PROVIDER_REFUSED,
         Reason::IssuerMismatch
         | Reason::IssuerMissing
@@ -197,6 +207,39 @@ const ALREADY_FINISHED: Wording = Wording {
 };
 
 const PROVIDER_DOWN: Wording = Wording { title: "Signing in is not possible just now", happened: "", now: "" };
+
+const CERTIFICATE_NOT_NEEDED: Wording = Wording {
+    title: "Please sign in as usual",
+    happened: "Your browser showed a client certificate. Certificates are not how people sign in here just now.",
+    now: "Sign in with your account. If you never wanted to show a certificate, close the browser and choose none when it \
+          asks.",
+};
+
+const DOOR_CLOSED: Wording = Wording {
+    title: "Client certificates are not accepted just now",
+    happened: "Signing in with a certificate is for administrators in an emergency, and it has to be opened first.",
+    now: "The people on duty can open it. Who is signed in already can go on working.",
+};
+
+const CERTIFICATE_OUT_OF_TIME: Wording = Wording {
+    title: "Your client certificate is out of date",
+    happened: "Its time is over, has not begun, or is longer than allowed, so it was refused.",
+    now: "Ask the people who issue certificates for a new one, and close the browser before you use it.",
+};
+
+const CERTIFICATE_NOT_CHECKED: Wording = Wording {
+    title: "Your client certificate could not be checked",
+    happened: "Whether it was revoked is not known just now, and so it was refused.",
+    now: "Try again in a few minutes. If it stays so, tell the people who run this service, and give them the request ID \
+          below.",
+};
+
+const CERTIFICATE_REFUSED: Wording = Wording {
+    title: "Your client certificate was refused",
+    happened: "It is not one that administrators of this service use.",
+    now: "Close the browser, and choose another certificate, or none, when it asks. If it should have been accepted, tell \
+          the people who run this service, and give them the request ID below.",
+};
 
 const PROVIDER_REFUSED: Wording = Wording {
     title: "You were not signed in",

@@ -55,17 +55,20 @@ pub enum Kind {
     UserRefresh,
     /// Everything that an address asks of the public pages.
     Everything,
+    /// Certificates of the admin CA that the whole fleet refuses.
+    RefusedCertificate,
 }
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::SignIn,
         Self::StrayCallback,
         Self::FailedSignIn,
         Self::SessionRefresh,
         Self::UserRefresh,
         Self::Everything,
+        Self::RefusedCertificate,
     ];
 
     /// The label in keys, logs and metrics.
@@ -77,6 +80,7 @@ impl Kind {
             Self::SessionRefresh => "refresh_session",
             Self::UserRefresh => "refresh_user",
             Self::Everything => "everything",
+            Self::RefusedCertificate => "refused_certificate",
         }
     }
 }

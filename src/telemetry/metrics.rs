@@ -19,6 +19,10 @@ use crate::{
     telemetry::{EndCause, Event},
 };
 
+pub mod fallback;
+
+use self::fallback::FallbackMetrics;
+
 /// The metrics of one gateway.
 #[derive(Debug)]
 pub struct Metrics {
@@ -55,6 +59,7 @@ pub struct Metrics {
     tls_not_after: Family<ListenerLabel, Gauge<u64, AtomicU64>>,
     rate_limited: Family<LimitLabel, Counter>,
     limits_counted_alone: Counter,
+    fallback: FallbackMetrics,
 }
 
 macro_rules! labels {
@@ -117,6 +122,7 @@ impl Metrics {
             tls_not_after: Family::default(),
             rate_limited: Family::default(),
             limits_counted_alone: Counter::default(),
+            fallback: FallbackMetrics::new(),
         };
         metrics.register();
         metrics.begin_at_zero();
@@ -207,6 +213,7 @@ impl Metrics {
             "Requests counted by this process alone because the store failed",
             self.limits_counted_alone.clone(),
         );
+        self.fallback.register(registry);
         self.register_tls();
     }
 
@@ -238,6 +245,11 @@ impl Metrics {
             let _ = self.rate_limited.get_or_create(&LimitLabel { limit: kind.label() });
         }
         let _ = self.sessions.get_or_create(&MethodLabel { method: Method::Oidc.label() });
+    }
+
+    /// Those of the administrators' way in.
+    pub const fn fallback(&self) -> &FallbackMetrics {
+        &self.fallback
     }
 
     pub(super) fn count(&self, event: &Event<'_>) {
@@ -285,6 +297,7 @@ impl Metrics {
             Event::Limited { limit, .. } => {
                 self.rate_limited.get_or_create(&LimitLabel { limit }).inc();
             }
+            Event::Fallback(event) => self.fallback.count(event),
             Event::StoreFailed { operation, error } => {
                 self.store_failures.get_or_create(&StoreFailureLabels { operation, error: error.label() }).inc();
             }
@@ -341,6 +354,7 @@ impl Metrics {
     /// # Errors
     /// Never in practice; the encoder's own error.
     pub fn text(&self) -> Result<String, fmt::Error> {
+        self.fallback.count_active();
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)

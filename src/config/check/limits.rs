@@ -20,6 +20,7 @@ pub(super) fn limits(table: &LimitsTable, problems: &mut Problems) -> Checked<Co
     let failed_sign_in_wait = duration(&table.failed_sign_in_wait, MINUTE * 30, SECOND..=DAY, problems);
     let refresh_session = rate(&table.refresh_session, 5, MINUTE);
     let refresh_user = rate(&table.refresh_user, 30, MINUTE * 60);
+    let refused_certificates = rate(&table.refused_certificates, 10, MINUTE);
     let everything = everything(&table.everything, problems);
     Ok(Config {
         login: login?,
@@ -29,6 +30,7 @@ pub(super) fn limits(table: &LimitsTable, problems: &mut Problems) -> Checked<Co
         refresh_session: refresh_session?,
         refresh_user: refresh_user?,
         everything: everything?,
+        refused_certificates: refused_certificates?,
     })
 }
 
