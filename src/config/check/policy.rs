@@ -14,6 +14,7 @@ use crate::{
         },
     },
     rules::{ClaimCondition, Conditions, Email, EmailDomain},
+    session::Method,
     verify::policy::{Effect, Policies, Policy, PolicyName, Rule},
 };
 
@@ -70,24 +71,35 @@ fn policy(
     Ok(Policy { name: parsed?, rules: rules.into_iter().collect::<Checked<_>>()? })
 }
 
+/// A rule for everybody who signed in leaves those with certificates to the rules after it.
 fn refuse_unreachable(rules: &List<RuleTable>, problems: &mut Problems) {
     let for_all = |rule: &RuleTable| {
         let narrowed =
             rule.max_sign_in_age.is_present() || rule.providers.is_present() || rule.client_networks.is_present();
-        rule.everyone.given() == Some(&true) && !narrowed
+        rule.everyone.given() == Some(&true) && !rule.methods.is_present() && !narrowed
     };
     let Some(last) = rules.members.iter().position(for_all) else {
         return;
     };
-    for index in last + 1..rules.members.len() {
-        problems.add(&rules.path.index(index), format!("is never reached: {} is for everyone", rules.path.index(last)));
+    for (index, rule) in rules.members.iter().enumerate().skip(last + 1) {
+        let by_certificate = rule.methods.given().is_some_and(|named| named.contains(&Method::ClientCertificate));
+        if !by_certificate {
+            problems
+                .add(&rules.path.index(index), format!("is never reached: {} is for everyone", rules.path.index(last)));
+        }
     }
 }
 
 fn rule(path: &Path, table: &RuleTable, context: &Context<'_>, problems: &mut Problems) -> Checked<Rule> {
     let allow = table.allow.required(problems);
     let providers = super::names_of(&table.providers, context.providers, problems);
-    if context.needs_provider == NeedsProvider::Yes && allow == Ok(true) && !table.providers.is_present() {
+    let methods = methods(table, problems);
+    let by_certificate_alone = methods.as_deref() == Ok(&[Method::ClientCertificate]);
+    if !by_certificate_alone
+        && context.needs_provider == NeedsProvider::Yes
+        && allow == Ok(true)
+        && !table.providers.is_present()
+    {
         problems
             .add(&table.providers.path, "is missing: a site has several providers, and each vouches for its own users");
     }
@@ -111,11 +123,24 @@ fn rule(path: &Path, table: &RuleTable, context: &Context<'_>, problems: &mut Pr
     let conditions = asked.conditions(problems);
     Ok(Rule {
         effect,
+        methods: methods?,
         providers: providers?.unwrap_or_default(),
         conditions: conditions?,
         client_networks: client_networks?,
         max_sign_in_age: max_sign_in_age?,
     })
+}
+
+/// In which ways somebody may have proved who they are; a certificate comes from no provider.
+fn methods(table: &RuleTable, problems: &mut Problems) -> Checked<Vec<Method>> {
+    let methods = filled(&table.methods, problems)?;
+    if methods.contains(&Method::ClientCertificate) && table.providers.is_present() {
+        return Err(problems.add(
+            &table.providers.path,
+            "contradicts methods: a certificate comes from no provider, so give it a rule of its own",
+        ));
+    }
+    Ok(methods)
 }
 
 fn refuse_unclear(path: &Path, table: &RuleTable, asked: &Asked<'_>, problems: &mut Problems) {
