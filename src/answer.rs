@@ -463,6 +463,7 @@ mod tests {
             https: true,
             csp,
             shared_with,
+            fallback: None,
         })
     }
 

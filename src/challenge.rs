@@ -173,7 +173,7 @@ mod tests {
         };
         let site = site();
         let prefix = Prefix::parse("/auth").unwrap();
-        answer(&Asked { facts: &facts, caller, site: &site, prefix: &prefix }).summary()
+        answer(&Asked { facts: &facts, caller, site: &site, prefix: &prefix, down: None }).summary()
     }
 
     #[test]

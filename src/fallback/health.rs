@@ -224,7 +224,7 @@ mod tests {
         check("+--+-", &[(41, Change::Down)]);
         check("-+-", &[]);
         check("+-+-", &[]);
-        check("++--++--++--", &[]);
+        check("++--++--++--", &[(71, Change::Down)]);
         // Ten seconds until the last of three, then once a minute: five good ones, five minutes after the last failure.
         check("---++++", &[(21, Change::Down)]);
         let up = Change::Up { after: Duration::from_secs(300) };

@@ -146,7 +146,7 @@ mod tests {
 
     const START: Timestamp = Timestamp::from_seconds(1_000_000);
 
-    fn allowed(facts: Facts) -> Allow {
+    fn allowed(facts: crate::session::Facts) -> Allow {
         let session = Box::new(facts).authenticate(&browser(), &lifetimes(), START).unwrap();
         decide(session, &policies(), "staff", CLIENT, START).unwrap()
     }

@@ -379,6 +379,7 @@ mod tests {
         ("claims.[].values", "claims = [{ path = 'realm_access.roles', values = ['ops'] }]", |asked| {
             asked.facts.user.claims = r#"{"realm_access":{"roles":["Ops"]}}"#.into();
         }),
+        ("methods", "everyone = true, methods = ['oidc']", |asked| asked.facts.method = Method::ClientCertificate),
         ("providers", "everyone = true, providers = ['main']", |asked| asked.facts.provider = "partners".into()),
         ("client_networks", "everyone = true, client_networks = ['192.0.2.0/24']", |asked| {
             asked.client = [192, 0, 3, 7].into();
@@ -406,7 +407,8 @@ mod tests {
     #[test]
     fn every_condition_there_is_keeps_somebody_out() {
         for (key, condition, spoil) in CONDITIONS.iter().filter(|(key, ..)| *key != "max_sign_in_age") {
-            let but = format!("{{ allow = false, {condition} }}, {{ allow = true, everyone = true }}");
+            let all = "{ allow = true, everyone = true, methods = ['oidc', 'client-certificate'] }";
+            let but = format!("{{ allow = false, {condition} }}, {all}");
             let mut other = Asked::usual();
             spoil(&mut other);
             assert_eq!(Asked::usual().verdict(&but), Err(Reason::PolicyDenied), "{key}");
@@ -414,6 +416,40 @@ mod tests {
         }
         assert_eq!(Asked::usual().verdict("{ allow = true, everyone = true }"), Ok(0));
         assert_eq!(Asked::usual().verdict("{ allow = false, everyone = true }"), Err(Reason::PolicyDenied));
+    }
+
+    #[test]
+    fn a_rule_that_names_no_method_is_about_sign_ins_if_it_allows_and_about_everybody_if_it_denies() {
+        let by_certificate = |rules: &str| {
+            let mut asked = Asked::usual();
+            asked.facts.method = Method::ClientCertificate;
+            asked.verdict(rules)
+        };
+        assert_eq!(by_certificate("{ allow = true, everyone = true }"), Err(Reason::PolicyDenied));
+        let named = "{ allow = true, everyone = true, methods = ['client-certificate'] }";
+        assert_eq!(by_certificate(named), Ok(0));
+        assert_eq!(Asked::usual().verdict(named), Err(Reason::PolicyDenied));
+        let after = format!("{{ allow = true, everyone = true }}, {named}");
+        assert_eq!(by_certificate(&after), Ok(1));
+        let barred = format!("{{ allow = false, groups = ['staff'] }}, {named}");
+        assert_eq!(by_certificate(&barred), Err(Reason::PolicyDenied));
+    }
+
+    #[test]
+    fn a_rule_for_certificates_names_no_provider() {
+        let rules = |rules: &str| {
+            Settings::valid().without("policy").with(&format!("[policy.staff]\nrules = [{rules}]")).problems()
+        };
+        assert_eq!(
+            rules("{ allow = true, everyone = true, methods = ['oidc', 'client-certificate'], providers = ['main'] }"),
+            "policy.staff.rules[0].providers: contradicts methods: a certificate comes from no provider, so give it a rule \
+             of its own"
+        );
+        assert_eq!(
+            rules("{ allow = true, everyone = true, methods = ['mtls'] }").matches("client-certificate").count(),
+            1
+        );
+        assert_eq!(rules("{ allow = true, everyone = true, methods = [] }").matches("must not be empty").count(), 1);
     }
 
     #[test]
