@@ -315,6 +315,10 @@ impl Gateway {
             Endpoint::SignedOut => self.sign_out.done(asked()?),
             Endpoint::Preflight => cors::preflight(inbound, visit?.site, &self.prefix)?,
             Endpoint::CspReport => self.csp_report(inbound, visit?, &body)?,
+            Endpoint::CertificateRefused
+            | Endpoint::FallbackStatus
+            | Endpoint::FallbackThrown
+            | Endpoint::FallbackDrill => return Err(Reason::NotFound),
             Endpoint::Verify => return Err(Reason::Internal),
         })
     }
