@@ -265,6 +265,7 @@ mod tests {
             refresh_session: None,
             refresh_user: None,
             everything: Vec::new(),
+            refused_certificates: None,
         };
         assert!(Kind::ALL.iter().all(|kind| !off.limits(*kind)));
         let waits = Config { failed_sign_in: Rate::new(1, Duration::from_secs(1)), ..off };
