@@ -162,6 +162,23 @@ impl Agreement {
         news.filter(|_| !(is_broken && was_broken))
     }
 
+    /// Takes in a record that an operator's command brings.
+    ///
+    /// # Errors
+    /// The highest epoch that was seen, when the record is not above it and not the one that counts already.
+    pub fn take(&mut self, kept: Kept) -> Result<Option<News>, u64> {
+        let again = self.doubt.is_none() && self.held().is_some_and(|held| held.sealed == kept.sealed);
+        if again || kept.record.epoch > self.epoch() {
+            return Ok(self.learn(Source::Ops, Said::Record(kept), 0));
+        }
+        Err(self.epoch())
+    }
+
+    /// Believes nothing that is known by now: a record that should follow could not be made.
+    pub fn distrust(&mut self) {
+        self.doubt = Some(self.epoch());
+    }
+
     fn weigh(&mut self, source: Source, kept: Kept) -> Option<News> {
         let Some((held, from)) = &mut self.held else {
             return self.take_over(source, kept);

@@ -176,6 +176,21 @@ fn a_store_or_file_that_lost_or_never_had_the_record_is_given_it() {
 }
 
 #[test]
+fn a_command_is_taken_above_all_that_was_seen_or_again() {
+    let mut agreement = told([(Source::Store, Said::Record(armed(5)))]);
+    assert_eq!(agreement.take(armed(5)), Ok(None));
+    assert_eq!(agreement.take(killed(4)), Err(5));
+    assert_eq!(agreement.take(killed(5)), Err(5));
+    assert!(agreement.standing(NOW, true).believed, "what is not taken does no harm");
+    assert_eq!(agreement.take(killed(6)), Ok(Some(News::Thrown(killed(6).record, Source::Ops))));
+    agreement.learn(Source::File, broken(Some(8)), 6);
+    assert_eq!((agreement.take(killed(6)), agreement.take(armed(8))), (Err(8), Err(8)));
+    assert!(agreement.take(armed(9)).is_ok() && opens(&agreement));
+    agreement.distrust();
+    assert!(!opens(&agreement));
+}
+
+#[test]
 fn a_process_that_begins_lets_others_mend_the_store_before_it_opens() {
     let mut agreement = Agreement::default();
     let stale = Said::Record(armed(5));
