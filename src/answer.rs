@@ -14,7 +14,7 @@ use crate::{
     cors::{self, Grant},
     inbound::RequestId,
     pages::{
-        self, Nonce, Page, SiteLook, View,
+        self, FallbackNotice, Nonce, Page, SiteLook, View,
         policy::{Delivery, NO_PAGE},
     },
     reason::{Kind, Reason},
@@ -60,11 +60,17 @@ pub struct Frame<'a> {
     pub csp: &'a Delivery,
     /// The other origin whose scripts may read it.
     pub shared_with: Option<Grant<'a>>,
+    /// What is told to an administrator who came in by certificate.
+    pub fallback: Option<&'a FallbackNotice>,
 }
 
 impl Answer {
     /// Verify's 200: the request may pass, and this is who it is.
-    pub fn allowed(_proof: &Allow, identity: identity::Headers) -> Self {
+    pub fn allowed(proof: &Allow, mut identity: identity::Headers) -> Self {
+        if let Some(admitted) = proof.who().certificate() {
+            identity.push((MODE, FALLBACK));
+            identity.extend(admitted.ends_soon().map(|ends| (CERTIFICATE_ENDS, ends)));
+        }
         Self::of(Body::Allowed(identity), None)
     }
 
@@ -227,6 +233,9 @@ impl Answer {
             headers.insert(header::ALLOW, methods);
         }
         secure(headers, frame);
+        if frame.fallback.is_some() {
+            headers.insert(MODE, FALLBACK);
+        }
         if let Some(grant) = shared_with {
             share(headers, grant);
         }
@@ -333,7 +342,8 @@ fn redirect(to: &Url) -> Response<Full<Bytes>> {
 
 fn html(page: &Page, frame: &Frame<'_>) -> Response<Full<Bytes>> {
     let nonce = Nonce::new(frame.nonce);
-    let view = View { nonce: &nonce, site: frame.look, request_id: frame.request_id.as_str() };
+    let view =
+        View { nonce: &nonce, site: frame.look, request_id: frame.request_id.as_str(), fallback: frame.fallback };
     let rendered = pages::render(page, &view);
     let mut response = plain(StatusCode::OK, "text/html; charset=utf-8", rendered.html);
     let name = if frame.csp.report_only {
@@ -426,6 +436,9 @@ fn secure(headers: &mut HeaderMap, frame: &Frame<'_>) {
 /// Seconds in `Retry-After`, and after which a "try again" page asks again by itself.
 pub const RETRY_AFTER_SECONDS: u32 = 5;
 const REASON: HeaderName = HeaderName::from_static("x-portcullis-reason");
+const MODE: HeaderName = HeaderName::from_static("x-portcullis-mode");
+const FALLBACK: HeaderValue = HeaderValue::from_static("fallback");
+const CERTIFICATE_ENDS: HeaderName = HeaderName::from_static("x-portcullis-certificate-ends");
 const REPORTING_ENDPOINTS: HeaderName = HeaderName::from_static("reporting-endpoints");
 const HSTS: &str = "max-age=31536000; includeSubDomains";
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -457,6 +470,7 @@ mod tests {
             https: true,
             csp,
             shared_with,
+            fallback: None,
         })
     }
 

@@ -2,7 +2,8 @@
 //!
 //! nginx asks here after a 401, a 403 or a 500. A person's navigation goes to sign-in or gets a page; a script, an API
 //! client, a frame, a WebSocket or anything but GET gets JSON. Nobody is sent to sign in because *we* are in trouble,
-//! nor when they are known and refused: that would only go round.
+//! nor when they are known and refused: that would only go round. Nor is anybody sent to a
+//! provider that is down: they get a page that says so, and a link that tries it all the same.
 
 use http::Method;
 use url::form_urlencoded;
@@ -27,14 +28,18 @@ pub struct Asked<'a> {
     pub site: &'a Site,
     /// Where our pages are.
     pub prefix: &'a Prefix,
+    /// What the site's providers are called, if every one of them is down.
+    pub down: Option<&'a str>,
 }
 
 /// The answer after a 401.
 pub fn challenge(asked: &Asked<'_>, reason: Reason) -> Answer {
-    if is_navigation(asked) {
-        Answer::redirect(sign_in_url(asked.site, asked.prefix, asked.facts))
-    } else {
-        Answer::json_error(reason)
+    if !is_navigation(asked) {
+        return Answer::json_error(reason);
+    }
+    match asked.down {
+        Some(provider) => Answer::page(provider_down(asked, provider)),
+        None => Answer::redirect(sign_in_url(asked.site, asked.prefix, asked.facts)),
     }
 }
 
@@ -47,11 +52,24 @@ pub fn deny(asked: &Asked<'_>, reason: Reason, account: Option<String>, other_ac
     }
     match reason.kind() {
         Kind::SignIn => challenge(asked, reason),
+        // While people can sign in, a certificate that nobody asked for does not keep them from it.
+        Kind::Forbidden if reason.closes_the_door() && is_navigation(asked) && may_sign_in(asked, reason) => {
+            challenge(asked, reason)
+        }
         Kind::Forbidden => Answer::page(Page::Forbidden { reason, account, other_account }),
         Kind::TooMany | Kind::Unavailable | Kind::ProviderDown => Answer::page(try_again(asked, reason)),
         Kind::BadRequest | Kind::NotFound | Kind::Internal => {
             Answer::page(Page::Error { reason, provider_error: None, next: Next::Home(Link::local("/")) })
         }
+    }
+}
+
+/// The answer to a request that nginx itself refused because of its client certificate. It never sends anybody on: every
+/// page of this server is refused to that certificate.
+pub fn certificate_refused(asked: &Asked<'_>, reason: Reason) -> Answer {
+    match asked.caller {
+        Caller::Script => Answer::json_error(reason),
+        Caller::Navigation => Answer::page(Page::CertificateRefused { reason }),
     }
 }
 
@@ -83,6 +101,20 @@ pub fn wait(caller: Caller, seconds: u32, again: Link) -> Answer {
     .retrying_after(seconds)
 }
 
+fn may_sign_in(asked: &Asked<'_>, reason: Reason) -> bool {
+    asked.down.is_none() || reason == Reason::FallbackDisabled
+}
+
+fn provider_down(asked: &Asked<'_>, provider: &str) -> Page {
+    let mut anyway = sign_in_url(asked.site, asked.prefix, asked.facts);
+    anyway.query_pairs_mut().append_pair(ANYWAY, "yes");
+    Page::ProviderDown {
+        reason: Reason::IdpDown,
+        provider: provider.to_owned(),
+        try_anyway: Link::parse(anyway.as_str()).unwrap_or_else(|_| Link::local(&asked.prefix.path("/login"))),
+    }
+}
+
 fn try_again(asked: &Asked<'_>, reason: Reason) -> Page {
     Page::TryAgain {
         reason,
@@ -100,6 +132,9 @@ fn sign_in_url(site: &Site, prefix: &Prefix, facts: &Facts<'_>) -> url::Url {
     url.set_query(Some(&query));
     url
 }
+
+/// The parameter of `/login` by which somebody tries a provider that is held to be down.
+pub const ANYWAY: &str = "anyway";
 
 fn is_person(asked: &Asked<'_>) -> bool {
     asked.caller == Caller::Navigation
@@ -138,7 +173,7 @@ mod tests {
         };
         let site = site();
         let prefix = Prefix::parse("/auth").unwrap();
-        answer(&Asked { facts: &facts, caller, site: &site, prefix: &prefix }).summary()
+        answer(&Asked { facts: &facts, caller, site: &site, prefix: &prefix, down: None }).summary()
     }
 
     #[test]

@@ -10,6 +10,8 @@ pub mod chain;
 pub mod crl;
 pub mod door;
 pub mod fetcher;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod health;
 pub mod monitor;
 pub mod ops;

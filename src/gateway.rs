@@ -22,6 +22,7 @@ use crate::{
     cors::{self, Grant},
     csp_report::{self, Budget},
     drain::Drain,
+    fallback::{health, monitor::Monitor},
     inbound::{Exposure, Facts, Inbound, Listener, Peer, RequestId, Trust},
     limits::{self, Limits, Wait},
     oidc::{
@@ -71,6 +72,8 @@ pub struct Config {
     pub matching: Matching,
     /// What upstreams are told.
     pub identity: identity::Config,
+    /// When a provider is held to be down.
+    pub health: health::Rules,
     /// How our pages look.
     pub look: SiteLook,
     /// Whether browsers only report what breaks the content security policy.
@@ -93,6 +96,7 @@ pub struct Gateway {
     refresher: Refresher,
     sign_in: SignIn,
     sign_out: SignOut,
+    monitor: Arc<Monitor>,
     account: Account,
     limits: Limits,
     providers: Arc<Providers>,
@@ -112,6 +116,8 @@ pub struct Origin<'a> {
     pub peer: Peer,
     /// The site whose application asks, on a listener for applications.
     pub site: Option<&'a str>,
+    /// Whether nginx passes on client certificates there.
+    pub certificates: bool,
 }
 
 impl Gateway {
@@ -130,11 +136,13 @@ impl Gateway {
             telemetry.clone(),
             drain.clone(),
         );
+        let monitor = Arc::new(Monitor::new(&providers, &config.health, clock.clone(), telemetry.clone()));
         let prefix = config.sign_in.prefix.clone();
         Ok(Self {
             sign_in: SignIn::new(
                 Arc::clone(&keeper),
                 Arc::clone(&providers),
+                Arc::clone(&monitor),
                 config.sign_in,
                 clock.clone(),
                 telemetry.clone(),
@@ -160,6 +168,7 @@ impl Gateway {
             identity: config.identity,
             keeper,
             refresher,
+            monitor,
             providers,
             store,
             telemetry,
@@ -168,11 +177,15 @@ impl Gateway {
         })
     }
 
-    /// Begins what runs beside the requests: discovery, and making endings good.
+    /// Begins what runs beside the requests: discovery, probes, and making endings good.
     pub fn begin(&self) {
         for member in self.providers.iter() {
             let member = Arc::clone(member);
             self.drain.spawn_until_stop(async move { member.provider().keep_discovering().await });
+        }
+        for provider in self.monitor.providers() {
+            let (monitor, provider) = (Arc::clone(&self.monitor), provider.to_owned());
+            self.drain.spawn_until_stop(async move { monitor.keep_watching(&provider).await });
         }
         let keeper = Arc::clone(&self.keeper);
         self.drain.spawn_until_stop(async move { keeper.keep_settling().await });
@@ -205,7 +218,8 @@ impl Gateway {
     ) -> impl Future<Output = Response<Full<Bytes>>> {
         let began = Instant::now();
         let trusted = origin.trust.believes(origin.peer);
-        let inbound = Inbound::new(origin.listener, trusted, request.into_parts().0);
+        let inbound =
+            Inbound::new(origin.listener, trusted, request.into_parts().0).reading_certificates(origin.certificates);
         let route = Route::of(origin.listener, &self.prefix, inbound.method(), inbound.path());
         let route = body.as_ref().map_err(|reason| *reason).and(route);
         async move {
@@ -251,6 +265,7 @@ impl Gateway {
             https: self.sites.are_https(),
             csp: &self.csp,
             shared_with: route.and_then(|route| self.grant(inbound, route)),
+            fallback: None,
         })
     }
 
@@ -285,7 +300,12 @@ impl Gateway {
             Endpoint::Userinfo => Account::userinfo(&self.find(inbound, visit?).await?),
             Endpoint::Refresh => self.refresh(inbound, self.find(inbound, visit?).await?).await?,
             Endpoint::Challenge => {
-                challenge::challenge(&self.challenged(asked()?), inbound.refusal().unwrap_or(Reason::NoSession))
+                let asked = asked()?;
+                let down = self.names_if_down(asked.site);
+                challenge::challenge(
+                    &self.challenged(asked, down.as_deref()),
+                    inbound.refusal().unwrap_or(Reason::NoSession),
+                )
             }
             Endpoint::Deny => self.deny(asked()?, visit?).await,
             Endpoint::Login => self.sign_in.begin(asked()?).await,
@@ -295,6 +315,10 @@ impl Gateway {
             Endpoint::SignedOut => self.sign_out.done(asked()?),
             Endpoint::Preflight => cors::preflight(inbound, visit?.site, &self.prefix)?,
             Endpoint::CspReport => self.csp_report(inbound, visit?, &body)?,
+            Endpoint::CertificateRefused
+            | Endpoint::FallbackStatus
+            | Endpoint::FallbackThrown
+            | Endpoint::FallbackDrill => return Err(Reason::NotFound),
             Endpoint::Verify => return Err(Reason::Internal),
         })
     }
@@ -392,7 +416,8 @@ impl Gateway {
 
     async fn deny(&self, asked: Asked<'_>, visit: &Visit<'_>) -> Answer {
         let reason = asked.inbound.refusal().unwrap_or(Reason::Internal);
-        let challenged = self.challenged(asked);
+        let down = self.names_if_down(asked.site);
+        let challenged = self.challenged(asked, down.as_deref());
         if reason != Reason::PolicyDenied {
             return challenge::deny(&challenged, reason, None, OtherAccount::Pointless);
         }
@@ -414,8 +439,17 @@ impl Gateway {
         }
     }
 
-    fn challenged<'a>(&'a self, asked: Asked<'a>) -> Challenged<'a> {
-        Challenged { facts: asked.facts, caller: asked.inbound.caller(), site: asked.site, prefix: &self.prefix }
+    fn challenged<'a>(&'a self, asked: Asked<'a>, down: Option<&'a str>) -> Challenged<'a> {
+        Challenged { facts: asked.facts, caller: asked.inbound.caller(), site: asked.site, prefix: &self.prefix, down }
+    }
+
+    /// What a site's providers are called, if all of them are down.
+    fn names_if_down(&self, site: &Site) -> Option<String> {
+        if !self.monitor.are_down(site.providers()) {
+            return None;
+        }
+        let names = self.providers.of(site.providers()).map(|member| member.provider().shown_name());
+        Some(names.collect::<Vec<_>>().join(" and "))
     }
 
     fn refusal(&self, inbound: &Inbound, reason: Reason) -> Answer {
@@ -440,7 +474,7 @@ impl Gateway {
         match verdict {
             Ok((allow, identity)) => {
                 let (policy, rule) = allow.rule();
-                let user = &allow.session().facts().user.id;
+                let user = &allow.who().user().id;
                 let took = began.elapsed();
                 self.telemetry.event(&Event::Allowed { request_id, policy, rule, user, took });
                 Answer::allowed(&allow, identity)
@@ -504,7 +538,9 @@ impl Gateway {
 
     /// What an allowed request causes beside its answer: the time of last use, and fresh tokens.
     fn keep_up(&self, allow: &Allow, handle: Handle, now: Timestamp) {
-        let facts = allow.session().facts();
+        let Some(facts) = allow.who().session() else {
+            return;
+        };
         let (touch, refresh) = (self.keeper.wants_touch(facts, now), facts.tokens.refresh_due(now));
         if !(touch || refresh) {
             return;

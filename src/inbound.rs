@@ -8,7 +8,7 @@ use std::{fmt, net::IpAddr};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, request::Parts};
 
 pub use self::peer::{Peer, Trust};
-use crate::{origin::Site, reason::Reason};
+use crate::{fallback::certificate::Shown, origin::Site, reason::Reason};
 
 mod peer;
 
@@ -28,6 +28,7 @@ pub enum Listener {
 pub struct Inbound {
     listener: Listener,
     trusted: bool,
+    reads_certificates: bool,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -36,7 +37,15 @@ pub struct Inbound {
 impl Inbound {
     /// Takes a request's head over.
     pub fn new(listener: Listener, trusted: bool, parts: Parts) -> Self {
-        Self { listener, trusted, method: parts.method, uri: parts.uri, headers: parts.headers }
+        let Parts { method, uri, headers, .. } = parts;
+        Self { listener, trusted, reads_certificates: false, method, uri, headers }
+    }
+
+    /// The same, where the listener is one on which nginx passes on client certificates.
+    #[must_use]
+    pub const fn reading_certificates(mut self, reads: bool) -> Self {
+        self.reads_certificates = reads;
+        self
     }
 
     /// Its header map, emptied, to be used again.
@@ -79,6 +88,45 @@ impl Inbound {
             return Err(Reason::UntrustedPeer);
         }
         Stated::read(&self.headers).and_then(Stated::facts).ok_or(Reason::FactsMalformed)
+    }
+
+    /// Whether the listener is one on which nginx passes on client certificates.
+    pub const fn reads_certificates(&self) -> bool {
+        self.reads_certificates
+    }
+
+    /// The client certificate that nginx was shown; nothing on a listener that is not made for them.
+    ///
+    /// # Errors
+    /// [`Reason::UntrustedPeer`], or [`Reason::FactsMalformed`] if something of it stands twice.
+    pub fn certificate(&self) -> Result<Option<Shown<'_>>, Reason> {
+        if !self.reads_certificates {
+            return Ok(None);
+        }
+        if !self.trusted {
+            return Err(Reason::UntrustedPeer);
+        }
+        let (verify, escaped) = (self.certificate_fact(&CLIENT_VERIFY)?, self.certificate_fact(&CLIENT_CERTIFICATE)?);
+        if verify.is_none() && escaped.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Shown { verify: verify.unwrap_or_default(), escaped: escaped.unwrap_or_default() }))
+    }
+
+    fn certificate_fact(&self, name: &HeaderName) -> Result<Option<&str>, Reason> {
+        let hyphened = |found: &HeaderName| found.as_str().replace('_', "-") == name.as_str();
+        let mut found = self.headers.iter().filter(|(found, _)| hyphened(found));
+        match (found.next(), found.next()) {
+            (None, _) => Ok(None),
+            (Some((found, value)), None) if found == name => text(value).map(Some).ok_or(Reason::FactsMalformed),
+            _ => Err(Reason::FactsMalformed),
+        }
+    }
+
+    /// Whether the request changes something, as far as its method says, or opens a WebSocket, which no method tells.
+    pub fn opens_or_changes(&self, method: &Method) -> bool {
+        let opens = [&header::SEC_WEBSOCKET_KEY, &header::SEC_WEBSOCKET_VERSION, &header::UPGRADE];
+        !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) || self.carries_any(opens.into_iter())
     }
 
     /// The request id that nginx gave, if it is a believable one.
@@ -449,6 +497,8 @@ fn text(value: &HeaderValue) -> Option<&str> {
 
 const FACT_PREFIX: &str = "x-portcullis-";
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-portcullis-request-id");
+static CLIENT_VERIFY: HeaderName = HeaderName::from_static("x-ssl-client-verify");
+static CLIENT_CERTIFICATE: HeaderName = HeaderName::from_static("x-ssl-client-cert");
 static REASON: HeaderName = HeaderName::from_static("x-portcullis-reason");
 static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 

@@ -43,6 +43,17 @@ pub struct View<'a> {
     pub site: &'a SiteLook,
     /// The request's id, as in the log.
     pub request_id: &'a str,
+    /// What an administrator who came in by certificate is told.
+    pub fallback: Option<&'a FallbackNotice>,
+}
+
+/// What the yellow banner says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FallbackNotice {
+    /// Who it is, as the allow-list has it.
+    pub account: String,
+    /// When the certificate ends, if that is soon.
+    pub ends: Option<String>,
 }
 
 /// How a site presents itself on our pages.
@@ -130,6 +141,11 @@ pub enum Page {
         provider: String,
         /// Starts the sign-in all the same.
         try_anyway: Link,
+    },
+    /// The web server itself refused a client certificate, for every page it has.
+    CertificateRefused {
+        /// Why.
+        reason: Reason,
     },
     /// Nothing is here.
     NotFound {
@@ -236,6 +252,7 @@ impl Page {
             Self::Error { reason, .. }
             | Self::Forbidden { reason, .. }
             | Self::TryAgain { reason, .. }
+            | Self::CertificateRefused { reason }
             | Self::ProviderDown { reason, .. } => Some(*reason),
             Self::TooManyRequests { .. } => Some(Reason::RateLimited),
             Self::NotFound { .. } => Some(Reason::NotFound),
@@ -256,6 +273,7 @@ impl Page {
             | Self::TryAgain { .. }
             | Self::TooManyRequests { .. }
             | Self::ProviderDown { .. }
+            | Self::CertificateRefused { .. }
             | Self::NotFound { .. } => None,
         }
     }
@@ -284,6 +302,7 @@ struct Sheet<'a> {
     nonce: &'a str,
     site: &'a SiteLook,
     request_id: &'a str,
+    fallback: Option<&'a FallbackNotice>,
     reason: Option<Reason>,
     reload_after_seconds: Option<u32>,
     wording: Wording,
@@ -296,6 +315,7 @@ impl<'a> Sheet<'a> {
             nonce: view.nonce.as_str(),
             site: view.site,
             request_id: view.request_id,
+            fallback: view.fallback,
             reason: page.reason(),
             reload_after_seconds: page.reload_after_seconds(),
             wording: wording::of(page),

@@ -163,6 +163,19 @@ reasons! {
 }
 
 impl Reason {
+    /// Whether it says why client certificates are not accepted just now, whosever they are.
+    pub const fn closes_the_door(self) -> bool {
+        matches!(
+            self,
+            Self::FallbackDisabled
+                | Self::SwitchesInvalid
+                | Self::KillSwitch
+                | Self::AutoClosed
+                | Self::FallbackNotArmed
+                | Self::IdpHealthy
+        )
+    }
+
     /// The reason with that code.
     pub fn from_code(code: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|reason| reason.code() == code)

@@ -58,6 +58,7 @@ impl Server {
                 kind: config.kind,
                 trust: config.trust,
                 site: config.site,
+                certificates: config.certificates,
                 tls,
                 limits: self.limits.clone(),
                 gateway: Arc::clone(&gateway),
@@ -113,6 +114,8 @@ pub struct ListenerConfig {
     pub trust: Trust,
     /// The site whose application asks here, on a listener for applications.
     pub site: Option<String>,
+    /// Whether nginx passes on client certificates there.
+    pub certificates: bool,
     /// Its TLS, where it has any.
     pub tls: Option<tls::Config>,
 }

@@ -1,21 +1,24 @@
 //! Pure. The decision: may this request pass?
 //!
-//! Invariant: an [`Allow`] is made of proofs. [`Authenticated`] says that a session
-//! lives, [`Permitted`] that a rule lets its user in; neither can be made anywhere but where it was checked, and
-//! without both there is no 200. Asking changes nothing.
+//! Invariant: an [`Allow`] is made of proofs. [`Proven`] says who it is, by a live session or by an administrator's
+//! certificate at an open door; [`Permitted`] that a rule lets them in. Neither can be made anywhere but where it was
+//! checked, and without both there is no 200. Asking changes nothing.
 
 use std::net::IpAddr;
 
 use crate::{
     clock::Timestamp,
     reason::Reason,
-    session::Authenticated,
-    verify::policy::{Permitted, Policies},
+    verify::{
+        policy::{Permitted, Policies},
+        proven::Proven,
+    },
 };
 
 pub mod identity;
 pub mod matching;
 pub mod policy;
+pub mod proven;
 pub mod target;
 
 /// A request may pass. The only way to a 200.
@@ -45,7 +48,7 @@ pub mod target;
 /// // Nor can a permission be made up without a rule that was asked:
 /// use portcullis::{session::Authenticated, verify::policy::{Permitted, PolicyName}};
 /// fn permit(session: Authenticated, policy: PolicyName) -> Permitted {
-///     Permitted { session, policy, rule: 0 }
+///     Permitted { who: session.into(), policy, rule: 0 }
 /// }
 /// ```
 #[derive(Clone, Debug)]
@@ -54,14 +57,14 @@ pub struct Allow {
 }
 
 impl Allow {
-    /// Takes the permission, which holds the proof of the session that it was given to.
+    /// Takes the permission, which holds the proof of who it was given to.
     pub const fn new(permitted: Permitted) -> Self {
         Self { permitted }
     }
 
-    /// Whose session it is.
-    pub const fn session(&self) -> &Authenticated {
-        self.permitted.session()
+    /// Who it is.
+    pub const fn who(&self) -> &Proven {
+        self.permitted.who()
     }
 
     /// The policy and the number of its rule that let the request pass.
@@ -70,18 +73,18 @@ impl Allow {
     }
 }
 
-/// Decides about a live session under a policy, for a client at that address.
+/// Decides about somebody under a policy, for a client at that address.
 ///
 /// # Errors
 /// The reason for the refusal.
 pub fn decide(
-    session: Authenticated,
+    who: impl Into<Proven>,
     policies: &Policies,
     policy: &str,
     client: IpAddr,
     now: Timestamp,
 ) -> Result<Allow, Reason> {
-    policies.named(policy)?.permit(session, client, now).map(Allow::new)
+    policies.named(policy)?.permit(who, client, now).map(Allow::new)
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{gateway, oidc::sign_in, origin::Sites, route::Prefix, secret::Secret};
 
+mod health;
 mod identity;
 mod limits;
 mod listener;
@@ -49,6 +50,7 @@ pub(super) fn check(raw: &Raw, problems: &mut Problems) -> Checked<Config> {
     let matching = matching::matching(&raw.matching, &raw.policy, &sites, problems);
     let identity = identity::identity(&raw.identity, problems);
     let telemetry = log::telemetry(&raw.log, problems);
+    let health = health::health(&raw.health, problems);
     let look = pages::look(&raw.pages, problems);
     let csp_report_only = raw.pages.csp_report_only.or(false);
     let csp_reports = raw.pages.csp_reports.or(true);
@@ -65,6 +67,7 @@ pub(super) fn check(raw: &Raw, problems: &mut Problems) -> Checked<Config> {
             policies: policies?,
             matching: matching?,
             identity: identity?,
+            health: health?,
             look: look?,
             csp_report_only: csp_report_only?,
             csp_reports: csp_reports?,

@@ -143,6 +143,7 @@ impl Environment {
             origins.extend(found);
         }
         origins.extend(self.usual_value("CSP_REPORT_ONLY", table, &["pages"], "csp_report_only"));
+        origins.extend(self.usual_value("ENABLE_MTLS_FALLBACK", table, &["fallback"], "enabled"));
         origins
     }
 

@@ -3,7 +3,7 @@
 //! A new key is one line here, one in `check`, and one with its meaning in `config/portcullis.toml`; a test compares
 //! the two files. A key whose value is a [`Secret`] has a twin with `_file` at its end.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use http::Method;
 use ipnet::IpNet;
@@ -24,7 +24,7 @@ use crate::{
     rules::{Email, EmailDomain},
     secret::Secret,
     server::peer_certificate::PeerName,
-    session::binding::Strictness,
+    session::{Method as SignInMethod, binding::Strictness},
     store::window::Rate,
     telemetry::Format,
     verify::{matching::PathPattern, policy::PolicyName},
@@ -48,6 +48,8 @@ table! {
         store: StoreTable,
         policy: Named<PolicyTable>,
         matching: MatchingTable,
+        health: HealthTable,
+        fallback: FallbackTable,
         identity: IdentityTable,
         log: LogTable,
         pages: PagesTable,
@@ -62,6 +64,7 @@ table! {
         socket_mode: Field<SocketMode>,
         trusted_proxies: Field<Vec<IpNet>>,
         site: Field<String>,
+        certificates: Field<bool>,
         tls_certificate_file: Field<File>,
         tls_key_file: Field<File>,
         client_ca_file: Field<File>,
@@ -229,6 +232,7 @@ table! {
     RuleTable {
         allow: Field<bool>,
         everyone: Field<bool>,
+        methods: Field<Vec<SignInMethod>>,
         providers: Field<Vec<String>>,
         groups: Field<Vec<String>>,
         emails: Field<Vec<Email>>,
@@ -254,6 +258,53 @@ table! {
         paths: Field<Vec<PathPattern>>,
         methods: Field<Vec<Method>>,
         policy: Field<PolicyName>,
+    }
+}
+
+table! {
+    /// When a provider is held to be down, and when to be up again.
+    HealthTable {
+        interval: Field<Duration>,
+        timeout: Field<Duration>,
+        failures: Field<Count>,
+        window: Field<Duration>,
+        window_probes: Field<Count>,
+        down_interval: Field<Duration>,
+        successes: Field<Count>,
+        quiet: Field<Duration>,
+    }
+}
+
+table! {
+    /// Administrators with client certificates, while the provider is down.
+    FallbackTable {
+        enabled: Field<bool>,
+        require_arming: Field<bool>,
+        longest_arming: Field<Duration>,
+        state_file: Field<PathBuf>,
+        processes: Field<Vec<ListenAddress>>,
+        ca_file: Field<File>,
+        intermediates_file: Field<File>,
+        longest_lifetime: Field<Duration>,
+        near_expiry: Field<Duration>,
+        crl_urls: Field<Vec<String>>,
+        crl_folder: Field<PathBuf>,
+        crl_ca_file: Field<File>,
+        crl_fresh_for: Field<Duration>,
+        crl_max_age: Field<Duration>,
+        crl_use_until_stale: Field<bool>,
+        administrators: Named<AdministratorTable>,
+    }
+}
+
+table! {
+    /// Who a certificate's owner becomes.
+    AdministratorTable {
+        common_name: Field<String>,
+        email: Field<String>,
+        uri: Field<String>,
+        user: Field<String>,
+        groups: Field<Vec<String>>,
     }
 }
 
@@ -298,7 +349,11 @@ impl Raw {
         let redis = &mut self.store.redis;
         let providers = self.provider.entries.values_mut();
         let listeners = self.listener.entries.values_mut();
+        let fallback = &mut self.fallback;
         let own = [
+            &mut fallback.ca_file,
+            &mut fallback.intermediates_file,
+            &mut fallback.crl_ca_file,
             &mut session.key_file,
             &mut session.key_new_file,
             &mut session.key_old_file,

@@ -82,7 +82,13 @@ fn leaves(value: &Value, path: &mut Vec<String>, found: &mut BTreeSet<String>) {
             for (key, below) in table {
                 let named = matches!(
                     path.join(".").as_str(),
-                    "listener" | "site" | "provider" | "policy" | "identity.claims" | "provider.*.extra_parameters"
+                    "listener"
+                        | "site"
+                        | "provider"
+                        | "policy"
+                        | "identity.claims"
+                        | "provider.*.extra_parameters"
+                        | "fallback.administrators"
                 );
                 path.push(if named { ANY_NAME.to_owned() } else { key.clone() });
                 leaves(below, path, found);

@@ -69,7 +69,13 @@ impl Scene {
     fn asked(&self, policy: &str, headers: HeaderMap) -> StatusCode {
         let mut request = Request::get(format!("/auth/verify?policy={policy}")).body(()).unwrap();
         *request.headers_mut() = headers;
-        let origin = Origin { listener: Listener::Nginx, trust: &Trust::new(Vec::new()), peer: Peer::Unix, site: None };
+        let origin = Origin {
+            listener: Listener::Nginx,
+            trust: &Trust::new(Vec::new()),
+            peer: Peer::Unix,
+            site: None,
+            certificates: false,
+        };
         self.runtime.block_on(self.gateway.handle(request, Ok(Bytes::new()), &origin)).status()
     }
 

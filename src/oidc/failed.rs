@@ -4,6 +4,7 @@ use url::form_urlencoded;
 
 use crate::{
     answer::{Answer, RETRY_AFTER_SECONDS},
+    challenge::ANYWAY,
     inbound::Caller,
     oidc::{
         provider::{Failure, ProviderError},
@@ -54,6 +55,11 @@ impl Failed {
             return_to: return_to.to_owned(),
             ..Self::from(failure.reason)
         }
+    }
+
+    /// The provider is known to be down, so nothing was asked of it.
+    pub fn idp_down(provider: &str, return_to: &str) -> Self {
+        Self { return_to: return_to.to_owned(), ..Self::from(Reason::IdpDown) }.with(provider)
     }
 
     /// The provider answered with an error of its own.
@@ -126,6 +132,9 @@ impl Failed {
         query.append_pair("rd", &self.return_to);
         if let Some(provider) = &self.provider {
             query.append_pair("provider", provider);
+        }
+        if self.reason.kind() == Kind::ProviderDown {
+            query.append_pair(ANYWAY, "yes");
         }
         Link::local(&format!("{sign_in}?{}", query.finish()))
     }

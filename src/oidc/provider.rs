@@ -82,6 +82,14 @@ impl Provider {
         self.discovery.keep_discovering().await;
     }
 
+    /// Whether it works: its discovery document is its own and its keys can be used, now.
+    ///
+    /// # Errors
+    /// [`Failure`] when they do not come, or something else does.
+    pub async fn probe(&self) -> Result<(), Failure> {
+        self.discovery.probe().await
+    }
+
     /// The start of a sign-in that comes back to `redirect_uri`.
     ///
     /// # Errors

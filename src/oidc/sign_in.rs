@@ -10,7 +10,9 @@ use url::form_urlencoded;
 
 use crate::{
     answer::Answer,
+    challenge::ANYWAY,
     clock::{Clock, Timestamp},
+    fallback::monitor::Monitor,
     inbound::{Facts as RequestFacts, Inbound, Parameters},
     oidc::{
         callback::ProviderAnswer,
@@ -37,6 +39,7 @@ use crate::{
 pub struct SignIn {
     keeper: Arc<Keeper>,
     providers: Arc<Providers>,
+    monitor: Arc<Monitor>,
     config: Config,
     clock: Clock,
     telemetry: Telemetry,
@@ -69,11 +72,12 @@ impl SignIn {
     pub fn new(
         keeper: Arc<Keeper>,
         providers: Arc<Providers>,
+        monitor: Arc<Monitor>,
         config: Config,
         clock: Clock,
         telemetry: Telemetry,
     ) -> Self {
-        Self { keeper, providers, config, clock, telemetry }
+        Self { keeper, providers, monitor, config, clock, telemetry }
     }
 
     /// `GET /login`: sends the browser to the provider, with a transaction cookie.
@@ -114,6 +118,9 @@ impl SignIn {
         return_to: String,
     ) -> Result<Answer, Failed> {
         let name = member.provider().name();
+        if self.monitor.is_down(name) && !wish.anyway {
+            return Err(Failed::idp_down(name, &return_to));
+        }
         let _place = member.place().map_err(|reason| Failed::from(reason).with(name))?;
         let account = if wish.other_account { Account::Ask } else { Account::Any };
         let request = member
@@ -311,6 +318,8 @@ struct Wish {
     target: Option<String>,
     provider: Option<String>,
     other_account: bool,
+    /// To a provider that is held to be down, too.
+    anyway: bool,
 }
 
 impl Wish {
@@ -319,6 +328,7 @@ impl Wish {
             target: query.once("rd")?,
             provider: query.once("provider")?,
             other_account: query.once("account")?.is_some(),
+            anyway: query.once(ANYWAY)?.is_some(),
         })
     }
 
@@ -331,6 +341,9 @@ impl Wish {
         }
         if self.other_account {
             query.append_pair("account", "other");
+        }
+        if self.anyway {
+            query.append_pair(ANYWAY, "yes");
         }
         query.finish()
     }

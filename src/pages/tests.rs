@@ -54,7 +54,7 @@ fn pages_with(text: &str) -> Vec<Page> {
 fn rendered_with(page: &Page, text: &str) -> Rendered {
     let site = SiteLook { product: text.to_owned(), support: Some(Link::local(&format!("/{text}"))) };
     let nonce = Nonce::new([7; 16]);
-    let view = View { nonce: &nonce, site: &site, request_id: text };
+    let view = View { nonce: &nonce, site: &site, request_id: text, fallback: None };
     render(page, &view)
 }
 

@@ -23,6 +23,8 @@ pub(super) const fn of(page: &Page) -> Wording {
         Page::SignedOut { .. } => SIGNED_OUT,
         Page::ConfirmSignOut { .. } => CONFIRM_SIGN_OUT,
         Page::ProviderDown { .. } => PROVIDER_DOWN,
+        Page::CertificateRefused { reason } if reason.closes_the_door() => CERTIFICATE_REFUSED,
+        Page::CertificateRefused { reason } => for_reason(*reason),
         Page::Forbidden { reason, .. } | Page::Error { reason, .. } | Page::TryAgain { reason, .. } => {
             for_reason(*reason)
         }

@@ -68,7 +68,13 @@ fn answer(
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<Full<Bytes>>, Infallible>> {
     patience.busy();
-    let origin = Origin { listener: serving.kind, trust: &serving.trust, peer, site: serving.site.as_deref() };
+    let origin = Origin {
+        listener: serving.kind,
+        trust: &serving.trust,
+        peer,
+        site: serving.site.as_deref(),
+        certificates: serving.certificates,
+    };
     let (parts, body) = request.into_parts();
     // A request that has a length beside an encoding can be read as two, and hyper shows the encoding alone: so what is
     // encoded is a connection's last (RFC 9112 section 6.1). nginx sends lengths.

@@ -75,6 +75,8 @@ pub struct Serving {
     pub trust: Trust,
     /// The site whose application asks here.
     pub site: Option<String>,
+    /// Whether nginx passes on client certificates.
+    pub certificates: bool,
     /// Its TLS, where it has any.
     pub tls: Option<Arc<Tls>>,
     /// The limits of its connections.

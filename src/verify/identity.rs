@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::{
     oidc::claims::{self, ClaimPath},
     secret::Secret,
-    session::Facts,
+    session::User,
     verify::Allow,
 };
 
@@ -39,17 +39,18 @@ pub type Headers = Vec<(HeaderName, HeaderValue)>;
 
 /// Makes them.
 pub fn headers(config: &Config, allow: &Allow, access_token: Option<&Secret>) -> Headers {
-    let facts = allow.session().facts();
+    let who = allow.who();
+    let user = who.user();
     let mut headers = Vec::with_capacity(FIXED + config.claims.len() + 1);
     headers.extend([
-        (USER, value(&facts.user.id)),
-        (EMAIL, value(&facts.user.email)),
-        (PREFERRED_USERNAME, value(&facts.user.preferred_username)),
-        (NAME, value(&facts.user.name)),
-        (METHOD, HeaderValue::from_static(facts.method.label())),
-        (GROUPS, list(&facts.user.groups)),
+        (USER, value(&user.id)),
+        (EMAIL, value(&user.email)),
+        (PREFERRED_USERNAME, value(&user.preferred_username)),
+        (NAME, value(&user.name)),
+        (METHOD, HeaderValue::from_static(who.method().label())),
+        (GROUPS, list(&user.groups)),
     ]);
-    push_claims(&mut headers, &config.claims, facts);
+    push_claims(&mut headers, &config.claims, user);
     if config.access_token {
         let mut token = value(access_token.map_or("", Secret::reveal));
         token.set_sensitive(true);
@@ -58,11 +59,11 @@ pub fn headers(config: &Config, allow: &Allow, access_token: Option<&Secret>) ->
     headers
 }
 
-fn push_claims(headers: &mut Headers, wanted: &[ClaimHeader], facts: &Facts) {
+fn push_claims(headers: &mut Headers, wanted: &[ClaimHeader], user: &User) {
     if wanted.is_empty() {
         return;
     }
-    let claims: Map<String, Value> = serde_json::from_str(&facts.user.claims).unwrap_or_default();
+    let claims: Map<String, Value> = serde_json::from_str(&user.claims).unwrap_or_default();
     for header in wanted {
         let members = claims::lookup(&claims, &header.path).map(claims::as_strings).unwrap_or_default();
         headers.push((header.name.clone(), list(&members)));
@@ -145,7 +146,7 @@ mod tests {
 
     const START: Timestamp = Timestamp::from_seconds(1_000_000);
 
-    fn allowed(facts: Facts) -> Allow {
+    fn allowed(facts: crate::session::Facts) -> Allow {
         let session = Box::new(facts).authenticate(&browser(), &lifetimes(), START).unwrap();
         decide(session, &policies(), "staff", CLIENT, START).unwrap()
     }

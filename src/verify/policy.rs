@@ -1,12 +1,15 @@
 //! Pure. Policies: ordered rules, first match decides, otherwise nobody passes.
 //!
-//! Invariant: [`Permitted`] is made in [`Policy::permit`] alone, from a live session and a rule that allows it.
+//! Invariants: [`Permitted`] is made in [`Policy::permit`] alone, from somebody who proved who they are and a rule that
+//! allows it; a rule lets client certificates in only if it names them.
 
 use std::{borrow::Cow, collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 
-use crate::{clock::Timestamp, inbound::Parameters, reason::Reason, rules::Conditions, session::Authenticated};
+use crate::{
+    clock::Timestamp, inbound::Parameters, reason::Reason, rules::Conditions, session::Method, verify::proven::Proven,
+};
 
 /// All policies of the settings, by name.
 #[derive(Clone, Debug, Default)]
@@ -90,6 +93,8 @@ pub struct Policy {
 pub struct Rule {
     /// What happens to those whom it fits.
     pub effect: Effect,
+    /// It fits only those who proved who they are in one of these ways; [`Rule::accepts`] says what none named means.
+    pub methods: Vec<Method>,
     /// It fits only those who signed in with one of these providers; with none named, any will do.
     pub providers: Vec<String>,
     /// Whom it fits.
@@ -109,18 +114,18 @@ pub enum Effect {
     Deny,
 }
 
-/// Proof that a rule lets a session's user pass.
+/// Proof that a rule lets somebody pass.
 #[derive(Clone, Debug)]
 pub struct Permitted {
-    session: Authenticated,
+    who: Proven,
     policy: PolicyName,
     rule: usize,
 }
 
 impl Permitted {
-    /// Whose session it is.
-    pub const fn session(&self) -> &Authenticated {
-        &self.session
+    /// Who it is.
+    pub const fn who(&self) -> &Proven {
+        &self.who
     }
 
     /// The policy, and the number of the rule in it.
@@ -134,29 +139,56 @@ impl Policy {
     ///
     /// # Errors
     /// [`Reason::PolicyDenied`] when the first rule that fits denies, or none fits.
-    pub fn permit(&self, session: Authenticated, client: IpAddr, now: Timestamp) -> Result<Permitted, Reason> {
-        let matched = self.rules.iter().enumerate().find(|(_, rule)| rule.fits(&session, client, now));
+    pub fn permit(&self, who: impl Into<Proven>, client: IpAddr, now: Timestamp) -> Result<Permitted, Reason> {
+        let who = who.into();
+        let matched = self.rules.iter().enumerate().find(|(_, rule)| rule.fits(&who, client, now));
         match matched {
             Some((number, Rule { effect: Effect::Allow, .. })) => {
-                Ok(Permitted { session, policy: self.name.clone(), rule: number })
+                Ok(Permitted { who, policy: self.name.clone(), rule: number })
             }
             Some((_, Rule { effect: Effect::Deny, .. })) | None => Err(Reason::PolicyDenied),
         }
     }
 }
 
+impl Policy {
+    /// Which of a site's providers sign people in for this policy: those that its rules name, or all where one names
+    /// none. All of them too where no rule lets anybody in who signed in: then nothing but the whole site's outage is one.
+    pub fn providers<'a>(&'a self, of_site: &'a [String]) -> impl Iterator<Item = &'a String> {
+        let mut asked = Vec::new();
+        for rule in self.rules.iter().filter(|rule| rule.effect == Effect::Allow && rule.accepts(Method::Oidc)) {
+            let named = |provider: &&String| rule.providers.is_empty() || rule.providers.contains(provider);
+            asked.extend(of_site.iter().filter(named));
+        }
+        let all = asked.is_empty();
+        of_site.iter().filter(move |provider| all || asked.contains(provider))
+    }
+}
+
 impl Rule {
-    fn fits(&self, session: &Authenticated, client: IpAddr, now: Timestamp) -> bool {
-        let facts = session.facts();
-        let fresh = self.max_sign_in_age.is_none_or(|age| now.since(facts.signed_in_at) <= age);
+    /// Whether it is about those who proved who they are in that way. Where it names none, it lets in whoever signed in,
+    /// and refuses whoever comes.
+    pub fn accepts(&self, method: Method) -> bool {
+        match self.effect {
+            Effect::Allow if self.methods.is_empty() => method == Method::Oidc,
+            Effect::Deny if self.methods.is_empty() => true,
+            Effect::Allow | Effect::Deny => self.methods.contains(&method),
+        }
+    }
+
+    fn fits(&self, who: &Proven, client: IpAddr, now: Timestamp) -> bool {
+        let age = who.signed_in_at().map_or(Duration::ZERO, |at| now.since(at));
+        let fresh = self.max_sign_in_age.is_none_or(|most| age <= most);
         let near = self.client_networks.is_empty() || self.client_networks.iter().any(|net| net.contains(&client));
-        let by_provider = self.providers.is_empty() || self.providers.iter().any(|name| *name == facts.provider);
-        by_provider
+        let vouched = |provider| self.providers.iter().any(|name| name == provider);
+        let by_provider = self.providers.is_empty() || who.provider().is_some_and(vouched);
+        self.accepts(who.method())
+            && by_provider
             && near
             && fresh
             && match self.effect {
-                Effect::Allow => self.conditions.met_by(&facts.user),
-                Effect::Deny => self.conditions.claimed_by(&facts.user),
+                Effect::Allow => self.conditions.met_by(who.user()),
+                Effect::Deny => self.conditions.claimed_by(who.user()),
             }
     }
 }
@@ -179,7 +211,7 @@ pub(crate) mod tests {
     fn rule(effect: Effect, groups: &[&str]) -> Rule {
         let groups = groups.iter().map(|name| (*name).to_owned()).collect();
         let conditions = Conditions { groups, ..Conditions::default() };
-        Rule { effect, providers: vec![], conditions, client_networks: vec![], max_sign_in_age: None }
+        Rule { effect, methods: vec![], providers: vec![], conditions, client_networks: vec![], max_sign_in_age: None }
     }
 
     fn policy(name: &str, rules: Vec<Rule>) -> Policy {

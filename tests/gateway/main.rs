@@ -27,6 +27,7 @@ mod mutual_tls;
 mod greedy;
 mod smuggling;
 mod gateway_down;
+mod outage;
 mod browser;
 mod npm_provider;
 mod cli;

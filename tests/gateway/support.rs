@@ -23,6 +23,7 @@ use portcullis::{
 use sample_upstream::Upstream;
 use tempfile::TempDir;
 
+pub(crate) mod admin_ca;
 pub(crate) mod binary;
 pub(crate) mod browser;
 pub(crate) mod certificates;
@@ -58,6 +59,7 @@ pub(crate) struct Plan {
     ground: Option<(TempDir, Certificates)>,
     way: Option<Way>,
     gateway_too: bool,
+    real_time: bool,
 }
 
 impl Plan {
@@ -73,6 +75,7 @@ impl Plan {
             ground: None,
             way: None,
             gateway_too: true,
+            real_time: false,
         }
     }
 
@@ -130,6 +133,12 @@ impl Plan {
         self
     }
 
+    /// The gateway's clock is the machine's own, which nobody moves.
+    pub(crate) fn on_real_time(mut self) -> Self {
+        self.real_time = true;
+        self
+    }
+
     /// Starts everything.
     pub(crate) async fn start(self) -> Stage {
         Stage::start(self, free_port()).await
@@ -180,7 +189,7 @@ impl Stage {
         let settings = settings(&plan, folder.path(), &idp, redis.as_ref(), https);
         let way = plan.way.take().unwrap_or_else(|| Way::to(&format!("unix:{}/nginx.sock", folder.path().display())));
         let nginx = Nginx::start(folder.path(), &certificates, https, &upstream, &plan.sites, &way).await;
-        let clock = Clock::manual(Timestamp::from_seconds(idp.now()));
+        let clock = if plan.real_time { Clock::system() } else { Clock::manual(Timestamp::from_seconds(idp.now())) };
         let telemetry = Telemetry::new(false);
         let mut stage =
             Self { idp, upstream, clock, nginx, redis, certificates, telemetry, gateway: None, settings, folder };

@@ -70,6 +70,7 @@ fn listener(
     let networks = networks(&table.trusted_proxies, problems);
     let mode = socket_mode(table, kind.ok(), address.as_ref().ok(), problems);
     let site = site(table, kind, sites, problems);
+    let certificates = certificates(table, kind, problems);
     let (kind, address) = (kind?, address?);
     let tls = tls::tls(table, kind, &address, problems);
     let trust = trust(table, kind, &address, networks?, problems);
@@ -77,7 +78,24 @@ fn listener(
         ListenAddress::Tcp(address) => Address::Tcp(address),
         ListenAddress::Unix(path) => Address::Unix { path, mode: mode? },
     };
-    Ok(ListenerConfig { name: name.to_owned(), kind, address, trust: trust?, site: site?, tls: tls? })
+    Ok(ListenerConfig {
+        name: name.to_owned(),
+        kind,
+        address,
+        trust: trust?,
+        site: site?,
+        certificates: certificates?,
+        tls: tls?,
+    })
+}
+
+/// Only nginx passes client certificates on.
+fn certificates(table: &ListenerTable, kind: Checked<Listener>, problems: &mut Problems) -> Checked<bool> {
+    let certificates = table.certificates.or(false)?;
+    if certificates && kind? != Listener::Nginx {
+        return Err(problems.add(&table.certificates.path, "is only for a listener of kind \"nginx\""));
+    }
+    Ok(certificates)
 }
 
 /// An application asks about the visitors of one site: its own.

@@ -14,6 +14,7 @@ use crate::{
         },
     },
     rules::{ClaimCondition, Conditions, Email, EmailDomain},
+    session::Method,
     verify::policy::{Effect, Policies, Policy, PolicyName, Rule},
 };
 
@@ -70,24 +71,35 @@ fn policy(
     Ok(Policy { name: parsed?, rules: rules.into_iter().collect::<Checked<_>>()? })
 }
 
+/// A rule for everybody who signed in leaves those with certificates to the rules after it.
 fn refuse_unreachable(rules: &List<RuleTable>, problems: &mut Problems) {
     let for_all = |rule: &RuleTable| {
         let narrowed =
             rule.max_sign_in_age.is_present() || rule.providers.is_present() || rule.client_networks.is_present();
-        rule.everyone.given() == Some(&true) && !narrowed
+        rule.everyone.given() == Some(&true) && !rule.methods.is_present() && !narrowed
     };
     let Some(last) = rules.members.iter().position(for_all) else {
         return;
     };
-    for index in last + 1..rules.members.len() {
-        problems.add(&rules.path.index(index), format!("is never reached: {} is for everyone", rules.path.index(last)));
+    for (index, rule) in rules.members.iter().enumerate().skip(last + 1) {
+        let by_certificate = rule.methods.given().is_some_and(|named| named.contains(&Method::ClientCertificate));
+        if !by_certificate {
+            problems
+                .add(&rules.path.index(index), format!("is never reached: {} is for everyone", rules.path.index(last)));
+        }
     }
 }
 
 fn rule(path: &Path, table: &RuleTable, context: &Context<'_>, problems: &mut Problems) -> Checked<Rule> {
     let allow = table.allow.required(problems);
     let providers = super::names_of(&table.providers, context.providers, problems);
-    if context.needs_provider == NeedsProvider::Yes && allow == Ok(true) && !table.providers.is_present() {
+    let methods = methods(table, problems);
+    let by_certificate_alone = methods.as_deref() == Ok(&[Method::ClientCertificate]);
+    if !by_certificate_alone
+        && context.needs_provider == NeedsProvider::Yes
+        && allow == Ok(true)
+        && !table.providers.is_present()
+    {
         problems
             .add(&table.providers.path, "is missing: a site has several providers, and each vouches for its own users");
     }
@@ -111,11 +123,24 @@ fn rule(path: &Path, table: &RuleTable, context: &Context<'_>, problems: &mut Pr
     let conditions = asked.conditions(problems);
     Ok(Rule {
         effect,
+        methods: methods?,
         providers: providers?.unwrap_or_default(),
         conditions: conditions?,
         client_networks: client_networks?,
         max_sign_in_age: max_sign_in_age?,
     })
+}
+
+/// In which ways somebody may have proved who they are; a certificate comes from no provider.
+fn methods(table: &RuleTable, problems: &mut Problems) -> Checked<Vec<Method>> {
+    let methods = filled(&table.methods, problems)?;
+    if methods.contains(&Method::ClientCertificate) && table.providers.is_present() {
+        return Err(problems.add(
+            &table.providers.path,
+            "contradicts methods: a certificate comes from no provider, so give it a rule of its own",
+        ));
+    }
+    Ok(methods)
 }
 
 fn refuse_unclear(path: &Path, table: &RuleTable, asked: &Asked<'_>, problems: &mut Problems) {
@@ -202,7 +227,7 @@ mod tests {
         clock::Timestamp,
         config::{fixture::Settings, raw::Raw},
         reason::Reason,
-        session::{self, Facts},
+        session::{self, Facts, Method},
     };
 
     fn check(rules: &str, expected: &str) {
@@ -354,6 +379,7 @@ mod tests {
         ("claims.[].values", "claims = [{ path = 'realm_access.roles', values = ['ops'] }]", |asked| {
             asked.facts.user.claims = r#"{"realm_access":{"roles":["Ops"]}}"#.into();
         }),
+        ("methods", "everyone = true, methods = ['oidc']", |asked| asked.facts.method = Method::ClientCertificate),
         ("providers", "everyone = true, providers = ['main']", |asked| asked.facts.provider = "partners".into()),
         ("client_networks", "everyone = true, client_networks = ['192.0.2.0/24']", |asked| {
             asked.client = [192, 0, 3, 7].into();
@@ -381,7 +407,8 @@ mod tests {
     #[test]
     fn every_condition_there_is_keeps_somebody_out() {
         for (key, condition, spoil) in CONDITIONS.iter().filter(|(key, ..)| *key != "max_sign_in_age") {
-            let but = format!("{{ allow = false, {condition} }}, {{ allow = true, everyone = true }}");
+            let all = "{ allow = true, everyone = true, methods = ['oidc', 'client-certificate'] }";
+            let but = format!("{{ allow = false, {condition} }}, {all}");
             let mut other = Asked::usual();
             spoil(&mut other);
             assert_eq!(Asked::usual().verdict(&but), Err(Reason::PolicyDenied), "{key}");
@@ -389,6 +416,40 @@ mod tests {
         }
         assert_eq!(Asked::usual().verdict("{ allow = true, everyone = true }"), Ok(0));
         assert_eq!(Asked::usual().verdict("{ allow = false, everyone = true }"), Err(Reason::PolicyDenied));
+    }
+
+    #[test]
+    fn a_rule_that_names_no_method_is_about_sign_ins_if_it_allows_and_about_everybody_if_it_denies() {
+        let by_certificate = |rules: &str| {
+            let mut asked = Asked::usual();
+            asked.facts.method = Method::ClientCertificate;
+            asked.verdict(rules)
+        };
+        assert_eq!(by_certificate("{ allow = true, everyone = true }"), Err(Reason::PolicyDenied));
+        let named = "{ allow = true, everyone = true, methods = ['client-certificate'] }";
+        assert_eq!(by_certificate(named), Ok(0));
+        assert_eq!(Asked::usual().verdict(named), Err(Reason::PolicyDenied));
+        let after = format!("{{ allow = true, everyone = true }}, {named}");
+        assert_eq!(by_certificate(&after), Ok(1));
+        let barred = format!("{{ allow = false, groups = ['staff'] }}, {named}");
+        assert_eq!(by_certificate(&barred), Err(Reason::PolicyDenied));
+    }
+
+    #[test]
+    fn a_rule_for_certificates_names_no_provider() {
+        let rules = |rules: &str| {
+            Settings::valid().without("policy").with(&format!("[policy.staff]\nrules = [{rules}]")).problems()
+        };
+        assert_eq!(
+            rules("{ allow = true, everyone = true, methods = ['oidc', 'client-certificate'], providers = ['main'] }"),
+            "policy.staff.rules[0].providers: contradicts methods: a certificate comes from no provider, so give it a rule \
+             of its own"
+        );
+        assert_eq!(
+            rules("{ allow = true, everyone = true, methods = ['mtls'] }").matches("client-certificate").count(),
+            1
+        );
+        assert_eq!(rules("{ allow = true, everyone = true, methods = [] }").matches("must not be empty").count(), 1);
     }
 
     #[test]

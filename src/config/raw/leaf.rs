@@ -27,7 +27,7 @@ use crate::{
     rules::{Email, EmailDomain},
     secret::Secret,
     server::peer_certificate::PeerName,
-    session::binding::Strictness,
+    session::{Method as SignInMethod, binding::Strictness},
     store::window::{MOST_COUNTED, Rate},
     telemetry::Format,
     verify::{
@@ -128,6 +128,14 @@ impl FromText for String {
 impl FromText for Prefix {
     fn from_text(text: String) -> Result<Self, String> {
         Self::parse(&text).ok_or_else(|| r#"must be a plain path, such as "/auth" or "/""#.into())
+    }
+}
+
+impl FromText for SignInMethod {
+    fn from_text(text: String) -> Result<Self, String> {
+        let all = [Self::Oidc, Self::ClientCertificate];
+        let named = all.into_iter().find(|method| method.label() == text);
+        named.ok_or_else(|| r#"must be "oidc" or "client-certificate""#.into())
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     oidc::{
         discovery::Metadata,
         failure::Failure,
-        jwk::KeySet,
+        jwk::{Algorithm, KeySet},
         keys::{Keys, is_due},
         request::{self, Client},
         transport::Transport,
@@ -157,20 +157,28 @@ impl Discovery {
         }
     }
 
+    /// Fetches discovery document and key set and looks whether both are usable; what is in use stays as it is.
+    ///
+    /// # Errors
+    /// [`Failure`] by the first thing that is not in order.
+    pub async fn probe(&self) -> Result<(), Failure> {
+        let (metadata, _, keys) = self.asked().await?;
+        let issuer = self.config.issuer.as_str();
+        let fits = |algorithm: &Algorithm| keys.candidates(*algorithm, None, issuer).next().is_some();
+        if metadata.algorithms.iter().any(fits) {
+            return Ok(());
+        }
+        Err(Failure::new(Reason::ProviderMetadataInvalid, "no key fits an algorithm that the provider announces"))
+    }
+
     async fn fetch(&self) -> Result<Known, Failure> {
-        let (issuer, since) = (&self.config.issuer, self.clock.now());
-        let reachable = Reachable::of([issuer.document()]);
-        let document = Transport::new(self.outbound.clone(), reachable).document(issuer.document()).await?;
-        let plain_http = self.outbound.plain_http();
-        let metadata = Metadata::parse(&document, issuer, plain_http, &self.config.algorithms)
-            .map_err(|error| unusable(&error))?;
-        let transport = Transport::new(self.outbound.clone(), metadata.reachable(issuer));
-        let keys = fetch_keys(&transport, &metadata).await?;
+        let since = self.clock.now();
+        let (metadata, transport, keys) = self.asked().await?;
         Ok(Known {
             client: request::client(
                 &self.config.client_id,
                 &self.config.client_authentication,
-                issuer.document(),
+                self.config.issuer.document(),
                 &metadata,
             ),
             keys: self.put_to_use(keys),
@@ -178,6 +186,18 @@ impl Discovery {
             transport,
             since,
         })
+    }
+
+    async fn asked(&self) -> Result<(Metadata, Transport, KeySet), Failure> {
+        let issuer = &self.config.issuer;
+        let reachable = Reachable::of([issuer.document()]);
+        let document = Transport::new(self.outbound.clone(), reachable).document(issuer.document()).await?;
+        let plain_http = self.outbound.plain_http();
+        let metadata = Metadata::parse(&document, issuer, plain_http, &self.config.algorithms)
+            .map_err(|error| unusable(&error))?;
+        let transport = Transport::new(self.outbound.clone(), metadata.reachable(issuer));
+        let keys = fetch_keys(&transport, &metadata).await?;
+        Ok((metadata, transport, keys))
     }
 
     /// In the holder that is there already: it knows when keys were fetched out of turn.

@@ -1,0 +1,93 @@
+//! Pure. Somebody who proved who they are, and how: what policies judge and upstreams are told of.
+//!
+//! Invariant: it holds a proof, which only the file that checks can make: a live session, or an administrator's
+//! certificate at an open door.
+
+use compact_str::CompactString;
+
+use crate::{
+    clock::Timestamp,
+    fallback::admission::Admitted,
+    session::{Authenticated, Facts, Method, User},
+};
+
+/// Who it is, with the proof of it.
+#[derive(Clone, Debug)]
+pub struct Proven(Proof);
+
+#[derive(Clone, Debug)]
+enum Proof {
+    Session(Authenticated),
+    Certificate(Box<Administrator>),
+}
+
+#[derive(Clone, Debug)]
+struct Administrator {
+    admitted: Admitted,
+    user: User,
+}
+
+impl Proven {
+    /// The user.
+    pub const fn user(&self) -> &User {
+        match &self.0 {
+            Proof::Session(session) => &session.facts().user,
+            Proof::Certificate(administrator) => &administrator.user,
+        }
+    }
+
+    /// How they proved it.
+    pub const fn method(&self) -> Method {
+        match &self.0 {
+            Proof::Session(session) => session.facts().method,
+            Proof::Certificate(_) => Method::ClientCertificate,
+        }
+    }
+
+    /// When they did; a certificate is shown with each request.
+    pub const fn signed_in_at(&self) -> Option<Timestamp> {
+        match &self.0 {
+            Proof::Session(session) => Some(session.facts().signed_in_at),
+            Proof::Certificate(_) => None,
+        }
+    }
+
+    /// The provider that vouches for them; nobody vouches for a certificate.
+    pub fn provider(&self) -> Option<&str> {
+        self.session().map(|facts| facts.provider.as_str())
+    }
+
+    /// The session, where that is the proof.
+    pub const fn session(&self) -> Option<&Facts> {
+        match &self.0 {
+            Proof::Session(session) => Some(session.facts()),
+            Proof::Certificate(_) => None,
+        }
+    }
+
+    /// The administrator's certificate, where that is the proof.
+    pub const fn certificate(&self) -> Option<&Admitted> {
+        match &self.0 {
+            Proof::Session(_) => None,
+            Proof::Certificate(administrator) => Some(&administrator.admitted),
+        }
+    }
+}
+
+impl From<Authenticated> for Proven {
+    fn from(session: Authenticated) -> Self {
+        Self(Proof::Session(session))
+    }
+}
+
+impl From<Admitted> for Proven {
+    fn from(admitted: Admitted) -> Self {
+        let user = User {
+            id: admitted.user().into(),
+            preferred_username: admitted.user().into(),
+            groups: admitted.groups().iter().map(CompactString::from).collect(),
+            ..User::default()
+        };
+        Self(Proof::Certificate(Box::new(Administrator { admitted, user })))
+    }
+}
