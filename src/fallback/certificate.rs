@@ -40,6 +40,7 @@ pub struct Leaf {
     der: CertificateDer<'static>,
     fingerprint: Fingerprint,
     serial: Serial,
+    serial_hex: String,
     subject: String,
     common_names: Vec<Option<String>>,
     emails: Vec<String>,
@@ -90,10 +91,12 @@ impl Leaf {
         let usage = certificate.key_usage().ok()?.is_none_or(|usage| usage.value.digital_signature());
         let purpose = certificate.extended_key_usage().ok()?.is_some_and(|purposes| purposes.value.client_auth);
         let constraints = certificate.basic_constraints().ok()?;
+        let serial = Serial::read(certificate.raw_serial())?;
         Some(Self {
             der: CertificateDer::from(Vec::new()),
             fingerprint: Fingerprint::of(der),
-            serial: Serial::read(certificate.raw_serial())?,
+            serial_hex: serial.hex(),
+            serial,
             subject: subject_text(&attributes),
             common_names: common_names(&attributes),
             emails: ascii(names.iter().filter_map(email)),
@@ -118,6 +121,11 @@ impl Leaf {
     /// Its number with its issuer.
     pub const fn serial(&self) -> &Serial {
         &self.serial
+    }
+
+    /// That number in hexadecimal digits.
+    pub fn serial_hex(&self) -> &str {
+        &self.serial_hex
     }
 
     /// Its subject for the log, in ASCII: a letter that only looks like another one shows.
