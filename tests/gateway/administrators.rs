@@ -149,7 +149,11 @@ async fn another_sites_page_cannot_use_an_administrators_browser() {
     };
     for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH] {
         assert_eq!(check(method.clone(), evil(&[])).await.refusal(), (403, "cross_site"), "{method}");
-        assert_eq!(check(method.clone(), Vec::new()).await.refusal(), (403, "cross_site"), "{method}, and nobody says who");
+        assert_eq!(
+            check(method.clone(), Vec::new()).await.refusal(),
+            (403, "cross_site"),
+            "{method}, and nobody says who"
+        );
         assert_eq!(check(method, vec![("origin", own.clone())]).await.status, 200);
     }
     let socket = [("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="), ("sec-websocket-version", "13")];
@@ -205,8 +209,13 @@ async fn made_up_certificate_headers_reach_neither_the_gateway_nor_the_applicati
     let escaped = emergency.alice().escaped();
     let stranger = Visitor::new(&emergency.stage);
     let names = [
-        "X-SSL-Client-Verify", "x-ssl-client-verify", "X_SSL_Client_Verify", "X-SSL-Verify", "X-SSL-Client-S-DN",
-        "X-Portcullis-Mode", "x_portcullis_mode",
+        "X-SSL-Client-Verify",
+        "x-ssl-client-verify",
+        "X_SSL_Client_Verify",
+        "X-SSL-Verify",
+        "X-SSL-Client-S-DN",
+        "X-Portcullis-Mode",
+        "x_portcullis_mode",
     ];
     for name in names {
         let spelt = name.replace("Verify", "Cert").replace("verify", "cert");
@@ -216,9 +225,12 @@ async fn made_up_certificate_headers_reach_neither_the_gateway_nor_the_applicati
         let public = stranger.ask(Method::GET, "/public/page", &headers).await;
         assert_eq!(public.status, 200, "{name}");
         let seen = emergency.stage.upstream.requests();
-        let arrived = seen.last().unwrap().headers.iter().find(|(_, value)| {
-            [b"SUCCESS".as_slice(), escaped.as_bytes()].contains(&value.as_bytes())
-        });
+        let arrived = seen
+            .last()
+            .unwrap()
+            .headers
+            .iter()
+            .find(|(_, value)| [b"SUCCESS".as_slice(), escaped.as_bytes()].contains(&value.as_bytes()));
         assert_eq!(arrived.map(|(name, _)| name.as_str().to_owned()), None, "{name}");
     }
     // Twice, and in two spellings, on one raw request.
@@ -236,7 +248,17 @@ async fn made_up_certificate_headers_over_http_2_are_no_better() {
     let alice = emergency.alice();
     let curl = |more: &[&str]| {
         let output = std::process::Command::new("curl")
-            .args(["--silent", "--http2", "--max-time", "10", "--dump-header", "-", "--output", "/dev/null", "--cacert"])
+            .args([
+                "--silent",
+                "--http2",
+                "--max-time",
+                "10",
+                "--dump-header",
+                "-",
+                "--output",
+                "/dev/null",
+                "--cacert",
+            ])
             .arg(&emergency.stage.certificates.ca)
             .args(["--resolve", &format!("app.test:{}:127.0.0.1", emergency.stage.nginx.https)])
             .args(more)
@@ -267,9 +289,12 @@ async fn what_nginx_refuses_itself_is_audited_and_gets_a_page() {
     let posted = browser.ask(Method::POST, "/admin", &[("accept", "application/json")]).await;
     assert_eq!(posted.refusal(), (403, "expired"));
     let failures = "oauth2_mtls_auth_failures_total{cn=\"alice\",reason=\"expired\"}";
-    assert!(emergency.stage.metric(failures).await >= 4.0 || {
-        emergency.stage.metric("oauth2_mtls_auth_failures_total{cn=\"unauthorized\",reason=\"expired\"}").await >= 4.0
-    });
+    assert!(
+        emergency.stage.metric(failures).await >= 4.0 || {
+            emergency.stage.metric("oauth2_mtls_auth_failures_total{cn=\"unauthorized\",reason=\"expired\"}").await
+                >= 4.0
+        }
+    );
     let outside = Visitor::new(&emergency.stage).get("/auth/certificate-refused").await;
     assert_eq!(outside.status, 404);
 }
@@ -310,7 +335,10 @@ async fn a_listener_that_is_not_made_for_certificates_reads_none() {
     let portcullis::server::Address::Tcp(address) = emergency.stage.listener("plain") else { unreachable!() };
     let plain = wire::to_tcp(address, &request).await;
     assert!(plain.starts_with("HTTP/1.1 401"), "{plain}");
-    let twice = request.replace("X-SSL-Client-Verify: SUCCESS\r\n", "X-SSL-Client-Verify: SUCCESS\r\nX-SSL-Client-Verify: SUCCESS\r\n");
+    let twice = request.replace(
+        "X-SSL-Client-Verify: SUCCESS\r\n",
+        "X-SSL-Client-Verify: SUCCESS\r\nX-SSL-Client-Verify: SUCCESS\r\n",
+    );
     let twice = wire::to_unix(&emergency.stage.folder.path().join("nginx.sock"), &twice).await;
     assert!(twice.starts_with("HTTP/1.1 403") && twice.contains("facts_malformed"), "{twice}");
     for said in ["NONE", "FAILED:certificate revoked", "success", ""] {
@@ -408,4 +436,3 @@ fn wrapped(tag: u8, content: &[u8]) -> Vec<u8> {
     };
     [head, content.to_vec()].concat()
 }
-
