@@ -238,7 +238,9 @@ fn nginxs_word_is_taken_letter_for_letter() {
         assert_eq!(attempt.outcome().err(), Some(Reason::NginxVerifyFailed), "{verify}");
     }
     assert_eq!(
-        admit(OPEN.open(), examined("", "SUCCESS").verdict(NEVER, &administrators()), SentBy::SafeOrOwnPage).outcome().err(),
+        admit(OPEN.open(), examined("", "SUCCESS").verdict(NEVER, &administrators()), SentBy::SafeOrOwnPage)
+            .outcome()
+            .err(),
         Some(Reason::NoCertificate)
     );
 }
@@ -291,7 +293,9 @@ fn only_what_speaks_against_the_holder_of_our_certificate_counts_against_the_doo
 
 #[test]
 fn the_log_is_told_what_was_wrong_with_the_certificate() {
-    let cause = |escaped: &str| admit(OPEN.open(), examined(escaped, "SUCCESS").verdict(NEVER, &administrators()), SentBy::Unproven).cause();
+    let cause = |escaped: &str| {
+        admit(OPEN.open(), examined(escaped, "SUCCESS").verdict(NEVER, &administrators()), SentBy::Unproven).cause()
+    };
     assert_eq!(cause("x").unwrap(), "is not exactly one PEM certificate");
     assert_eq!(cause(&alice().signed_by(&OTHERS.middle).escaped()).unwrap(), "InvalidSignatureForPublicKey");
     let servers = alice().extensions(vec![purposes(&[SERVERS])]).signed_by(&MADE.middle);
