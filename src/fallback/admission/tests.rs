@@ -78,15 +78,11 @@ fn who_is_near_the_end_comes_in_with_a_warning() {
         let admitted = attempt.outcome().unwrap();
         assert_eq!((admitted.is_near_expiry(), attempt.shown("", None, HOUR).near_expiry), (expected, expected));
         let header = admitted.ends_soon();
-        assert_eq!(header, expected.then(|| rfc3339(NOW.plus(left))));
+        assert_eq!(header, expected.then(|| NOW.plus(left).to_rfc3339()));
     };
     check(23 * HOUR, true);
     check(Duration::ZERO, true);
     check(DAY, false);
-}
-
-fn rfc3339(moment: Timestamp) -> String {
-    humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + Duration::from_secs(moment.seconds())).to_string()
 }
 
 /// Everything that can be wrong with an attempt, and how to make it so.
