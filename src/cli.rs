@@ -25,6 +25,7 @@ use crate::config::{
 mod check;
 mod healthcheck;
 mod keygen;
+mod ops;
 mod serve;
 
 /// A forward-auth gateway for nginx.
@@ -88,8 +89,8 @@ pub fn run(cli: &Cli) -> ExitCode {
             Ok(())
         }),
         Command::Keygen => Ok(keygen::keygen().map(|key| println!("{}", *key))),
-        Command::Healthcheck(arguments) => match arguments.target() {
-            Ok(target) => Ok(target.and_then(|target| target.ask(arguments.timeout()))),
+        Command::Healthcheck(arguments) => match arguments.question() {
+            Ok(question) => Ok(question.and_then(|question| question.ask(arguments.timeout()))),
             Err(code) => Err(code),
         },
     };
