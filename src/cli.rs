@@ -1,6 +1,6 @@
 //! The command line: the only place that prints, and that knows exit codes.
 //!
-//! 0 means done, 1 that it could not be done, 2 that the settings or the arguments are wrong.
+//! 0 means done, 1 that it could not be done, 2 that the settings or the arguments are wrong; `fallback` has one more.
 
 #![expect(
     clippy::print_stdout,
@@ -23,6 +23,7 @@ use crate::config::{
 };
 
 mod check;
+mod fallback;
 mod healthcheck;
 mod keygen;
 mod ops;
@@ -46,6 +47,8 @@ enum Command {
     Keygen,
     /// Ask a running gateway's ops listener whether it lives
     Healthcheck(healthcheck::Arguments),
+    /// Let administrators in by certificate while the provider is down, or keep them out
+    Fallback(fallback::Arguments),
 }
 
 /// Which settings file it is.
@@ -93,6 +96,7 @@ pub fn run(cli: &Cli) -> ExitCode {
             Ok(question) => Ok(question.and_then(|question| question.ask(arguments.timeout()))),
             Err(code) => Err(code),
         },
+        Command::Fallback(arguments) => fallback::run(arguments),
     };
     match done {
         Ok(Ok(())) => ExitCode::SUCCESS,

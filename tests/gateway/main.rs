@@ -31,4 +31,5 @@ mod outage;
 mod browser;
 mod npm_provider;
 mod cli;
+mod switches;
 mod secrets;
