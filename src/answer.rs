@@ -69,7 +69,8 @@ impl Answer {
     pub fn allowed(proof: &Allow, mut identity: identity::Headers) -> Self {
         if let Some(admitted) = proof.who().certificate() {
             identity.push((MODE, FALLBACK));
-            identity.extend(admitted.ends_soon().map(|ends| (CERTIFICATE_ENDS, ends)));
+            let ends = admitted.ends_soon().and_then(|ends| HeaderValue::try_from(ends).ok());
+            identity.extend(ends.map(|ends| (CERTIFICATE_ENDS, ends)));
         }
         Self::of(Body::Allowed(identity), None)
     }

@@ -26,7 +26,7 @@ use x509_parser::{
 use crate::clock::Timestamp;
 
 /// What nginx says of the client's certificate, word for word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shown<'a> {
     /// `$ssl_client_verify`: `SUCCESS`, `NONE`, or `FAILED:` and why.
     pub verify: &'a str,
@@ -40,6 +40,7 @@ pub struct Leaf {
     der: CertificateDer<'static>,
     fingerprint: Fingerprint,
     serial: Serial,
+    serial_hex: String,
     subject: String,
     common_names: Vec<Option<String>>,
     emails: Vec<String>,
@@ -90,10 +91,12 @@ impl Leaf {
         let usage = certificate.key_usage().ok()?.is_none_or(|usage| usage.value.digital_signature());
         let purpose = certificate.extended_key_usage().ok()?.is_some_and(|purposes| purposes.value.client_auth);
         let constraints = certificate.basic_constraints().ok()?;
+        let serial = Serial::read(certificate.raw_serial())?;
         Some(Self {
             der: CertificateDer::from(Vec::new()),
             fingerprint: Fingerprint::of(der),
-            serial: Serial::read(certificate.raw_serial())?,
+            serial_hex: serial.hex(),
+            serial,
             subject: subject_text(&attributes),
             common_names: common_names(&attributes),
             emails: ascii(names.iter().filter_map(email)),
@@ -103,6 +106,11 @@ impl Leaf {
             for_clients: usage && purpose,
             authority: constraints.is_some_and(|constraints| constraints.value.ca),
         })
+    }
+
+    /// What it says of itself, for people.
+    pub fn describe(&self) -> String {
+        format!("{}, serial {}, SHA-256 {}", self.subject, self.serial.hex(), self.fingerprint.hex())
     }
 
     /// The certificate itself.
@@ -118,6 +126,11 @@ impl Leaf {
     /// Its number with its issuer.
     pub const fn serial(&self) -> &Serial {
         &self.serial
+    }
+
+    /// That number in hexadecimal digits.
+    pub fn serial_hex(&self) -> &str {
+        &self.serial_hex
     }
 
     /// Its subject for the log, in ASCII: a letter that only looks like another one shows.

@@ -144,8 +144,8 @@ impl Authority {
         self.not_before.seconds() <= now.seconds() && now.seconds() <= self.not_after.seconds()
     }
 
-    fn read(der: CertificateDer<'static>) -> Result<Self, Flaw> {
-        let (rest, certificate) = X509Certificate::from_der(&der).map_err(|_| Flaw::Unreadable)?;
+    fn read(der: &CertificateDer<'static>) -> Result<Self, Flaw> {
+        let (rest, certificate) = X509Certificate::from_der(der).map_err(|_| Flaw::Unreadable)?;
         if !rest.is_empty() || certificate.version() != X509Version::V3 {
             return Err(Flaw::Unreadable);
         }
@@ -257,7 +257,7 @@ fn authorities(pem: &[u8], file: File) -> Result<Vec<Arc<Authority>>, CaError> {
         if number > MOST_AUTHORITIES {
             return Err(CaError::TooMany(file));
         }
-        let authority = certificate.map_err(|_| Flaw::Unreadable).and_then(Authority::read);
+        let authority = certificate.map_err(|_| Flaw::Unreadable).and_then(|der| Authority::read(&der));
         found.push(Arc::new(authority.map_err(|flaw| match flaw {
             Flaw::Unreadable => CaError::Unreadable(file, number),
             Flaw::NotAnAuthority => CaError::NotAnAuthority(file, number),

@@ -9,7 +9,10 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rcgen::{KeyPair, PublicKeyData as _, SigningKey as _};
 use x509_parser::time::ASN1Time;
 
-use crate::{clock::Timestamp, fallback::certificate::Leaf};
+use crate::{
+    clock::Timestamp,
+    fallback::{certificate::Leaf, chain::AdminCa},
+};
 
 /// When all of it happens.
 pub(crate) const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
@@ -205,6 +208,10 @@ impl Authorities {
         let root = Template::authority("Test Root").self_signed();
         let middle = Template::authority("Test Intermediate").serial(&[0x0b]).signed_by(&root);
         Self { root, middle }
+    }
+
+    pub(crate) fn ca(&self) -> AdminCa {
+        AdminCa::new(self.root.pem().as_bytes(), Some(self.middle.pem().as_bytes())).unwrap()
     }
 }
 

@@ -1,4 +1,5 @@
 //! Pure. Where an outgoing request may go: over https to a listed origin, or, in development, over http to this machine.
+//! Only what is signed itself is also fetched over http from elsewhere.
 //!
 //! The list holds whole origins (scheme, host, port): another port of a listed host is another destination.
 
@@ -12,6 +13,9 @@ pub enum PlainHttp {
     Refused,
     /// With this machine's own loopback addresses only: development mode.
     Loopback,
+    /// With every listed origin: for revocation lists alone. They are signed and public, authorities publish them over
+    /// http (RFC 5280 section 8), and an https of their own would have to be checked first.
+    Anywhere,
 }
 
 impl PlainHttp {
@@ -19,7 +23,11 @@ impl PlainHttp {
     pub fn permits(self, url: &Url) -> bool {
         match url.scheme() {
             "https" => url.has_host(),
-            "http" => self == Self::Loopback && is_loopback(url),
+            "http" => match self {
+                Self::Refused => false,
+                Self::Loopback => is_loopback(url),
+                Self::Anywhere => url.has_host(),
+            },
             _ => false,
         }
     }
@@ -89,6 +97,21 @@ mod tests {
         check("ftp://127.0.0.1/", false, false);
         check("file:///etc/passwd", false, false);
         check("data:text/plain,x", false, false);
+    }
+
+    #[test]
+    fn what_is_signed_itself_comes_over_http_from_anywhere_but_by_no_other_way() {
+        for (url, expected) in [
+            ("https://crl.example/", true),
+            ("http://crl.example/root.crl", true),
+            ("http://127.0.0.1:8080/", true),
+            ("ftp://crl.example/", false),
+            ("file:///etc/passwd", false),
+            ("ldap://crl.example/", false),
+            ("data:text/plain,x", false),
+        ] {
+            assert_eq!(PlainHttp::Anywhere.permits(&Url::parse(url).unwrap()), expected, "{url}");
+        }
     }
 
     #[test]

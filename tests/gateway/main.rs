@@ -28,6 +28,7 @@ mod greedy;
 mod smuggling;
 mod gateway_down;
 mod outage;
+mod administrators;
 mod browser;
 mod npm_provider;
 mod cli;

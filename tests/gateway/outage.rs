@@ -16,7 +16,7 @@ pub(crate) async fn pass(stage: &Stage, pause: Duration, times: usize) {
     }
 }
 
-async fn probes(stage: &Stage) -> f64 {
+pub(crate) async fn probes(stage: &Stage) -> f64 {
     let good = stage.metric("oauth2_idp_health_checks_total{idp=\"main\",result=\"success\"}").await;
     good + stage.metric("oauth2_idp_health_checks_total{idp=\"main\",result=\"failure\"}").await
 }

@@ -27,6 +27,7 @@ pub(crate) mod admin_ca;
 pub(crate) mod binary;
 pub(crate) mod browser;
 pub(crate) mod certificates;
+pub(crate) mod emergency;
 pub(crate) mod line;
 pub(crate) mod nginx;
 pub(crate) mod oidc_provider;
@@ -60,6 +61,7 @@ pub(crate) struct Plan {
     way: Option<Way>,
     gateway_too: bool,
     real_time: bool,
+    nginx_options: Vec<String>,
 }
 
 impl Plan {
@@ -76,6 +78,7 @@ impl Plan {
             way: None,
             gateway_too: true,
             real_time: false,
+            nginx_options: Vec::new(),
         }
     }
 
@@ -130,6 +133,12 @@ impl Plan {
     /// The journey starts the gateway itself, as a process.
     pub(crate) fn without_gateway(mut self) -> Self {
         self.gateway_too = false;
+        self
+    }
+
+    /// More options of `scripts/nginx-render`.
+    pub(crate) fn rendering(mut self, options: &[String]) -> Self {
+        self.nginx_options.extend_from_slice(options);
         self
     }
 
@@ -188,6 +197,7 @@ impl Stage {
         let redis = plan.with_redis.then(redis::Server::start);
         let settings = settings(&plan, folder.path(), &idp, redis.as_ref(), https);
         let way = plan.way.take().unwrap_or_else(|| Way::to(&format!("unix:{}/nginx.sock", folder.path().display())));
+        let way = way.with(&plan.nginx_options);
         let nginx = Nginx::start(folder.path(), &certificates, https, &upstream, &plan.sites, &way).await;
         let clock = if plan.real_time { Clock::system() } else { Clock::manual(Timestamp::from_seconds(idp.now())) };
         let telemetry = Telemetry::new(false);
@@ -335,7 +345,10 @@ kind = "ops"
 [policy.staff]
 rules = [{ allow = true, groups = ["staff"] }]
 [policy.admins]
-rules = [{ allow = true, groups = ["admins"] }]
+rules = [
+    { allow = true, groups = ["admins"] },
+    { allow = true, groups = ["admins"], methods = ["client-certificate"] },
+]
 [policy.everyone]
 rules = [{ allow = true, everyone = true }]
 [policy.fresh]

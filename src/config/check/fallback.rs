@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{DAY, HOUR, SECOND, certificates, duration};
+use super::{DAY, HOUR, certificates, duration};
 use crate::{
     config::{
         problem::{Checked, Noted, Path, Problems},
@@ -22,7 +22,8 @@ use crate::{
         administrators::{Administrators, Entry, Identifier},
         admission,
         chain::{self, AdminCa, CaError},
-        fetcher, revocation, switches,
+        fetcher::{self, MOST_LISTS},
+        revocation, switches,
     },
     outbound::{self, destination::PlainHttp},
     server::Address,
@@ -81,11 +82,7 @@ fn processes(field: &Field<Vec<ListenAddress>>) -> Checked<Vec<Address>> {
         .collect())
 }
 
-fn certificates_of(
-    table: &FallbackTable,
-    needed: Needed,
-    problems: &mut Problems,
-) -> Checked<Option<Certificates>> {
+fn certificates_of(table: &FallbackTable, needed: Needed, problems: &mut Problems) -> Checked<Option<Certificates>> {
     let ca = authority(table, problems);
     let administrators = administrators(&table.administrators, problems);
     let rules = rules(table, problems);
@@ -158,7 +155,7 @@ fn revocations(table: &FallbackTable, problems: &mut Problems) -> Checked<fetche
         },
         outbound: outbound::Config {
             extra_roots: roots?,
-            plain_http: PlainHttp::SignedContent,
+            plain_http: PlainHttp::Anywhere,
             ..outbound::Config::default()
         },
     })
@@ -169,7 +166,8 @@ fn urls(field: &Field<Vec<String>>, problems: &mut Problems) -> Checked<Vec<Url>
     if field.is_present() && !(1..=MOST_LISTS).contains(&texts.len()) {
         return Err(problems.add(&field.path, format!("must be between 1 and {MOST_LISTS}")));
     }
-    let read: Vec<_> = texts.iter().enumerate().map(|(index, text)| url(&field.path.index(index), text, problems)).collect();
+    let read: Vec<_> =
+        texts.iter().enumerate().map(|(index, text)| url(&field.path.index(index), text, problems)).collect();
     read.into_iter().collect()
 }
 
@@ -213,8 +211,6 @@ fn administrator(name: &str, path: &Path, table: &AdministratorTable, problems: 
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// Most revocation lists that are fetched.
-const MOST_LISTS: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -262,7 +258,8 @@ mod tests {
         let urls = |urls: &str| problems(&format!("[fallback]\ncrl_urls = [{urls}]"));
         assert_eq!(urls("'http://pki.example.com/root.crl', 'https://pki.example.com/a.crl?edition=new'"), "");
         let plain = "must be http or https, without user and fragment";
-        for url in ["ldap://pki.example.com/cn=root", "http://me:pw@pki.example.com/a.crl", "http://pki.example.com/#a"] {
+        for url in ["ldap://pki.example.com/cn=root", "http://me:pw@pki.example.com/a.crl", "http://pki.example.com/#a"]
+        {
             assert_eq!(urls(&format!("'{url}'")), format!("fallback.crl_urls[0]: {plain}"), "{url}");
         }
         assert_eq!(urls("'root.crl'"), "fallback.crl_urls[0]: is not a URL");

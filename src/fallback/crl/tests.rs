@@ -10,12 +10,8 @@ use crate::fallback::fixture::{
     extension, key_usage, pem, revoked as entry, tlv,
 };
 
-fn ca(made: &Authorities) -> AdminCa {
-    AdminCa::new(made.root.pem().as_bytes(), Some(made.middle.pem().as_bytes())).unwrap()
-}
-
 fn read(made: &Authorities, bytes: &[u8]) -> Result<RevocationList, Unusable> {
-    RevocationList::read(bytes, &ca(made), DAY, NOW)
+    RevocationList::read(bytes, &made.ca(), DAY, NOW)
 }
 
 #[track_caller]
@@ -33,7 +29,7 @@ fn a_list_says_whose_it_is_and_whom_it_is_about() {
     let der = template.signed_by(&made.middle);
     for bytes in [der.clone(), pem("X509 CRL", &der).into_bytes()] {
         let list = read(&made, &bytes).unwrap();
-        assert_eq!(list.issuer(), ca(&made).authorities().nth(1).unwrap().id());
+        assert_eq!(list.issuer(), made.ca().authorities().nth(1).unwrap().id());
         assert_eq!(list.number(), CrlNumber::of(&[7]));
         assert_eq!((list.this_update(), list.next_update()), (template.this_update, NOW.plus(DAY)));
         assert!(list.has_revoked(&Serial::read(&[0x51]).unwrap()) && list.has_revoked(&Serial::read(&[0x80]).unwrap()));
@@ -41,7 +37,7 @@ fn a_list_says_whose_it_is_and_whom_it_is_about() {
         assert_eq!((list.stale_at(DAY), list.stale_at(2 * DAY)), (template.this_update.plus(DAY), NOW.plus(DAY)));
     }
     let roots = read(&made, &ListTemplate::number(1).signed_by(&made.root)).unwrap();
-    assert_eq!(roots.issuer(), ca(&made).authorities().next().unwrap().id());
+    assert_eq!(roots.issuer(), made.ca().authorities().next().unwrap().id());
 }
 
 #[test]
@@ -167,7 +163,7 @@ fn a_list_counts_in_its_time_alone() {
     let made = Authorities::new();
     let old = ListTemplate::number(1).times(NOW.minus(9 * DAY), NOW.minus(DAY));
     assert_eq!(read(&made, &old.signed_by(&made.middle)).unwrap_err(), Unusable::Over);
-    assert!(RevocationList::read_of_any_age(&old.signed_by(&made.middle), &ca(&made), NOW).is_ok());
+    assert!(RevocationList::read_of_any_age(&old.signed_by(&made.middle), &made.ca(), NOW).is_ok());
     // What is wrong with it comes first: nobody signed this one.
     let forged = old.signed_by(&Authorities::new().middle);
     assert_eq!(read(&made, &forged).unwrap_err().reason(), Reason::CrlInvalid);
