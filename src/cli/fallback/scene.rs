@@ -17,6 +17,7 @@ use crate::{
         },
         switches,
     },
+    reason::Reason,
     seal::KeyRing,
     store::{Store, StoreError, StoredSwitches, Thrown},
 };
@@ -161,8 +162,13 @@ fn push(target: &Target, record: &[u8], timeout: Duration) -> Result<Took, Strin
             Ok(Took::Taken { kept: answer["kept"] == true })
         }
         409 => Ok(Took::Stale),
-        403 => Err("does not believe the record: has it another session key?".to_owned()),
-        status => Err(format!("answered {status}")),
+        status => Err(match reply.reason.as_deref() {
+            Some(reason) if reason == Reason::SwitchesInvalid.code() => {
+                format!("{reason}: its session key does not open the record")
+            }
+            Some(reason) => reason.to_owned(),
+            None => format!("answered {status}"),
+        }),
     }
 }
 
