@@ -53,12 +53,12 @@ impl Scene {
     fn hear(&mut self, ring: &KeyRing) {
         let records = self.processes.iter().filter_map(|(_, status)| status.as_ref().ok());
         let records = records.filter_map(|status| status.get("record").and_then(Value::as_str));
-        let of_processes = records.map(|record| (Source::Ops, Said::of_text(ring, record.as_bytes())));
-        let of_store = self.store.iter().map(|said| (Source::Store, said.clone()));
-        let of_file = self.file.iter().map(|(_, said)| (Source::File, said.clone()));
+        let of_processes = records.map(|record| (Source::Sent, Said::of_text(ring, record.as_bytes())));
+        let of_store = self.store.iter().map(|said| (Source::Stored, said.clone()));
+        let of_file = self.file.iter().map(|(_, said)| (Source::Filed, said.clone()));
         let doubted = self.processes.iter().filter_map(|(_, status)| doubted(status.as_ref().ok()?));
         let doubted =
-            doubted.map(|epoch| (Source::Ops, Said::Broken { epoch: Some(epoch), cause: "a process's doubt" }));
+            doubted.map(|epoch| (Source::Sent, Said::Broken { epoch: Some(epoch), cause: "a process's doubt" }));
         let said = of_store.chain(of_file).chain(of_processes).chain(doubted).collect();
         self.agreement.hear(said, 0);
     }
