@@ -2,7 +2,7 @@
 
 use std::{env, process::ExitCode, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 
@@ -218,8 +218,8 @@ impl Change {
         loop {
             let scene = Scene::look(&plan, &runtime, store.as_ref());
             let next = wish.next(&scene, &plan, by)?;
-            if !plan.enabled {
-                report::note("the settings have no fallback: fallback.enabled is false");
+            if !plan.enabled && matches!(wish, Wish::Arm(_)) {
+                bail!("the settings have no fallback: fallback.enabled is false");
             }
             if self.dry_run {
                 report::would(wish.label(), next.as_ref(), &scene);
