@@ -38,6 +38,7 @@ enum Body {
     Redirect(StatusCode, Url),
     Page(Box<Page>),
     Json(Value),
+    Conflict(Value),
     JsonError(Reason),
     Plain(StatusCode, &'static str, String),
     NoContent,
@@ -68,7 +69,8 @@ impl Answer {
     pub fn allowed(proof: &Allow, mut identity: identity::Headers) -> Self {
         if let Some(admitted) = proof.who().certificate() {
             identity.push((MODE, FALLBACK));
-            identity.extend(admitted.ends_soon().map(|ends| (CERTIFICATE_ENDS, ends)));
+            let ends = admitted.ends_soon().and_then(|ends| HeaderValue::try_from(ends).ok());
+            identity.extend(ends.map(|ends| (CERTIFICATE_ENDS, ends)));
         }
         Self::of(Body::Allowed(identity), None)
     }
@@ -97,6 +99,11 @@ impl Answer {
     /// 200 with JSON.
     pub fn json(value: Value) -> Self {
         Self::of(Body::Json(value), None)
+    }
+
+    /// 409 with JSON: somebody else was first, and this is how it is.
+    pub fn conflict(value: Value) -> Self {
+        Self::of(Body::Conflict(value), None)
     }
 
     /// A refusal, for scripts.
@@ -176,6 +183,7 @@ impl Answer {
         match &self.body {
             Body::Allowed(_) | Body::Json(_) => StatusCode::OK,
             Body::Refused(reason) => verify_status(*reason),
+            Body::Conflict(_) => StatusCode::CONFLICT,
             Body::Page(page) => page.reason().map_or(StatusCode::OK, status),
             Body::JsonError(reason) => status(*reason),
             Body::Redirect(status, _) | Body::Plain(status, ..) => *status,
@@ -210,7 +218,7 @@ impl Answer {
             Body::Plain(_, kind, text) => return plain(status, kind, text),
             Body::Redirect(_, to) => redirect(&to),
             Body::Page(page) => html(&page, frame),
-            Body::Json(value) => json_body(&value),
+            Body::Json(value) | Body::Conflict(value) => json_body(&value),
             Body::JsonError(reason) => json_error(reason, frame.request_id),
             Body::NoContent => no_content(),
             Body::Preflight(methods) => preflight(&methods),
@@ -250,7 +258,7 @@ impl Answer {
             Body::Refused(_) => format!("{status} refused {reason}"),
             Body::Redirect(_, to) => format!("{status} {to}"),
             Body::Page(_) => format!("{status} page {reason}"),
-            Body::Json(value) => format!("{status} {value}"),
+            Body::Json(value) | Body::Conflict(value) => format!("{status} {value}"),
             Body::JsonError(_) => format!("{status} json {reason}"),
             Body::Plain(..) => format!("{status} plain"),
             Body::NoContent => format!("{status}"),

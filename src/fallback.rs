@@ -1,7 +1,37 @@
 //! Administrators with client certificates, while the identity provider is down.
 //!
 //! Two things are kept apart: whether a provider is *down*, which [`health`] decides, and whether the *door* is open,
-//! which [`door`] decides. Invariant: every part fails closed.
+//! which [`door`] decides. Invariant: every part fails closed. This file holds the parts together, waits for what has to
+//! be waited for, and decides nothing.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use self::{
+    administrators::{Administrators, Entry},
+    admission::{Attempt, SentBy, Verdict},
+    certificate::Shown,
+    chain::AdminCa,
+    door::Conditions,
+    drill::Order,
+    fetcher::Revocations,
+    monitor::Monitor,
+    ops::Surroundings,
+    switches::Switches,
+};
+use crate::{
+    answer::Answer,
+    clock::{Clock, Timestamp},
+    drain::Drain,
+    outbound::OutboundError,
+    reason::Reason,
+    seal::KeyRing,
+    server::Address,
+    session::keeper::Keeper,
+    telemetry::Telemetry,
+};
 
 pub mod administrators;
 pub mod admission;
@@ -9,6 +39,7 @@ pub mod certificate;
 pub mod chain;
 pub mod crl;
 pub mod door;
+pub mod drill;
 pub mod fetcher;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -18,3 +49,191 @@ pub mod ops;
 pub mod revocation;
 pub mod switch;
 pub mod switches;
+
+/// What the settings say of the fallback.
+#[derive(Debug)]
+pub struct Config {
+    /// Whether there is one.
+    pub enabled: bool,
+    /// How its switches are kept.
+    pub switches: switches::Config,
+    /// The ops listeners of all gateways that share the store; none means that of these settings.
+    pub processes: Vec<Address>,
+    /// Whose certificates count; always there where it is enabled.
+    pub certificates: Option<Certificates>,
+}
+
+/// Whose certificates count, and what is demanded of them.
+#[derive(Debug)]
+pub struct Certificates {
+    /// Who issues them.
+    pub ca: AdminCa,
+    /// Whose they are.
+    pub administrators: Administrators,
+    /// What is demanded of each.
+    pub rules: admission::Rules,
+    /// Where the revocation lists are.
+    pub revocations: fetcher::Config,
+}
+
+/// The administrators' way in.
+#[derive(Debug)]
+pub struct Fallback {
+    enabled: bool,
+    monitor: Arc<Monitor>,
+    switches: Switches,
+    checks: Option<Checks>,
+    clock: Clock,
+    telemetry: Telemetry,
+}
+
+/// What a certificate is checked with.
+#[derive(Debug)]
+struct Checks {
+    ca: Arc<AdminCa>,
+    administrators: Administrators,
+    rules: admission::Rules,
+    revocations: Arc<Revocations>,
+}
+
+impl Fallback {
+    /// Puts the parts together; asks nobody anything yet.
+    ///
+    /// # Errors
+    /// [`OutboundError`] when the client that fetches revocation lists cannot be set up.
+    pub fn new(
+        config: Config,
+        monitor: Arc<Monitor>,
+        keeper: &Arc<Keeper>,
+        telemetry: Telemetry,
+    ) -> Result<Self, OutboundError> {
+        let clock = keeper.clock().clone();
+        let checks = config.certificates.map(|certificates| {
+            let ca = Arc::new(certificates.ca);
+            let revocations = Revocations::new(
+                certificates.revocations,
+                Arc::clone(&ca),
+                keeper.ring(),
+                clock.clone(),
+                telemetry.clone(),
+            )?;
+            let Certificates { administrators, rules, .. } = certificates;
+            Ok(Checks { ca, administrators, rules, revocations: Arc::new(revocations) })
+        });
+        Ok(Self {
+            enabled: config.enabled,
+            monitor,
+            switches: Switches::new(config.switches, Arc::clone(keeper), telemetry.clone()),
+            checks: checks.transpose()?,
+            clock,
+            telemetry,
+        })
+    }
+
+    /// Begins what runs beside the requests: switches that agree, and revocation lists that are fresh. Nothing of it where
+    /// there is no fallback.
+    pub fn begin(&self, drain: &Drain) {
+        if !self.enabled {
+            return;
+        }
+        let switches = self.switches.clone();
+        drain.spawn_until_stop(async move { switches.keep_agreeing().await });
+        if let Some(checks) = &self.checks {
+            let revocations = Arc::clone(&checks.revocations);
+            drain.spawn_until_stop(async move { revocations.keep_fetching().await });
+        }
+    }
+
+    /// How the door stands for somebody who would sign in with these providers.
+    pub fn door<'a>(&self, providers: impl IntoIterator<Item = &'a String>) -> Conditions {
+        Conditions {
+            enabled: self.enabled,
+            switches: self.switches.standing(self.clock.now()),
+            providers_down: self.monitor.are_down(providers),
+        }
+    }
+
+    /// Looks at a certificate that was shown. The revocation lists are asked only if nothing else is against it.
+    pub async fn attempt(&self, door: Conditions, shown: Shown<'_>, sent_by: SentBy) -> (Attempt, Duration) {
+        let began = Instant::now();
+        let door = door.open();
+        let verdict = match &self.checks {
+            Some(checks) => checks.verdict(shown, self.clock.now(), door.is_ok()).await,
+            None => Verdict::of_nobody(shown),
+        };
+        (admission::admit(door, verdict, sent_by), began.elapsed())
+    }
+
+    /// Closes the door everywhere: too many different certificates were refused.
+    pub async fn close_by_itself(&self) {
+        self.switches.auto_close(TOO_MANY_REFUSED).await;
+    }
+
+    /// Tells the metrics how everything stands; the door, by the providers of each site.
+    pub fn tell<'a>(&self, sites: impl Iterator<Item = &'a [String]>) {
+        let now = self.clock.now();
+        let standing = self.switches.standing(now);
+        let metrics = self.telemetry.metrics().fallback();
+        metrics.set_door(self.is_open_on_any(sites), standing.believed && standing.armed);
+        if let Some(checks) = self.checks.as_ref().filter(|_| self.enabled) {
+            checks.revocations.tell();
+        }
+    }
+
+    /// Holds a drill with a certificate: the whole way but the door, and nobody is let in. `accepting` names the policies
+    /// that would let an administrator in.
+    pub async fn drill(
+        &self,
+        body: &[u8],
+        ring: &KeyRing,
+        accepting: impl FnOnce(&Entry) -> Vec<String>,
+        sites: impl Iterator<Item = &[String]>,
+    ) -> Result<Answer, Reason> {
+        let order = Order::open(ring, body).map_err(|_| Reason::SwitchesInvalid)?;
+        let checks = self.checks.as_ref().ok_or(Reason::FallbackDisabled)?;
+        let verdict = checks.verdict(order.shown(), self.clock.now(), true).await;
+        if let (Some(entry), Some(leaf)) = (verdict.entry(), verdict.leaf()) {
+            self.telemetry.metrics().fallback().set_not_after(entry.label(), leaf.not_after());
+        }
+        let accepting = verdict.entry().map(accepting).unwrap_or_default();
+        let door = self.door(sites.flatten());
+        Ok(Answer::json(drill::report(door, &verdict, &accepting)))
+    }
+
+    /// How everything stands, for the command line.
+    pub fn status<'a>(&self, sites: impl Iterator<Item = &'a [String]>) -> Answer {
+        let providers = self.monitor.providers();
+        let surroundings = Surroundings {
+            enabled: self.enabled,
+            door_is_open: self.is_open_on_any(sites),
+            providers: providers.map(|name| (name.to_owned(), self.monitor.is_down(name))).collect(),
+        };
+        ops::status(&self.switches, &surroundings, self.clock.now())
+    }
+
+    /// Takes a record of the switches that an operator's command made.
+    pub async fn throw(&self, body: &[u8]) -> Answer {
+        if !self.enabled {
+            return Answer::json_error(Reason::FallbackDisabled);
+        }
+        ops::throw(&self.switches, body).await
+    }
+
+    fn is_open_on_any<'a>(&self, mut sites: impl Iterator<Item = &'a [String]>) -> bool {
+        sites.any(|providers| self.door(providers).open().is_ok())
+    }
+}
+
+impl Checks {
+    async fn verdict(&self, shown: Shown<'_>, now: Timestamp, ask_lists: bool) -> Verdict {
+        let examined = admission::examine(Some(shown), now, &self.ca, &self.rules);
+        let lists = match examined.path().filter(|_| ask_lists) {
+            Some(path) => Some(self.revocations.check(path).await),
+            None => None,
+        };
+        examined.verdict(lists, &self.administrators)
+    }
+}
+
+/// What the record says of the reason when the door closes by itself.
+const TOO_MANY_REFUSED: &str = "too many different certificates of the admin CA were refused";

@@ -3,7 +3,6 @@
 //! `hyper request → Inbound → Route → handler → Answer → hyper response`. A gateway is callable without a socket.
 
 use std::{
-    borrow::Cow,
     fmt,
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
@@ -18,11 +17,11 @@ use crate::{
     account::Account,
     answer::{Answer, Frame},
     challenge::{self, Asked as Challenged},
-    clock::{Clock, Timestamp},
+    clock::Clock,
     cors::{self, Grant},
     csp_report::{self, Budget},
     drain::Drain,
-    fallback::{health, monitor::Monitor},
+    fallback::{self, Fallback, health, monitor::Monitor},
     inbound::{Exposure, Facts, Inbound, Listener, Peer, RequestId, Trust},
     limits::{self, Limits, Wait},
     oidc::{
@@ -31,25 +30,23 @@ use crate::{
         sign_out::SignOut,
     },
     origin::{Site, Sites},
+    outbound::OutboundError,
     pages::{Link, OtherAccount, SiteLook, policy::Delivery},
     random,
     reason::Reason,
     route::{Body, Endpoint, Limited, Prefix, Reach, Route},
-    secret::Secret,
     session::{
         Client, Presented,
-        cookie::Handle,
         keeper::{self, Found, Keeper},
         refresher::Refresher,
     },
     store::{self, Store},
     telemetry::{Event, Telemetry},
-    verify::{
-        self, Allow, identity,
-        matching::{self, Matching},
-        policy::{self, Policies},
-    },
+    verify::{identity, matching::Matching, policy::Policies},
 };
+
+mod by_certificate;
+mod verifying;
 
 /// What a gateway is told.
 #[derive(Debug)]
@@ -74,6 +71,8 @@ pub struct Config {
     pub identity: identity::Config,
     /// When a provider is held to be down.
     pub health: health::Rules,
+    /// Administrators with client certificates, while it is.
+    pub fallback: fallback::Config,
     /// How our pages look.
     pub look: SiteLook,
     /// Whether browsers only report what breaks the content security policy.
@@ -97,6 +96,7 @@ pub struct Gateway {
     sign_in: SignIn,
     sign_out: SignOut,
     monitor: Arc<Monitor>,
+    fallback: Fallback,
     account: Account,
     limits: Limits,
     providers: Arc<Providers>,
@@ -137,6 +137,8 @@ impl Gateway {
             drain.clone(),
         );
         let monitor = Arc::new(Monitor::new(&providers, &config.health, clock.clone(), telemetry.clone()));
+        let fallback = Fallback::new(config.fallback, Arc::clone(&monitor), &keeper, telemetry.clone())
+            .map_err(StartError::Fallback)?;
         let prefix = config.sign_in.prefix.clone();
         Ok(Self {
             sign_in: SignIn::new(
@@ -169,6 +171,7 @@ impl Gateway {
             keeper,
             refresher,
             monitor,
+            fallback,
             providers,
             store,
             telemetry,
@@ -187,6 +190,7 @@ impl Gateway {
             let (monitor, provider) = (Arc::clone(&self.monitor), provider.to_owned());
             self.drain.spawn_until_stop(async move { monitor.keep_watching(&provider).await });
         }
+        self.fallback.begin(&self.drain);
         let keeper = Arc::clone(&self.keeper);
         self.drain.spawn_until_stop(async move { keeper.keep_settling().await });
     }
@@ -250,6 +254,7 @@ impl Gateway {
         let span = error_span!("request", %request_id, endpoint);
         let answer = self.answered(inbound, asked, application_of).instrument(span.clone()).await;
         let answer = answer.unwrap_or_else(|reason| self.refusal(inbound, reason));
+        let notice = Box::pin(self.notice(inbound)).await;
         span.in_scope(|| {
             self.telemetry.event(&Event::Answered {
                 endpoint,
@@ -265,7 +270,7 @@ impl Gateway {
             https: self.sites.are_https(),
             csp: &self.csp,
             shared_with: route.and_then(|route| self.grant(inbound, route)),
-            fallback: None,
+            fallback: notice.as_ref(),
         })
     }
 
@@ -315,6 +320,10 @@ impl Gateway {
             Endpoint::SignedOut => self.sign_out.done(asked()?),
             Endpoint::Preflight => cors::preflight(inbound, visit?.site, &self.prefix)?,
             Endpoint::CspReport => self.csp_report(inbound, visit?, &body)?,
+            Endpoint::CertificateRefused => self.certificate_refused(asked()?).await,
+            Endpoint::FallbackStatus => self.fallback.status(self.providers_of_sites()),
+            Endpoint::FallbackThrown => self.fallback.throw(&body).await,
+            Endpoint::FallbackDrill => self.drill(&body).await?,
             Endpoint::Verify => return Err(Reason::Internal),
         })
     }
@@ -407,6 +416,7 @@ impl Gateway {
         if let Ok(count) = self.store.count().await {
             self.telemetry.metrics().set_active_sessions(count);
         }
+        self.fallback.tell(self.providers_of_sites());
         self.telemetry.metrics().text().map(Answer::metrics).map_err(|_| Reason::Internal)
     }
 
@@ -457,98 +467,6 @@ impl Gateway {
             _ => answer,
         }
     }
-
-    /// May this request pass? Asking changes nothing; what has to be written is written beside the answer.
-    async fn verify(&self, inbound: &Inbound, route: Route, began: Instant) -> Answer {
-        let facts = inbound.facts();
-        let policy = self.policy_for(inbound, facts.as_ref());
-        let verdict = match (&facts, &policy) {
-            (Err(reason), _) => Err(*reason),
-            (Ok(facts), policy) => self.verified(inbound, route, facts, policy.as_deref()).await,
-        };
-        let request_id = inbound.request_id_text();
-        match verdict {
-            Ok((allow, identity)) => {
-                let (policy, rule) = allow.rule();
-                let user = &allow.who().user().id;
-                let took = began.elapsed();
-                self.telemetry.event(&Event::Allowed { request_id, policy, rule, user, took });
-                Answer::allowed(&allow, identity)
-            }
-            Err(reason) => {
-                self.telemetry.event(&Event::Refused {
-                    request_id,
-                    policy: policy.as_deref().ok().filter(|name| self.policies.named(name).is_ok()),
-                    reason,
-                    client: facts.as_ref().ok().map(|facts| facts.client),
-                    host: facts.as_ref().map_or("", |facts| facts.host),
-                    took: began.elapsed(),
-                });
-                Answer::refused(reason)
-            }
-        }
-    }
-
-    /// The policy that the location names; where it names none, the one that the settings have for the request.
-    fn policy_for<'a>(
-        &'a self,
-        inbound: &'a Inbound,
-        facts: Result<&Facts<'_>, &Reason>,
-    ) -> Result<Cow<'a, str>, Reason> {
-        match (policy::asked_for(&inbound.query()), facts) {
-            (Err(Reason::PolicyMissing), Ok(facts)) => {
-                let renames_method = inbound.carries_any(matching::METHOD_HEADERS.iter());
-                let asked =
-                    matching::Asked { host: facts.host, method: &facts.method, target: facts.target, renames_method };
-                self.matching.policy_for(&asked).map(|name| Cow::Borrowed(name.as_str()))
-            }
-            (named, _) => named,
-        }
-    }
-
-    async fn verified(
-        &self,
-        inbound: &Inbound,
-        route: Route,
-        facts: &Facts<'_>,
-        policy: Result<&str, &Reason>,
-    ) -> Result<(Allow, identity::Headers), Reason> {
-        let site = route.admit(facts, &self.sites, inbound.provenance())?;
-        let policy = policy.map_err(|reason| *reason)?;
-        // Should nginx lack the line that overwrites it, the client's own would reach the application.
-        if inbound.carries_any(self.identity.claims.iter().map(|claim| &claim.name)) {
-            return Err(Reason::IdentityForged);
-        }
-        let Found { session, handle, at } = self.find_for(inbound, site, browser(inbound, facts)).await?;
-        let access_token = if self.identity.access_token { Some(self.access_token(&handle).await?) } else { None };
-        let allow = verify::decide(session, &self.policies, policy, facts.client, at)?;
-        let identity = identity::headers(&self.identity, &allow, access_token.as_ref());
-        self.keep_up(&allow, handle, at);
-        Ok((allow, identity))
-    }
-
-    /// On the heap, for it is rarely asked for.
-    async fn access_token(&self, handle: &Handle) -> Result<Secret, Reason> {
-        Ok(Box::pin(self.keeper.read_whole(handle)).await?.2.access)
-    }
-
-    /// What an allowed request causes beside its answer: the time of last use, and fresh tokens.
-    fn keep_up(&self, allow: &Allow, handle: Handle, now: Timestamp) {
-        let Some(facts) = allow.who().session() else {
-            return;
-        };
-        let (touch, refresh) = (self.keeper.wants_touch(facts, now), facts.tokens.refresh_due(now));
-        if !(touch || refresh) {
-            return;
-        }
-        let handle = Arc::new(handle);
-        if touch {
-            self.keeper.touch_aside(Arc::clone(&handle), &self.drain);
-        }
-        if refresh {
-            self.refresher.begin(handle);
-        }
-    }
 }
 
 impl fmt::Debug for Gateway {
@@ -585,6 +503,9 @@ pub enum StartError {
     /// The store's client.
     #[error("store: {0}")]
     Store(#[source] store::redis::SetupError),
+    /// The client that fetches revocation lists.
+    #[error("fallback: {0}")]
+    Fallback(#[source] OutboundError),
     /// A provider's client.
     #[error(transparent)]
     Provider(#[from] providers::StartError),

@@ -20,6 +20,8 @@ pub enum Endpoint {
     Challenge,
     /// What to tell a visitor whom verify refused, or could not decide about.
     Deny,
+    /// What to tell somebody whose client certificate nginx itself refused.
+    CertificateRefused,
     /// Begins a sign-in.
     Login,
     /// Where the provider sends the browser back to.
@@ -50,6 +52,12 @@ pub enum Endpoint {
     Readyz,
     /// Metrics for Prometheus.
     Metrics,
+    /// How the fallback stands.
+    FallbackStatus,
+    /// A record of the fallback's switches.
+    FallbackThrown,
+    /// Tries a certificate out and lets nobody in.
+    FallbackDrill,
 }
 
 impl Endpoint {
@@ -59,6 +67,7 @@ impl Endpoint {
             Self::Verify => "verify",
             Self::Challenge => "challenge",
             Self::Deny => "deny",
+            Self::CertificateRefused => "certificate-refused",
             Self::Login => "login",
             Self::Callback => "callback",
             Self::Logout | Self::LogoutSubmitted => "logout",
@@ -72,6 +81,8 @@ impl Endpoint {
             Self::Livez => "livez",
             Self::Readyz => "readyz",
             Self::Metrics => "metrics",
+            Self::FallbackStatus | Self::FallbackThrown => "fallback",
+            Self::FallbackDrill => "fallback-drill",
         }
     }
 }
@@ -79,7 +90,11 @@ impl Endpoint {
 impl Endpoint {
     /// What becomes of a request's body, known before it is read.
     pub const fn body(self) -> Body {
-        if matches!(self, Self::CspReport) { Body::Taken } else { Body::Discarded }
+        if matches!(self, Self::CspReport | Self::FallbackThrown | Self::FallbackDrill) {
+            Body::Taken
+        } else {
+            Body::Discarded
+        }
     }
 
     /// Whether scripts of the origins that a site lists may have its answers.
@@ -102,7 +117,16 @@ impl Endpoint {
     /// How its use is limited.
     pub const fn limited(self) -> Limited {
         match self {
-            Self::Verify | Self::Challenge | Self::Deny | Self::Livez | Self::Readyz | Self::Metrics => Limited::Not,
+            Self::Verify
+            | Self::Challenge
+            | Self::Deny
+            | Self::CertificateRefused
+            | Self::Livez
+            | Self::Readyz
+            | Self::Metrics
+            | Self::FallbackStatus
+            | Self::FallbackThrown
+            | Self::FallbackDrill => Limited::Not,
             Self::Login => Limited::AsSignIn,
             Self::Callback => Limited::WhenItFails,
             Self::Refresh => Limited::AsRefresh,
@@ -307,6 +331,7 @@ const ROUTES: &[Row] = &[
     row(NGINX, Method::GET, "/verify", Endpoint::Verify, Reach::Internal, Proof::None),
     row(NGINX, Method::GET, "/challenge", Endpoint::Challenge, Reach::Internal, Proof::None),
     row(NGINX, Method::GET, "/deny", Endpoint::Deny, Reach::Internal, Proof::None),
+    row(NGINX, Method::GET, "/certificate-refused", Endpoint::CertificateRefused, Reach::Internal, Proof::None),
     row(NGINX, Method::GET, "/login", Endpoint::Login, Reach::Public, Proof::NotEmbedded),
     row(NGINX, Method::GET, "/callback", Endpoint::Callback, Reach::Public, Proof::None),
     row(NGINX, Method::GET, "/callback/*", Endpoint::Callback, Reach::Public, Proof::None),
@@ -326,6 +351,9 @@ const ROUTES: &[Row] = &[
     row(OPS, Method::GET, "/livez", Endpoint::Livez, Reach::Anyone, Proof::None),
     row(OPS, Method::GET, "/readyz", Endpoint::Readyz, Reach::Anyone, Proof::None),
     row(OPS, Method::GET, "/metrics", Endpoint::Metrics, Reach::Anyone, Proof::None),
+    row(OPS, Method::GET, "/fallback", Endpoint::FallbackStatus, Reach::Anyone, Proof::None),
+    row(OPS, Method::POST, "/fallback", Endpoint::FallbackThrown, Reach::Anyone, Proof::None),
+    row(OPS, Method::POST, "/fallback/drill", Endpoint::FallbackDrill, Reach::Anyone, Proof::None),
 ];
 
 #[cfg(test)]
@@ -387,7 +415,9 @@ mod tests {
     #[test]
     fn a_body_is_taken_only_where_an_endpoint_wants_one() {
         for row in ROUTES {
-            let expected = if row.path == "/csp-report" { Body::Taken } else { Body::Discarded };
+            let taken =
+                row.method == Method::POST && matches!(row.path, "/csp-report" | "/fallback" | "/fallback/drill");
+            let expected = if taken { Body::Taken } else { Body::Discarded };
             assert_eq!(row.route.endpoint.body(), expected, "{}", row.path);
         }
     }

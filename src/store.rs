@@ -179,6 +179,28 @@ impl Store {
         each!(self, store => bar_window(window, time))
     }
 
+    /// The record of the fallback's switches, as it was written last. It has no expiry.
+    ///
+    /// # Errors
+    /// As [`Store::facts`]; [`StoreError::Garbage`] when something else lies there.
+    pub async fn switches(&self) -> Result<Option<StoredSwitches>, StoreError> {
+        each!(self, store => switches())
+    }
+
+    /// Writes a record of the switches if its epoch is higher than that of the one that lies there. What is no record at
+    /// all gives way to any.
+    ///
+    /// # Errors
+    /// As [`Store::create`]; memory never fails.
+    pub async fn throw_switches(&self, switches: &StoredSwitches) -> Result<Thrown, StoreError> {
+        each!(self, store => throw_switches(switches))
+    }
+
+    /// Whether other processes use it too.
+    pub const fn is_shared(&self) -> bool {
+        matches!(self.backend, Backend::Redis(_))
+    }
+
     /// Asks the store for a sign of life.
     ///
     /// # Errors
@@ -350,6 +372,30 @@ pub struct Member {
     pub name: Name,
     /// Its sealed index entry.
     pub index: Vec<u8>,
+}
+
+/// A record of the fallback's switches.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoredSwitches {
+    /// Its number, in the open: a higher one wins.
+    pub epoch: u64,
+    /// Sealed record.
+    pub sealed: Vec<u8>,
+}
+
+impl fmt::Debug for StoredSwitches {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("StoredSwitches").field("epoch", &self.epoch).finish_non_exhaustive()
+    }
+}
+
+/// How throwing the switches went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Thrown {
+    /// Written, now or by an earlier try.
+    Done,
+    /// Another record of this epoch, or of a higher one, lies there.
+    Stale,
 }
 
 /// Most members that a group's list returns; beyond it the newest.

@@ -86,6 +86,8 @@ switches! {
     KeysRotatedBeforeSigning = "keys-rotated-before-signing",
     /// The key set begins with keys no client can read. A client must get along with the others.
     KeySetWithBrokenKeys = "key-set-with-broken-keys",
+    /// The key set has keys that no client can read, and no other.
+    KeySetUnusable = "key-set-unusable",
 
     /// Discovery names the issuer followed by `INVALID`.
     DiscoveryWrongIssuer = "discovery-wrong-issuer",
@@ -99,6 +101,12 @@ switches! {
     DiscoveryWithoutPkce = "discovery-without-pkce",
     /// The key set is at a path that only discovery tells, and not at `/jwks`. A client must accept this.
     DiscoveryKeysElsewhere = "discovery-keys-elsewhere",
+    /// Discovery is a page of HTML, with 200.
+    DiscoveryGarbage = "discovery-garbage",
+    /// Discovery is eight megabytes long.
+    DiscoveryOversized = "discovery-oversized",
+    /// Discovery redirects, to itself.
+    DiscoveryRedirects = "discovery-redirects",
 
     /// The authorization answer's `iss` is the issuer followed by `1`.
     AuthorizationWrongIssuer = "authorization-wrong-issuer",

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{gateway, oidc::sign_in, origin::Sites, route::Prefix, secret::Secret};
 
+mod fallback;
 mod health;
 mod identity;
 mod limits;
@@ -51,6 +52,7 @@ pub(super) fn check(raw: &Raw, problems: &mut Problems) -> Checked<Config> {
     let identity = identity::identity(&raw.identity, problems);
     let telemetry = log::telemetry(&raw.log, problems);
     let health = health::health(&raw.health, problems);
+    let fallback = fallback::fallback(&raw.fallback, &raw.listener, problems);
     let look = pages::look(&raw.pages, problems);
     let csp_report_only = raw.pages.csp_report_only.or(false);
     let csp_reports = raw.pages.csp_reports.or(true);
@@ -68,6 +70,7 @@ pub(super) fn check(raw: &Raw, problems: &mut Problems) -> Checked<Config> {
             matching: matching?,
             identity: identity?,
             health: health?,
+            fallback: fallback?,
             look: look?,
             csp_report_only: csp_report_only?,
             csp_reports: csp_reports?,

@@ -2,11 +2,10 @@
 //!
 //! Invariant: an [`Admitted`] is made only here, of an [`Open`] door, a certificate that passed every check in one fixed
 //! order, and a [`Good`] word of the revocation lists. The order matters: what is told, counted and audited is the first
-//! failure. It comes in two steps, because the lists may have to be waited for in between.
+//! failure. The certificate is looked at in two steps, because the lists may have to be waited for in between, and the
+//! door in a third: so a drill can take the first two and let nobody in.
 
 use std::{net::IpAddr, time::Duration};
-
-use http::HeaderValue;
 
 use crate::{
     clock::Timestamp,
@@ -57,7 +56,7 @@ pub struct Examined {
 }
 
 /// What the log may say of a refusal's cause.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 enum Cause {
     #[error("{0}")]
     Malformed(#[from] Malformed),
@@ -79,15 +78,22 @@ impl Examined {
     }
 }
 
-/// An attempt to come in by a certificate, and what came of it.
-#[derive(Debug)]
-pub struct Attempt {
+/// What is to be said of a certificate itself, whether or not there is a door that it could open.
+#[derive(Clone, Debug)]
+pub struct Verdict {
     leaf: Option<Leaf>,
     entry: Option<Entry>,
     chained: bool,
     crl_status: &'static str,
     cause: Option<Cause>,
     near_expiry: bool,
+    refused: Option<Reason>,
+}
+
+/// An attempt to come in by a certificate, and what came of it.
+#[derive(Debug)]
+pub struct Attempt {
+    verdict: Verdict,
     outcome: Result<Admitted, Reason>,
 }
 
@@ -102,18 +108,18 @@ pub struct Attempt {
 /// ```
 ///
 /// ```compile_fail
-/// // Nor does anybody get this far past a door that is shut:
-/// use portcullis::fallback::{admission::{Examined, Rules, examine}, certificate::Shown, chain::AdminCa};
-/// fn enter(shown: Shown<'_>, now: portcullis::clock::Timestamp, ca: &AdminCa) -> Examined {
-///     examine((), Some(shown), now, ca, &Rules::default())
+/// // Nor does the best of certificates get past a door that nobody has looked at:
+/// use portcullis::fallback::admission::{Attempt, SentBy, Verdict, admit};
+/// fn enter(verdict: Verdict) -> Attempt {
+///     admit(Ok(()), verdict, SentBy::SafeOrOwnPage)
 /// }
 /// ```
 ///
 /// ```
 /// // What that one lacks: the door.
-/// use portcullis::fallback::{admission::{Examined, Rules, examine}, certificate::Shown, chain::AdminCa, door::Open};
-/// fn enter(door: &Open, shown: Shown<'_>, now: portcullis::clock::Timestamp, ca: &AdminCa) -> Examined {
-///     examine(door, Some(shown), now, ca, &Rules::default())
+/// use portcullis::fallback::{admission::{Attempt, SentBy, Verdict, admit}, door::Open};
+/// fn enter(door: Open, verdict: Verdict) -> Attempt {
+///     admit(Ok(door), verdict, SentBy::SafeOrOwnPage)
 /// }
 /// ```
 #[derive(Clone, Debug)]
@@ -154,14 +160,15 @@ impl Admitted {
         self.near_expiry
     }
 
-    /// The certificate's last second, in seconds since the epoch, if it is soon.
-    pub fn ends_soon(&self) -> Option<HeaderValue> {
-        self.near_expiry.then(|| HeaderValue::from(self.not_after.seconds()))
+    /// When the certificate ends (RFC 3339), if that is soon.
+    pub fn ends_soon(&self) -> Option<String> {
+        let ends = std::time::UNIX_EPOCH + Duration::from_secs(self.not_after.seconds());
+        self.near_expiry.then(|| humantime::format_rfc3339_seconds(ends).to_string())
     }
 }
 
 /// The first step: all that a certificate itself, its authorities and nginx say.
-pub fn examine(_door: &Open, shown: Option<Shown<'_>>, now: Timestamp, ca: &AdminCa, rules: &Rules) -> Examined {
+pub fn examine(shown: Option<Shown<'_>>, now: Timestamp, ca: &AdminCa, rules: &Rules) -> Examined {
     let Some(shown) = shown.filter(|shown| !shown.escaped.is_empty()) else {
         return Examined::refused(None, Reason::NoCertificate);
     };
@@ -210,26 +217,61 @@ fn refused_in_spite(leaf: &Leaf, shown: Shown<'_>, rules: &Rules) -> Option<Reas
     (lifetime > rules.longest_lifetime).then_some(Reason::LifetimeTooLong)
 }
 
-/// The second step: what the revocation lists said, if they were asked; who it is; and where the request came from.
-pub fn admit(
-    examined: Examined,
-    lists: Option<Result<Good, Reason>>,
-    administrators: &Administrators,
-    sent_by: SentBy,
-) -> Attempt {
-    let Examined { leaf, path, refused, cause, near_expiry } = examined;
-    let chained = path.is_some();
-    let asked = if refused.is_none() { lists } else { None };
-    let crl_status = asked.map_or(NOT_LOOKED_AT, status);
-    // Whom a certificate names counts only where the right authority has named them.
-    let entry = leaf.as_ref().filter(|_| chained).and_then(|leaf| administrators.find(leaf)).cloned();
-    let outcome = match (refused, asked, &leaf, &entry) {
-        (Some(reason), _, _, _) | (None, Some(Err(reason)), _, _) => Err(reason),
-        (None, None, _, _) => Err(Reason::CrlUnavailable),
-        (None, Some(Ok(_)), Some(leaf), Some(entry)) => enter(leaf, entry, near_expiry, sent_by),
-        (None, Some(Ok(_)), _, _) => Err(Reason::NameNotAllowed),
+impl Examined {
+    /// The second step: what the revocation lists said, if they were asked, and who it is.
+    pub fn verdict(self, lists: Option<Result<Good, Reason>>, administrators: &Administrators) -> Verdict {
+        let Self { leaf, path, refused, cause, near_expiry } = self;
+        let chained = path.is_some();
+        let asked = if refused.is_none() { lists } else { None };
+        // Whom a certificate names counts only where the right authority has named them.
+        let entry = leaf.as_ref().filter(|_| chained).and_then(|leaf| administrators.find(leaf)).cloned();
+        let against = match (asked, &entry) {
+            (None, _) => Some(Reason::CrlUnavailable),
+            (Some(Err(reason)), _) => Some(reason),
+            (Some(Ok(_)), None) => Some(Reason::NameNotAllowed),
+            (Some(Ok(_)), Some(_)) => None,
+        };
+        let crl_status = asked.map_or(NOT_LOOKED_AT, status);
+        Verdict { leaf, entry, chained, crl_status, cause, near_expiry, refused: refused.or(against) }
+    }
+}
+
+impl Verdict {
+    /// What there is to say where the settings have no authority: what the certificate says of itself.
+    pub fn of_nobody(shown: Shown<'_>) -> Self {
+        let examined = Examined::refused(Leaf::read(shown.escaped).ok(), Reason::UntrustedChain);
+        examined.verdict(None, &Administrators::default())
+    }
+
+    /// What is against it, if anything.
+    pub const fn refused(&self) -> Option<Reason> {
+        self.refused
+    }
+
+    /// The certificate, if it could be read.
+    pub const fn leaf(&self) -> Option<&Leaf> {
+        self.leaf.as_ref()
+    }
+
+    /// Whose it is, if the right authority says so and the list has them.
+    pub const fn entry(&self) -> Option<&Entry> {
+        self.entry.as_ref()
+    }
+
+    /// What the log may say of the cause, beyond the reason.
+    pub fn cause(&self) -> Option<String> {
+        self.cause.as_ref().map(Cause::to_string)
+    }
+}
+
+/// The last step: the door, the certificate, and where the request came from.
+pub fn admit(door: Result<Open, Reason>, verdict: Verdict, sent_by: SentBy) -> Attempt {
+    let outcome = match (door, verdict.refused, &verdict.leaf, &verdict.entry) {
+        (Err(reason), _, _, _) | (Ok(_), Some(reason), _, _) => Err(reason),
+        (Ok(_), None, Some(leaf), Some(entry)) => enter(leaf, entry, verdict.near_expiry, sent_by),
+        (Ok(_), None, _, _) => Err(Reason::NameNotAllowed),
     };
-    Attempt { leaf, entry, chained, crl_status, cause, near_expiry, outcome }
+    Attempt { verdict, outcome }
 }
 
 fn enter(leaf: &Leaf, entry: &Entry, near_expiry: bool, sent_by: SentBy) -> Result<Admitted, Reason> {
@@ -261,7 +303,7 @@ impl Attempt {
 
     /// Whether the certificate led to the administrators' authority.
     pub const fn is_chained(&self) -> bool {
-        self.chained
+        self.verdict.chained
     }
 
     /// The certificate, if it was of the right authority and refused for what speaks against its holder: enough
@@ -271,28 +313,29 @@ impl Attempt {
             self.outcome,
             Err(Reason::NginxVerifyFailed | Reason::LifetimeTooLong | Reason::Revoked | Reason::NameNotAllowed)
         );
-        self.leaf.as_ref().filter(|_| counts && self.chained).map(Leaf::fingerprint)
+        self.verdict.leaf.as_ref().filter(|_| counts && self.verdict.chained).map(Leaf::fingerprint)
     }
 
     /// What the log may say of the cause, beyond the reason.
     pub fn cause(&self) -> Option<String> {
-        self.cause.as_ref().map(Cause::to_string)
+        self.verdict.cause()
     }
 
     /// The audit line. A refusal that comes later, by a policy, takes the place of `refused` there.
     pub fn shown<'a>(&'a self, request_id: &'a str, client: Option<IpAddr>, took: Duration) -> CertificateShown<'a> {
+        let Verdict { leaf, entry, crl_status, near_expiry, .. } = &self.verdict;
         CertificateShown {
             request_id,
-            fingerprint: self.leaf.as_ref().map_or("", |leaf| leaf.fingerprint().hex()),
-            subject: self.leaf.as_ref().map_or("", Leaf::subject),
-            serial: self.leaf.as_ref().map_or("", Leaf::serial_hex),
-            cn: self.entry.as_ref().map_or(UNAUTHORIZED, Entry::label),
+            fingerprint: leaf.as_ref().map_or("", |leaf| leaf.fingerprint().hex()),
+            subject: leaf.as_ref().map_or("", Leaf::subject),
+            serial: leaf.as_ref().map_or("", Leaf::serial_hex),
+            cn: entry.as_ref().map_or(UNAUTHORIZED, Entry::label),
             client,
-            not_after: self.leaf.as_ref().map(Leaf::not_after),
-            near_expiry: self.near_expiry,
-            crl_status: self.crl_status,
+            not_after: leaf.as_ref().map(Leaf::not_after),
+            near_expiry: *near_expiry,
+            crl_status,
             refused: self.outcome.as_ref().err().copied(),
-            checked_in: self.leaf.is_some().then_some(took),
+            checked_in: leaf.is_some().then_some(took),
         }
     }
 }

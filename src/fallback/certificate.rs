@@ -26,7 +26,7 @@ use x509_parser::{
 use crate::clock::Timestamp;
 
 /// What nginx says of the client's certificate, word for word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shown<'a> {
     /// `$ssl_client_verify`: `SUCCESS`, `NONE`, or `FAILED:` and why.
     pub verify: &'a str,
@@ -106,6 +106,11 @@ impl Leaf {
             for_clients: usage && purpose,
             authority: constraints.is_some_and(|constraints| constraints.value.ca),
         })
+    }
+
+    /// What it says of itself, for people.
+    pub fn describe(&self) -> String {
+        format!("{}, serial {}, SHA-256 {}", self.subject, self.serial.hex(), self.fingerprint.hex())
     }
 
     /// The certificate itself.

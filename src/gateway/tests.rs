@@ -37,7 +37,7 @@ struct Scene {
 /// A new session: its cookie, and what opens its record.
 struct Minted {
     cookie: String,
-    handle: Handle,
+    handle: crate::session::cookie::Handle,
 }
 
 impl Scene {

@@ -12,8 +12,8 @@ use std::{
 };
 
 use super::{
-    Change, Ended, GROUP_LIMIT, Mark, Member, Name, NewSession, StoreError, StoredFacts, StoredSession, Swap, Token,
-    Version,
+    Change, Ended, GROUP_LIMIT, Mark, Member, Name, NewSession, StoreError, StoredFacts, StoredSession, StoredSwitches,
+    Swap, Thrown, Token, Version,
     window::{Counted, Rate, Window, Windows},
 };
 use crate::clock::{Clock, Timestamp};
@@ -41,6 +41,7 @@ pub struct Memory {
     clock: Clock,
     held: Mutex<Held>,
     windows: Mutex<Windows>,
+    switches: Mutex<Option<StoredSwitches>>,
 }
 
 /// The operations; [`super::Store`] says what each promises.
@@ -48,7 +49,8 @@ pub struct Memory {
 impl Memory {
     /// An empty store.
     pub fn new(config: Config, clock: Clock) -> Self {
-        Self { config, clock, held: Mutex::default(), windows: Mutex::new(Windows::new(config.max_windows)) }
+        let windows = Mutex::new(Windows::new(config.max_windows));
+        Self { config, clock, held: Mutex::default(), windows, switches: Mutex::default() }
     }
 
     /// See [`super::Store::create`].
@@ -168,6 +170,22 @@ impl Memory {
         Ok(())
     }
 
+    /// See [`super::Store::switches`].
+    pub fn switches(&self) -> Result<Option<StoredSwitches>, StoreError> {
+        Ok(self.thrown().clone())
+    }
+
+    /// See [`super::Store::throw_switches`].
+    pub fn throw_switches(&self, switches: &StoredSwitches) -> Result<Thrown, StoreError> {
+        let mut held = self.thrown();
+        match &*held {
+            Some(held) if held == switches => return Ok(Thrown::Done),
+            Some(held) if held.epoch >= switches.epoch => return Ok(Thrown::Stale),
+            _ => *held = Some(switches.clone()),
+        }
+        Ok(Thrown::Done)
+    }
+
     /// See [`super::Store::ping`].
     pub const fn ping(&self) -> Result<(), StoreError> {
         Ok(())
@@ -175,6 +193,10 @@ impl Memory {
 
     fn windows(&self) -> MutexGuard<'_, Windows> {
         self.windows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn thrown(&self) -> MutexGuard<'_, Option<StoredSwitches>> {
+        self.switches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Everything that has not expired by now.

@@ -19,14 +19,14 @@ pub use self::client::{Address, Config, DEFAULT_CONNECTIONS, DEFAULT_DEADLINE, D
 use self::{
     client::pool,
     connections::{Connections, Lent, PACE},
-    keys::{Keys, lease, moment},
+    keys::{Keys, epoch, lease, moment},
     reply::{Failure, Remedy},
     scripts::Scripts,
     whole::marked,
 };
 use super::{
     Change, ENDED_BEFORE, Ended, GROUP_LIMIT, Mark, Member, NAME_TAKEN, Name, NewSession, StoreError, StoredFacts,
-    StoredSession, Swap, Token,
+    StoredSession, StoredSwitches, Swap, Thrown, Token,
     window::{Counted, Rate, Window},
 };
 use crate::{clock::Timestamp, random};
@@ -225,6 +225,24 @@ impl Redis {
         let mut command = cmd("SET");
         command.arg(self.keys.barred(window)).arg("-").arg("NX").arg("PX").arg(lease(time));
         self.within(|| self.ask(Request::Command(&command), reply::done)).await
+    }
+
+    /// See [`super::Store::switches`].
+    pub async fn switches(&self) -> Result<Option<StoredSwitches>, StoreError> {
+        let mut command = cmd("GET");
+        command.arg(self.keys.switches());
+        self.within(|| self.ask(Request::Command(&command), reply::switches)).await
+    }
+
+    /// See [`super::Store::throw_switches`].
+    pub async fn throw_switches(&self, switches: &StoredSwitches) -> Result<Thrown, StoreError> {
+        let record = [epoch(switches.epoch).as_bytes(), &marked(&switches.sealed)].concat();
+        let mut step = self.scripts.throw.key(self.keys.switches());
+        step.arg(record);
+        match self.step(&step).await? {
+            1 => Ok(Thrown::Done),
+            _ => Ok(Thrown::Stale),
+        }
     }
 
     /// See [`super::Store::ping`].

@@ -8,7 +8,12 @@ use std::{borrow::Cow, collections::BTreeMap, net::IpAddr, sync::Arc, time::Dura
 use ipnet::IpNet;
 
 use crate::{
-    clock::Timestamp, inbound::Parameters, reason::Reason, rules::Conditions, session::Method, verify::proven::Proven,
+    clock::Timestamp,
+    inbound::Parameters,
+    reason::Reason,
+    rules::Conditions,
+    session::{Method, User},
+    verify::proven::{Proven, certificate_user},
 };
 
 /// All policies of the settings, by name.
@@ -24,6 +29,13 @@ impl Policies {
     /// The names, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(PolicyName::as_str)
+    }
+
+    /// The policies that would let somebody of that name and these groups in by certificate, whatever their address.
+    pub fn admitting(&self, user: &str, groups: &[String]) -> Vec<String> {
+        let user = certificate_user(user, groups);
+        let admit = |policy: &&Policy| policy.rules.iter().any(|rule| rule.would_admit(&user));
+        self.0.values().filter(admit).map(|policy| policy.name.as_str().to_owned()).collect()
     }
 
     /// The policy of that name.
@@ -174,6 +186,11 @@ impl Rule {
             Effect::Deny if self.methods.is_empty() => true,
             Effect::Allow | Effect::Deny => self.methods.contains(&method),
         }
+    }
+
+    /// Whether it could let in whoever becomes that user by certificate.
+    fn would_admit(&self, user: &User) -> bool {
+        self.effect == Effect::Allow && self.accepts(Method::ClientCertificate) && self.conditions.met_by(user)
     }
 
     fn fits(&self, who: &Proven, client: IpAddr, now: Timestamp) -> bool {

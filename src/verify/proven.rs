@@ -82,12 +82,17 @@ impl From<Authenticated> for Proven {
 
 impl From<Admitted> for Proven {
     fn from(admitted: Admitted) -> Self {
-        let user = User {
-            id: admitted.user().into(),
-            preferred_username: admitted.user().into(),
-            groups: admitted.groups().iter().map(CompactString::from).collect(),
-            ..User::default()
-        };
+        let user = certificate_user(admitted.user(), admitted.groups());
         Self(Proof::Certificate(Box::new(Administrator { admitted, user })))
+    }
+}
+
+/// The user that a certificate's owner becomes.
+pub(super) fn certificate_user(name: &str, groups: &[String]) -> User {
+    User {
+        id: name.into(),
+        preferred_username: name.into(),
+        groups: groups.iter().map(CompactString::from).collect(),
+        ..User::default()
     }
 }

@@ -27,6 +27,8 @@ mod mutual_tls;
 mod greedy;
 mod smuggling;
 mod gateway_down;
+mod outage;
+mod administrators;
 mod browser;
 mod npm_provider;
 mod cli;

@@ -3,7 +3,7 @@
 use dev_idp::{Algorithm, Endpoint, IdTokenClaims, Switch, Trouble};
 use reqwest::Method;
 
-use crate::support::{Plan, Stage, Visitor};
+use crate::support::{Plan, Stage, Visitor, eventually};
 
 async fn signs_in(plan: Plan, switches: &[Switch]) -> Stage {
     let stage = plan.start().await;
@@ -208,9 +208,12 @@ async fn keys_that_change_just_before_signing_are_fetched_at_once() {
 async fn keys_that_were_replaced_since_the_last_sign_in_are_fetched_at_once() {
     let stage = Stage::usual().await;
     stage.signed_in("alice").await;
+    let probes = "oauth2_idp_health_checks_total{idp=\"main\",result=\"success\"}";
+    eventually("the one probe of this test ends", || async { stage.metric(probes).await >= 1.0 }).await;
+    let before = stage.asked(Endpoint::Jwks);
     stage.idp.rotate_keys();
     stage.signed_in("bob").await;
-    assert_eq!(stage.asked(Endpoint::Jwks), 2);
+    assert_eq!(stage.asked(Endpoint::Jwks), before + 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,9 +23,11 @@ use portcullis::{
 use sample_upstream::Upstream;
 use tempfile::TempDir;
 
+pub(crate) mod admin_ca;
 pub(crate) mod binary;
 pub(crate) mod browser;
 pub(crate) mod certificates;
+pub(crate) mod emergency;
 pub(crate) mod line;
 pub(crate) mod nginx;
 pub(crate) mod oidc_provider;
@@ -58,6 +60,8 @@ pub(crate) struct Plan {
     ground: Option<(TempDir, Certificates)>,
     way: Option<Way>,
     gateway_too: bool,
+    real_time: bool,
+    nginx_options: Vec<String>,
 }
 
 impl Plan {
@@ -73,6 +77,8 @@ impl Plan {
             ground: None,
             way: None,
             gateway_too: true,
+            real_time: false,
+            nginx_options: Vec::new(),
         }
     }
 
@@ -130,6 +136,18 @@ impl Plan {
         self
     }
 
+    /// More options of `scripts/nginx-render`.
+    pub(crate) fn rendering(mut self, options: &[String]) -> Self {
+        self.nginx_options.extend_from_slice(options);
+        self
+    }
+
+    /// The gateway's clock is the machine's own, which nobody moves.
+    pub(crate) fn on_real_time(mut self) -> Self {
+        self.real_time = true;
+        self
+    }
+
     /// Starts everything.
     pub(crate) async fn start(self) -> Stage {
         Stage::start(self, free_port()).await
@@ -179,8 +197,9 @@ impl Stage {
         let redis = plan.with_redis.then(redis::Server::start);
         let settings = settings(&plan, folder.path(), &idp, redis.as_ref(), https);
         let way = plan.way.take().unwrap_or_else(|| Way::to(&format!("unix:{}/nginx.sock", folder.path().display())));
+        let way = way.with(&plan.nginx_options);
         let nginx = Nginx::start(folder.path(), &certificates, https, &upstream, &plan.sites, &way).await;
-        let clock = Clock::manual(Timestamp::from_seconds(idp.now()));
+        let clock = if plan.real_time { Clock::system() } else { Clock::manual(Timestamp::from_seconds(idp.now())) };
         let telemetry = Telemetry::new(false);
         let mut stage =
             Self { idp, upstream, clock, nginx, redis, certificates, telemetry, gateway: None, settings, folder };
@@ -326,7 +345,10 @@ kind = "ops"
 [policy.staff]
 rules = [{ allow = true, groups = ["staff"] }]
 [policy.admins]
-rules = [{ allow = true, groups = ["admins"] }]
+rules = [
+    { allow = true, groups = ["admins"] },
+    { allow = true, groups = ["admins"], methods = ["client-certificate"] },
+]
 [policy.everyone]
 rules = [{ allow = true, everyone = true }]
 [policy.fresh]

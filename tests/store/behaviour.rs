@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use portcullis::{
     clock::{Clock, Timestamp},
     store::{
-        self, Change, Ended, GROUP_LIMIT, Mark, NewSession, Store, StoreError, StoredFacts, StoredSession, Swap,
-        Version, memory,
+        self, Change, Ended, GROUP_LIMIT, Mark, NewSession, Store, StoreError, StoredFacts, StoredSession,
+        StoredSwitches, Swap, Thrown, Version, memory,
     },
 };
 use tokio::task::JoinSet;
@@ -65,6 +65,12 @@ both! {
     everything_is_gone_when_its_time_is_over
     what_expired_before_it_was_written_is_not_there
     the_end_of_time_is_not_too_late
+    switches_that_nobody_threw_are_not_there
+    switches_come_back_as_they_were_thrown
+    only_a_higher_epoch_throws_the_switches
+    epochs_are_compared_as_numbers_to_the_last_digit
+    switches_thrown_again_have_the_same_answer
+    of_many_who_throw_one_epoch_exactly_one_is_done
     a_ping_is_answered
 }
 
@@ -408,6 +414,56 @@ async fn the_end_of_time_is_not_too_late(store: Arc<Store>) {
     store.mark_once(&name(1), &token(1), ever).await.unwrap();
     let lock = store.lock(&name(1), &token(1), Duration::MAX).await;
     assert_eq!(lock, Ok(true));
+}
+
+fn switches(epoch: u64, sealed: &str) -> StoredSwitches {
+    StoredSwitches { epoch, sealed: [&[0, 0xff, b'\r', b'\n'], sealed.as_bytes()].concat() }
+}
+
+async fn switches_that_nobody_threw_are_not_there(store: Arc<Store>) {
+    assert_eq!(store.switches().await, Ok(None));
+}
+
+async fn switches_come_back_as_they_were_thrown(store: Arc<Store>) {
+    for thrown in [switches(0, ""), switches(1, "one"), switches(u64::MAX, "last")] {
+        assert_eq!(store.throw_switches(&thrown).await, Ok(Thrown::Done));
+        assert_eq!(store.switches().await, Ok(Some(thrown)));
+    }
+}
+
+async fn only_a_higher_epoch_throws_the_switches(store: Arc<Store>) {
+    let thrown = switches(5, "five");
+    assert_eq!(store.throw_switches(&thrown).await, Ok(Thrown::Done));
+    for late in [switches(4, "four"), switches(5, "another five"), switches(0, "")] {
+        assert_eq!(store.throw_switches(&late).await, Ok(Thrown::Stale));
+        assert_eq!(store.switches().await, Ok(Some(thrown.clone())));
+    }
+    assert_eq!(store.throw_switches(&switches(6, "six")).await, Ok(Thrown::Done));
+}
+
+async fn epochs_are_compared_as_numbers_to_the_last_digit(store: Arc<Store>) {
+    let rising = [9, 10, 99, 100, 1 << 53, (1 << 53) + 1, u64::MAX - 1, u64::MAX];
+    for epoch in rising {
+        assert_eq!(store.throw_switches(&switches(epoch, "up")).await, Ok(Thrown::Done), "{epoch}");
+        assert_eq!(store.throw_switches(&switches(epoch - 1, "down")).await, Ok(Thrown::Stale), "{epoch}");
+    }
+}
+
+async fn switches_thrown_again_have_the_same_answer(store: Arc<Store>) {
+    let thrown = switches(5, "five");
+    for _ in 0..3 {
+        assert_eq!(store.throw_switches(&thrown).await, Ok(Thrown::Done));
+    }
+}
+
+async fn of_many_who_throw_one_epoch_exactly_one_is_done(store: Arc<Store>) {
+    let mut tasks = JoinSet::new();
+    for number in 0..20 {
+        let store = Arc::clone(&store);
+        tasks.spawn(async move { store.throw_switches(&switches(1, &number.to_string())).await });
+    }
+    let answers = tasks.join_all().await;
+    assert_eq!(answers.iter().filter(|answer| **answer == Ok(Thrown::Done)).count(), 1);
 }
 
 async fn a_ping_is_answered(store: Arc<Store>) {

@@ -2,13 +2,18 @@
 
 use std::time::Duration;
 
+use deadpool_redis::redis;
 use portcullis::store::{
-    Ended, Mark, NewSession, Store, StoreError, Swap, memory,
+    Ended, Mark, NewSession, Store, StoreError, StoredSwitches, Swap, Thrown, memory,
     redis::{Config, Redis},
     window::{Counted, Kind, Rate, Window},
 };
 
-use crate::support::{HOUR, change, in_an_hour, name, now, redis::Server, redis::store, session, token};
+use crate::support::{
+    HOUR, change, in_an_hour, name, now,
+    redis::{Server, store},
+    session, token,
+};
 
 /// Everything that a store can write.
 async fn write_everything(store: &Store) {
@@ -22,6 +27,11 @@ async fn write_everything(store: &Store) {
     store.lock(&name(5), &token(1), HOUR).await.unwrap();
     store.count_in_window(window(6), &[Rate::new(1, HOUR).unwrap()], &token(1)).await.unwrap();
     store.bar_window(window(7), HOUR).await.unwrap();
+    store.throw_switches(&switches(8)).await.unwrap();
+}
+
+fn switches(epoch: u64) -> StoredSwitches {
+    StoredSwitches { epoch, sealed: b"sealed".to_vec() }
 }
 
 fn window(number: u16) -> Window {
@@ -35,7 +45,7 @@ fn keys(server: &Server) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_keys_are_as_documented_and_every_one_expires() {
+async fn the_keys_are_as_documented_and_every_one_but_the_switches_expires() {
     let server = Server::start();
     write_everything(&server.store()).await;
     let hash = |number| name(number).encoded();
@@ -51,7 +61,10 @@ async fn the_keys_are_as_documented_and_every_one_expires() {
         format!("portcullis:barred:login:{{{}}}", hash(7)),
     ];
     expected.sort();
-    assert_eq!(keys(&server), expected);
+    let (switches, others): (Vec<_>, _) = keys(&server).into_iter().partition(|key| key == "portcullis:switches");
+    assert_eq!((switches.len(), others), (1, expected.clone()));
+    let left: i64 = server.ask(&["PTTL", "portcullis:switches"]);
+    assert_eq!(left, -1, "the switches have no expiry");
     let most = i64::try_from(HOUR.as_millis()).unwrap();
     for key in expected {
         let left: i64 = server.ask(&["PTTL", &key]);
@@ -193,6 +206,38 @@ async fn garbage_in_the_other_keys_is_called_so() {
     is_garbage(&store.count().await);
     is_garbage(&store.create(&session(1)).await);
     assert_eq!(store.facts(&name(1)).await, Ok(None));
+}
+
+#[tokio::test]
+async fn garbage_in_place_of_the_switches_is_called_so_and_gives_way() {
+    let server = Server::start();
+    let store = server.store();
+    let key = "portcullis:switches";
+    for garbage in [&["SET", key, "marker"] as &[_], &["LPUSH", key, "marker"], &["SET", key, "99999999999999999999"]] {
+        let _: () = server.ask(&["DEL", key]);
+        let _: redis::Value = server.ask(garbage);
+        is_garbage(&store.switches().await);
+    }
+    let _: () = server.ask(&["DEL", key]);
+    let _: () = server.ask(&["LPUSH", key, "marker"]);
+    assert_eq!(store.throw_switches(&switches(1)).await, Ok(Thrown::Done));
+    assert_eq!(store.switches().await, Ok(Some(switches(1))));
+    let _: () = server.ask(&["SET", key, "marker"]);
+    assert_eq!(store.throw_switches(&switches(1)).await, Ok(Thrown::Done));
+}
+
+#[tokio::test]
+async fn a_full_redis_that_evicts_what_expires_keeps_the_switches() {
+    let server = Server::start_with(&["--maxmemory", "3mb", "--maxmemory-policy", "volatile-lru"]);
+    let store = server.store();
+    store.throw_switches(&switches(1)).await.unwrap();
+    let large = "x".repeat(64 << 10);
+    for number in 0..100 {
+        let _: () = server.ask(&["SET", &format!("filler:{number}"), &large, "PX", "3600000"]);
+    }
+    let stats: String = server.ask(&["INFO", "stats"]);
+    assert!(!stats.contains("evicted_keys:0\r\n"), "nothing was evicted");
+    assert_eq!(store.switches().await, Ok(Some(switches(1))));
 }
 
 fn is_garbage<T: std::fmt::Debug>(answer: &Result<T, StoreError>) {

@@ -9,7 +9,7 @@ use std::{
 use portcullis::{
     secret::Secret,
     store::{
-        Ended, Mark, Store, StoreError, Swap,
+        Ended, Mark, Store, StoreError, StoredSwitches, Swap, Thrown,
         redis::{Address, Config},
     },
 };
@@ -64,6 +64,9 @@ async fn works(store: &Store) {
     assert_eq!(mark, Ok(Mark::First));
     assert_eq!(store.lock(&name(2), &token(1), HOUR).await, Ok(true));
     assert_eq!(store.unlock(&name(2), &token(1)).await, Ok(()));
+    let switches = StoredSwitches { epoch: 1, sealed: b"sealed".to_vec() };
+    assert_eq!(store.throw_switches(&switches).await, Ok(Thrown::Done));
+    assert_eq!(store.switches().await, Ok(Some(switches)));
     assert_eq!(store.ping().await, Ok(()));
     assert_eq!(store.count().await, Ok(0));
 }

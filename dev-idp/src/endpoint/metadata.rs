@@ -14,6 +14,15 @@ use crate::{
 
 /// The provider's description of itself.
 pub(crate) fn discovery(provider: &Provider) -> Reply {
+    if provider.is_on(Switch::DiscoveryGarbage) {
+        return Reply::text(StatusCode::OK, "text/html; charset=utf-8", "<h1>Down for maintenance</h1>".to_owned());
+    }
+    if provider.is_on(Switch::DiscoveryOversized) {
+        return Reply::text(StatusCode::OK, "application/json", " ".repeat(OVERSIZED_BYTES));
+    }
+    if provider.is_on(Switch::DiscoveryRedirects) {
+        return Reply::redirect(&provider.url(Endpoint::Discovery));
+    }
     let mut document = json!({
         "issuer": issuer(provider),
         "authorization_endpoint": provider.url(Endpoint::Authorize),
@@ -52,6 +61,9 @@ pub(crate) fn key_set(provider: &Provider) -> Result<Reply, Refusal> {
     if provider.is_on(Switch::KeySetWithBrokenKeys) {
         keys.extend(keys::broken());
     }
+    if provider.is_on(Switch::KeySetUnusable) {
+        return Ok(Reply::json(StatusCode::OK, &json!({"keys": keys::broken()})));
+    }
     keys.extend(provider.keys()?.listed(listing, provider.uses(Algorithm::Es384)));
     Ok(Reply::json(StatusCode::OK, &json!({"keys": keys})))
 }
@@ -69,3 +81,6 @@ fn algorithms(provider: &Provider) -> Vec<&'static str> {
     let rare = provider.uses(Algorithm::Es384).then_some(Algorithm::Es384);
     announced.into_iter().chain(rare).map(Algorithm::name).collect()
 }
+
+/// More than any client should read.
+const OVERSIZED_BYTES: usize = 8 * 1024 * 1024;

@@ -227,7 +227,7 @@ mod tests {
         clock::Timestamp,
         config::{fixture::Settings, raw::Raw},
         reason::Reason,
-        session::{self, Facts},
+        session::{self, Facts, Method},
     };
 
     fn check(rules: &str, expected: &str) {

@@ -8,7 +8,7 @@ use super::*;
 use crate::fallback::{
     administrators::Identifier,
     crl::RevocationList,
-    door::tests::OPEN,
+    door::{Conditions, Switches, tests::OPEN},
     fixture::{Authorities, DAY, HOUR, ListTemplate, NOW, SERVERS, Template, purposes},
     revocation::{self, Book},
 };
@@ -29,7 +29,7 @@ fn administrators() -> Administrators {
 }
 
 fn examined(escaped: &str, verify: &str) -> Examined {
-    examine(&OPEN.open().unwrap(), Some(Shown { verify, escaped }), NOW, &CA, &Rules::default())
+    examine(Some(Shown { verify, escaped }), NOW, &CA, &Rules::default())
 }
 
 /// What both lists say of that certificate, when they name nobody.
@@ -45,7 +45,7 @@ fn good(path: &Path) -> Good {
 fn attempt(template: Template, verify: &str, lists: Option<Result<(), Reason>>, sent_by: SentBy) -> Attempt {
     let examined = examined(&template.signed_by(&MADE.middle).escaped(), verify);
     let lists = examined.path().and_then(|path| lists.map(|lists| lists.map(|()| good(path))));
-    admit(examined, lists, &administrators(), sent_by)
+    admit(OPEN.open(), examined.verdict(lists, &administrators()), sent_by)
 }
 
 fn enters(template: Template) -> Attempt {
@@ -77,12 +77,16 @@ fn who_is_near_the_end_comes_in_with_a_warning() {
         let attempt = enters(alice().times(NOW.minus(DAY), NOW.plus(left)));
         let admitted = attempt.outcome().unwrap();
         assert_eq!((admitted.is_near_expiry(), attempt.shown("", None, HOUR).near_expiry), (expected, expected));
-        let header = admitted.ends_soon().map(|value| value.to_str().unwrap().to_owned());
-        assert_eq!(header, expected.then(|| NOW.plus(left).seconds().to_string()));
+        let header = admitted.ends_soon();
+        assert_eq!(header, expected.then(|| rfc3339(NOW.plus(left))));
     };
     check(23 * HOUR, true);
     check(Duration::ZERO, true);
     check(DAY, false);
+}
+
+fn rfc3339(moment: Timestamp) -> String {
+    humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + Duration::from_secs(moment.seconds())).to_string()
 }
 
 /// Everything that can be wrong with an attempt, and how to make it so.
@@ -115,6 +119,10 @@ const RIGHT: Wrong = Wrong {
 
 impl Wrong {
     fn attempt(&self) -> Attempt {
+        admit(OPEN.open(), self.verdict(), self.sent_by)
+    }
+
+    fn verdict(&self) -> Verdict {
         let template = if self.listed { alice() } else { Template::leaf("Mallory") };
         let lifetime = if self.long { 8 * DAY } else { 7 * DAY };
         let template = match (self.early, self.over) {
@@ -127,10 +135,50 @@ impl Wrong {
         let text = if self.readable { text } else { format!("{text}%") };
         let verify = if self.verified { "SUCCESS" } else { "FAILED:certificate has expired" };
         let shown = self.shown.then_some(Shown { verify, escaped: &text });
-        let examined = examine(&OPEN.open().unwrap(), shown, NOW, &CA, &Rules::default());
+        let examined = examine(shown, NOW, &CA, &Rules::default());
         let lists = examined.path().map(|path| self.lists.map(|()| good(path)));
-        admit(examined, lists, &administrators(), self.sent_by)
+        examined.verdict(lists, &administrators())
     }
+}
+
+/// Every combination of everything that the door, a certificate and a request can be: two to the power of sixteen.
+#[test]
+fn of_all_combinations_of_all_conditions_exactly_one_lets_somebody_in() {
+    let bit = |bits: u32, number: u32| bits & (1 << number) != 0;
+    let mut let_in = Vec::new();
+    for certificate in 0..1 << 9 {
+        let right = |number| bit(certificate, number);
+        let verdict = Wrong {
+            shown: right(0),
+            readable: right(1),
+            early: !right(2),
+            over: !right(3),
+            chained: right(4),
+            verified: right(5),
+            long: !right(6),
+            lists: if right(7) { Ok(()) } else { Err(Reason::Revoked) },
+            listed: right(8),
+            sent_by: SentBy::Unproven,
+        }
+        .verdict();
+        for rest in 0..1 << 7 {
+            let door = Conditions {
+                enabled: bit(rest, 0),
+                switches: Switches {
+                    believed: bit(rest, 1),
+                    killed: !bit(rest, 2),
+                    auto_closed: !bit(rest, 3),
+                    armed: bit(rest, 4),
+                },
+                providers_down: bit(rest, 5),
+            };
+            let sent_by = if bit(rest, 6) { SentBy::SafeOrOwnPage } else { SentBy::Unproven };
+            if admit(door.open(), verdict.clone(), sent_by).outcome().is_ok() {
+                let_in.push((certificate, rest));
+            }
+        }
+    }
+    assert_eq!(let_in, [((1 << 9) - 1, (1 << 7) - 1)]);
 }
 
 #[test]
@@ -190,7 +238,7 @@ fn nginxs_word_is_taken_letter_for_letter() {
         assert_eq!(attempt.outcome().err(), Some(Reason::NginxVerifyFailed), "{verify}");
     }
     assert_eq!(
-        admit(examined("", "SUCCESS"), NEVER, &administrators(), SentBy::SafeOrOwnPage).outcome().err(),
+        admit(OPEN.open(), examined("", "SUCCESS").verdict(NEVER, &administrators()), SentBy::SafeOrOwnPage).outcome().err(),
         Some(Reason::NoCertificate)
     );
 }
@@ -243,7 +291,7 @@ fn only_what_speaks_against_the_holder_of_our_certificate_counts_against_the_doo
 
 #[test]
 fn the_log_is_told_what_was_wrong_with_the_certificate() {
-    let cause = |escaped: &str| admit(examined(escaped, "SUCCESS"), NEVER, &administrators(), SentBy::Unproven).cause();
+    let cause = |escaped: &str| admit(OPEN.open(), examined(escaped, "SUCCESS").verdict(NEVER, &administrators()), SentBy::Unproven).cause();
     assert_eq!(cause("x").unwrap(), "is not exactly one PEM certificate");
     assert_eq!(cause(&alice().signed_by(&OTHERS.middle).escaped()).unwrap(), "InvalidSignatureForPublicKey");
     let servers = alice().extensions(vec![purposes(&[SERVERS])]).signed_by(&MADE.middle);

@@ -59,6 +59,10 @@ impl Keys {
     pub(super) fn barred(&self, window: Window) -> String {
         format!("{}:barred:{}:{{{}}}", self.0, window.kind.label(), window.name.encoded())
     }
+
+    pub(super) fn switches(&self) -> String {
+        format!("{}:switches", self.0)
+    }
 }
 
 /// A moment in milliseconds as Redis takes it: at least 1, and exact in a score.
@@ -70,6 +74,15 @@ pub(super) fn moment(until: Timestamp) -> u64 {
 pub(super) fn lease(lease: Duration) -> u64 {
     u64::try_from(lease.as_millis()).unwrap_or(u64::MAX).clamp(1, LAST_MOMENT)
 }
+
+/// An epoch in as many digits as the largest takes: texts of one length compare as the numbers do, and Lua's own numbers
+/// are exact up to 2^53 only.
+pub(super) fn epoch(number: u64) -> String {
+    format!("{number:0EPOCH_DIGITS$}")
+}
+
+/// Digits of the largest epoch.
+pub(super) const EPOCH_DIGITS: usize = 20;
 
 /// A session's key without the prefix.
 const SESSION_KEY_BYTES: usize = ":session:{}".len() + 43;
@@ -107,6 +120,13 @@ mod tests {
         let keys = Keys("p".to_owned());
         assert_eq!(keys.session(&name), format!("p:session:{tag}"));
         assert_eq!(keys.ended(&name), format!("p:ended:{tag}"));
+    }
+
+    #[test]
+    fn epochs_compare_as_texts() {
+        let numbers = [0, 1, 9, 10, 99, 1 << 53, (1 << 53) + 1, u64::MAX - 1, u64::MAX];
+        assert!(numbers.map(epoch).is_sorted_by(|a, b| a < b));
+        assert!(numbers.map(epoch).iter().all(|text| text.len() == EPOCH_DIGITS));
     }
 
     #[test]

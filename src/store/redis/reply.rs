@@ -5,8 +5,8 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use deadpool_redis::redis::{ErrorKind, RedisError, ServerErrorKind, Value};
 
-use super::whole::unmarked;
-use crate::store::{Name, StoreError, StoredFacts, StoredSession, Version};
+use super::{keys::EPOCH_DIGITS, whole::unmarked};
+use crate::store::{Name, StoreError, StoredFacts, StoredSession, StoredSwitches, Version};
 
 /// The answer to `HMGET v f`.
 pub(super) fn facts(answer: Value) -> Result<Option<StoredFacts>, StoreError> {
@@ -26,6 +26,19 @@ pub(super) fn session(answer: Value) -> Result<Option<StoredSession>, StoreError
         }
         Err(_) => Err(garbage("a record has other parts than it should")),
     }
+}
+
+/// The record of the switches: its epoch in digits, then what is sealed.
+pub(super) fn switches(answer: Value) -> Result<Option<StoredSwitches>, StoreError> {
+    if answer == Value::Nil {
+        return Ok(None);
+    }
+    let record = bytes(answer)?;
+    let (digits, sealed) = record.split_at_checked(EPOCH_DIGITS).ok_or_else(|| garbage(NO_EPOCH))?;
+    let digits = Some(digits).filter(|digits| digits.iter().all(u8::is_ascii_digit));
+    let digits = digits.and_then(|digits| str::from_utf8(digits).ok());
+    let epoch = digits.and_then(|digits| digits.parse().ok()).ok_or_else(|| garbage(NO_EPOCH))?;
+    Ok(Some(StoredSwitches { epoch, sealed: whole(Value::BulkString(sealed.to_vec()))? }))
 }
 
 /// A whole number.
@@ -201,6 +214,8 @@ fn explained(code: &str) -> String {
     }
 }
 
+const NO_EPOCH: &str = "a record of the switches has no epoch";
+
 /// Longest error code that is repeated.
 const MAX_CODE: usize = 24;
 
@@ -250,6 +265,25 @@ mod tests {
     fn a_session_without_tokens_is_garbage() {
         let parts = vec![text("1"), part("f"), Value::Nil];
         assert!(matches!(session(Value::Array(parts)), Err(StoreError::Garbage(_))));
+    }
+
+    #[test]
+    fn switches_are_an_epoch_of_20_digits_and_all_that_was_sealed() {
+        let check = |record: &[u8], expected: Option<u64>| {
+            let found = switches(Value::BulkString(record.to_vec())).ok().flatten();
+            assert_eq!(found.map(|found| found.epoch), expected, "{record:?}");
+        };
+        let record = |epoch: &str, sealed: &[u8]| [epoch.as_bytes(), sealed].concat();
+        check(&record("00000000000000000007", &marked(b"x")), Some(7));
+        check(&record("18446744073709551615", &marked(b"")), Some(u64::MAX));
+        check(&record("18446744073709551616", &marked(b"x")), None);
+        check(&record("+0000000000000000007", &marked(b"x")), None);
+        check(&record("0000000000000000007x", &marked(b"x")), None);
+        check(&record("00000000000000000007", b"x"), None);
+        check(b"7", None);
+        check(b"", None);
+        assert_eq!(switches(Value::Nil), Ok(None));
+        assert!(switches(Value::Int(7)).is_err());
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub(super) struct Scripts {
     pub(super) lock: Script,
     pub(super) unlock: Script,
     pub(super) window: Script,
+    pub(super) throw: Script,
 }
 
 impl Scripts {
@@ -31,6 +32,7 @@ impl Scripts {
             lock: Script::new(include_str!("lock.lua")),
             unlock: Script::new(include_str!("unlock.lua")),
             window: Script::new(concat!(include_str!("now.lua"), include_str!("window.lua"))),
+            throw: Script::new(include_str!("throw.lua")),
         }
     }
 }

@@ -88,7 +88,7 @@ pub(crate) fn said(output: &Output) -> String {
 }
 
 /// The environment of whoever runs the tests must not matter.
-fn command() -> Command {
+pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
     command.env_clear();
     command

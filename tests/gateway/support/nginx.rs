@@ -30,6 +30,12 @@ impl Way {
         Self(vec!["--gateway".to_owned(), gateway.to_owned()])
     }
 
+    /// And further options.
+    pub(crate) fn with(mut self, options: &[String]) -> Self {
+        self.0.extend_from_slice(options);
+        self
+    }
+
     /// Over TLS: the authority and the name that the gateway must have, nginx's certificate and its key.
     pub(crate) fn over_tls(gateway: &str, ca: &Path, name: &str, certificate: &Path, key: &Path) -> Self {
         let mut way = Self::to(gateway);

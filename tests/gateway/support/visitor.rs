@@ -11,7 +11,7 @@ use reqwest::{
 use serde_json::Value;
 use url::Url;
 
-use super::{APP, Stage};
+use super::{APP, Stage, admin_ca::Identity};
 
 /// The `User-Agent` of all visitors who do not say otherwise.
 pub(crate) const USER_AGENT: &str = "Journey/1.0 Firefox/140.0";
@@ -44,6 +44,12 @@ impl Visitor {
     /// From another of this machine's own addresses, so that nginx sees another client.
     pub(crate) fn coming_from(stage: &Stage, address: [u8; 4]) -> Self {
         Self::with(stage, |client| client.user_agent(USER_AGENT).local_address(IpAddr::from(address)))
+    }
+
+    /// A browser that shows a client certificate, on a connection of its own for each request.
+    pub(crate) fn showing(stage: &Stage, identity: &Identity) -> Self {
+        let identity = reqwest::Identity::from_pem(&identity.pem()).unwrap();
+        Self::with(stage, |client| client.user_agent(USER_AGENT).identity(identity).pool_max_idle_per_host(0))
     }
 
     fn with(stage: &Stage, change: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Self {

@@ -139,3 +139,20 @@ impl Drop for Echo {
         self.serving.abort();
     }
 }
+
+/// Sends one whole request to a Unix socket, and gives what came back.
+pub(crate) async fn to_unix(socket: &std::path::Path, request: &str) -> String {
+    exchanged(tokio::net::UnixStream::connect(socket).await.unwrap(), request).await
+}
+
+/// Sends one whole request to an address, and gives what came back.
+pub(crate) async fn to_tcp(address: SocketAddr, request: &str) -> String {
+    exchanged(TcpStream::connect(address).await.unwrap(), request).await
+}
+
+async fn exchanged<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(mut stream: S, request: &str) -> String {
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    tokio::time::timeout(super::PATIENCE, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}

@@ -1,0 +1,129 @@
+//! Pure. A drill: what would become of a certificate, step by step, and nobody is let in.
+//!
+//! What it says of the certificate is the very verdict that an attempt would get. The order to hold a drill comes sealed,
+//! as only who has the master key can seal it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{
+    admission::Verdict,
+    certificate::{Leaf, Shown},
+    door::Conditions,
+};
+use crate::{
+    clock::Timestamp,
+    reason::Reason,
+    seal::{KEY_ID_BYTES, KeyId, KeyRing, NONCE_BYTES, Purpose, Unsealable},
+};
+
+/// The order to hold a drill.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Order {
+    /// When it was given.
+    pub at: Timestamp,
+    /// The certificate, as nginx would pass it on.
+    pub escaped: String,
+}
+
+impl Order {
+    /// The order for a certificate in a PEM file.
+    pub fn of_pem(pem: &[u8], at: Timestamp) -> Self {
+        Self { at, escaped: percent_encoding::percent_encode(pem, percent_encoding::NON_ALPHANUMERIC).to_string() }
+    }
+
+    /// Seals it.
+    ///
+    /// # Errors
+    /// [`Unsealable`] if it cannot be encoded.
+    pub fn seal(&self, ring: &KeyRing, nonce: [u8; NONCE_BYTES]) -> Result<Vec<u8>, Unsealable> {
+        let plain = postcard::to_stdvec(self).map_err(|_| Unsealable)?;
+        let key = ring.sealing();
+        let sealed = key.purpose(Purpose::Command).seal(nonce, DRILL, &plain)?;
+        Ok([key.id().0.as_slice(), &sealed].concat())
+    }
+
+    /// Opens one.
+    ///
+    /// # Errors
+    /// [`Unsealable`] for anything that nobody with a master key of ours has sealed.
+    pub fn open(ring: &KeyRing, sealed: &[u8]) -> Result<Self, Unsealable> {
+        let (id, rest) = sealed.split_first_chunk::<KEY_ID_BYTES>().ok_or(Unsealable)?;
+        let key = ring.by_id(KeyId(*id)).ok_or(Unsealable)?;
+        let plain = key.purpose(Purpose::Command).open(DRILL, rest)?;
+        postcard::from_bytes(&plain).map_err(|_| Unsealable)
+    }
+
+    /// The certificate as nginx would show it, having verified it: nginx itself is not asked in a drill.
+    pub fn shown(&self) -> Shown<'_> {
+        Shown { verify: "SUCCESS", escaped: &self.escaped }
+    }
+}
+
+/// Tells the outcome of every step; the door's is no failure, because it is closed on most days.
+pub fn report(door: Conditions, verdict: &Verdict, accepting: &[String]) -> Value {
+    let steps = [vec![door_step(door)], certificate_steps(verdict), vec![policy_step(verdict, accepting)]].concat();
+    let held = verdict.refused().is_none() && !accepting.is_empty();
+    json!({"ok": held, "steps": steps})
+}
+
+fn door_step(door: Conditions) -> Value {
+    match door.open() {
+        Ok(_) => step("door", true, "open: this certificate would be looked at now".to_owned()),
+        Err(reason) => step("door", true, format!("closed now ({}): {}", reason.code(), reason.meaning())),
+    }
+}
+
+/// Every step up to the one that fails; what comes after it was not looked at.
+fn certificate_steps(verdict: &Verdict) -> Vec<Value> {
+    let mut steps = Vec::new();
+    for (name, failures) in STEPS {
+        let failed = verdict.refused().filter(|reason| failures.contains(reason));
+        let says = match failed {
+            Some(reason) => {
+                let cause = verdict.cause().map(|cause| format!(" ({cause})")).unwrap_or_default();
+                format!("{}: {}{cause}", reason.code(), reason.meaning())
+            }
+            None => passed(name, verdict),
+        };
+        steps.push(step(name, failed.is_none(), says));
+        if failed.is_some() {
+            break;
+        }
+    }
+    steps
+}
+
+fn passed(name: &str, verdict: &Verdict) -> String {
+    let (leaf, entry) = (verdict.leaf(), verdict.entry());
+    match name {
+        "certificate" => leaf.map_or_else(String::new, Leaf::describe),
+        "names" => entry.map_or_else(String::new, |entry| {
+            format!("{} is {}, in the groups [{}]", entry.label(), entry.user, entry.groups.join(", "))
+        }),
+        _ => "as it must be".to_owned(),
+    }
+}
+
+fn policy_step(verdict: &Verdict, accepting: &[String]) -> Value {
+    match verdict.entry() {
+        _ if verdict.refused().is_some() => step("policies", false, "not looked at".to_owned()),
+        Some(_) if !accepting.is_empty() => step("policies", true, format!("let in by {}", accepting.join(", "))),
+        _ => step("policies", false, "policy_denied: no policy lets them in by certificate".to_owned()),
+    }
+}
+
+fn step(name: &str, ok: bool, says: String) -> Value {
+    json!({"step": name, "ok": ok, "says": says})
+}
+
+/// The steps, and the reasons by which each fails.
+const STEPS: [(&str, &[Reason]); 6] = [
+    ("certificate", &[Reason::NoCertificate, Reason::MalformedCertificate]),
+    ("dates", &[Reason::NotYetValid, Reason::Expired]),
+    ("chain", &[Reason::UntrustedChain, Reason::NginxVerifyFailed]),
+    ("lifetime", &[Reason::LifetimeTooLong]),
+    ("revocation", &[Reason::CrlUnavailable, Reason::CrlInvalid, Reason::CrlStale, Reason::Revoked]),
+    ("names", &[Reason::NameNotAllowed]),
+];
+const DRILL: &[u8] = b"drill";

@@ -1,0 +1,335 @@
+//! Pure. How a process knows which record of the switches counts, from what the store, its file and operators tell it.
+//!
+//! Invariants: the highest epoch wins, and what was learnt once is never unlearnt. A record that does not open, or two
+//! different ones of one epoch, leave nothing to believe until there is one above all that was seen. Absent is closed.
+
+use std::time::Duration;
+
+use super::{Action, Base, By, ITSELF, Record, from_text};
+use crate::{clock::Timestamp, fallback::door::Switches, seal::KeyRing, store::StoredSwitches};
+
+/// An opened record, and the bytes it came in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// What it says.
+    pub record: Record,
+    /// As it is stored.
+    pub sealed: StoredSwitches,
+}
+
+/// What one place says of the switches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// It could not be asked.
+    Unknown,
+    /// There is no record.
+    Absent,
+    /// A record of ours.
+    Record(Kept),
+    /// Something that is no record of ours.
+    Broken {
+        /// The epoch it bears in the open, if it bears one.
+        epoch: Option<u64>,
+        /// What the log may say of it.
+        cause: &'static str,
+    },
+}
+
+impl Said {
+    /// What a stored record says.
+    pub fn of_stored(ring: &KeyRing, stored: Option<StoredSwitches>) -> Self {
+        let Some(sealed) = stored else {
+            return Self::Absent;
+        };
+        match Record::open(ring, &sealed) {
+            Ok(record) => Self::Record(Kept { record, sealed }),
+            Err(_) => Self::Broken { epoch: Some(sealed.epoch), cause: "a record that no key of ours opens" },
+        }
+    }
+
+    /// What a line of text says: a file's, or one that was sent.
+    pub fn of_text(ring: &KeyRing, text: &[u8]) -> Self {
+        match from_text(text) {
+            Ok(stored) => Self::of_stored(ring, Some(stored)),
+            Err(epoch) => Self::Broken { epoch, cause: "something that is no record" },
+        }
+    }
+}
+
+/// By which way a process learns of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The store.
+    Store,
+    /// The process's file.
+    File,
+    /// An operator's command, through the ops listener.
+    Ops,
+    /// It made it.
+    Itself,
+}
+
+impl Source {
+    /// The label in logs.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Store => "store",
+            Self::File => "file",
+            Self::Ops => "ops",
+            Self::Itself => "itself",
+        }
+    }
+}
+
+/// Something that a process did not know before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// The switches were thrown.
+    Thrown(Record, Source),
+    /// A place says something that cannot be believed.
+    Invalid(Source, &'static str),
+}
+
+/// What a process holds of the switches in its memory.
+#[derive(Debug, Default)]
+pub struct Agreement {
+    held: Option<(Kept, Source)>,
+    /// Nothing up to this epoch is believed.
+    doubt: Option<u64>,
+    contradicted: Option<Contradiction>,
+    store_is_broken: bool,
+    file_is_broken: bool,
+    meeting: Meeting,
+}
+
+/// Two different records of one epoch.
+#[derive(Clone, Copy, Debug)]
+struct Contradiction {
+    epoch: u64,
+    killed: bool,
+}
+
+/// The time until a process that has just begun may take the store at its word: another one may know better, and is about
+/// to mend a store that was rolled back.
+#[derive(Debug, Default)]
+struct Meeting {
+    over: bool,
+    asked: bool,
+    /// The store could not be asked when the process began, so its own file counts.
+    alone: bool,
+    /// What the store said last, and since when it says so.
+    seen: Option<(Option<StoredSwitches>, Duration)>,
+}
+
+impl Agreement {
+    /// Looks on while the store says the same for [`SETTLE_TIME`]; `at` is the time since some fixed moment. A store that
+    /// nobody shares needs no such time.
+    pub fn meet(&mut self, store: &Said, is_shared: bool, at: Duration) {
+        let meeting = &mut self.meeting;
+        let says = match store {
+            Said::Absent => Some(None),
+            Said::Record(kept) => Some(Some(kept.sealed.clone())),
+            Said::Unknown | Said::Broken { .. } => None,
+        };
+        meeting.alone |= !meeting.asked && *store == Said::Unknown;
+        meeting.asked = true;
+        meeting.over |= !is_shared;
+        match (&meeting.seen, says) {
+            (Some((before, since)), Some(now)) if *before == now => {
+                meeting.over |= at.saturating_sub(*since) >= SETTLE_TIME;
+            }
+            (_, says) => meeting.seen = says.map(|says| (says, at)),
+        }
+    }
+
+    /// Takes in what a place says. `before` is [`Agreement::epoch`] as it was when the place was asked: garbage that bears
+    /// no epoch says nothing of what came later.
+    pub fn learn(&mut self, source: Source, said: Said, before: u64) -> Option<News> {
+        let news = match said {
+            Said::Unknown => return None,
+            Said::Absent => None,
+            Said::Record(kept) => self.weigh(source, kept),
+            Said::Broken { epoch, cause } => {
+                self.doubts(epoch.unwrap_or(before)).then_some(News::Invalid(source, cause))
+            }
+        };
+        let is_broken = matches!(news, Some(News::Invalid(..)));
+        let was_broken = match source {
+            Source::Store => std::mem::replace(&mut self.store_is_broken, is_broken),
+            Source::File => std::mem::replace(&mut self.file_is_broken, is_broken),
+            Source::Ops | Source::Itself => false,
+        };
+        news.filter(|_| !(is_broken && was_broken))
+    }
+
+    /// Takes in a record that an operator's command brings.
+    ///
+    /// # Errors
+    /// The highest epoch that was seen, when the record is not above it and not the one that counts already.
+    pub fn take(&mut self, kept: Kept) -> Result<Option<News>, u64> {
+        let again = self.doubt.is_none() && self.held().is_some_and(|held| held.sealed == kept.sealed);
+        if again || kept.record.epoch > self.epoch() {
+            return Ok(self.learn(Source::Ops, Said::Record(kept), 0));
+        }
+        Err(self.epoch())
+    }
+
+    /// Believes nothing that is known by now: a record that should follow could not be made.
+    pub fn distrust(&mut self) {
+        self.doubt = Some(self.epoch());
+    }
+
+    fn weigh(&mut self, source: Source, kept: Kept) -> Option<News> {
+        let Some((held, from)) = &mut self.held else {
+            return self.take_over(source, kept);
+        };
+        if kept.record.epoch > held.record.epoch {
+            return self.take_over(source, kept);
+        }
+        if kept.sealed == held.sealed && source == Source::Ops {
+            *from = source;
+        }
+        if kept.record.epoch < held.record.epoch || kept.sealed == held.sealed {
+            return None;
+        }
+        if held.record.is_as_closed_as(&kept.record) {
+            if source == Source::Store {
+                self.held = Some((kept, source));
+            }
+            return None;
+        }
+        let Record { epoch, killed, .. } = kept.record;
+        self.contradicted = Some(Contradiction { epoch, killed: killed || held.record.killed });
+        self.doubts(epoch).then_some(News::Invalid(source, "another record of the same epoch"))
+    }
+
+    fn take_over(&mut self, source: Source, kept: Kept) -> Option<News> {
+        let record = kept.record.clone();
+        self.held = Some((kept, source));
+        if self.doubt.is_some_and(|doubt| record.epoch > doubt) {
+            self.doubt = None;
+        }
+        self.contradicted = self.contradicted.filter(|contradiction| contradiction.epoch >= record.epoch);
+        Some(News::Thrown(record, source))
+    }
+
+    /// Believes nothing up to that epoch; false if something above it is known.
+    fn doubts(&mut self, epoch: u64) -> bool {
+        let held = self.held.as_ref().map_or(0, |(held, _)| held.record.epoch);
+        if epoch < held {
+            return false;
+        }
+        self.doubt = self.doubt.max(Some(epoch));
+        true
+    }
+
+    /// The record that ends a contradiction, closed for all who do not know of it yet: one of the two may have been meant
+    /// to close the door, and the process that holds the other one would keep it open.
+    pub fn reconciliation(&self, now: Timestamp) -> Option<Record> {
+        let Contradiction { epoch, killed } = self.contradicted?;
+        Some(Record {
+            epoch: epoch.checked_add(1)?,
+            killed,
+            auto_closed: true,
+            armed_until: None,
+            action: Action::AutoClose,
+            at: now,
+            operator: ITSELF.to_owned(),
+            reason: format!("two different records of epoch {epoch}"),
+        })
+    }
+
+    /// What the next change begins with.
+    pub fn base(&self) -> Base<'_> {
+        match (&self.held, self.doubt) {
+            (_, Some(_)) => Base::Doubtful(self.epoch()),
+            (None, None) => Base::Nothing,
+            (Some((held, _)), None) => Base::Known(&held.record),
+        }
+    }
+
+    /// The record that closes the door by itself, where it may be open.
+    pub fn auto_close(&self, reason: &str, now: Timestamp) -> Option<Record> {
+        self.base().auto_close(&By::itself(reason), now).ok().flatten()
+    }
+
+    /// The highest epoch that was seen, believed or not; 0 if none was.
+    pub fn epoch(&self) -> u64 {
+        let held = self.held.as_ref().map_or(0, |(held, _)| held.record.epoch);
+        held.max(self.doubt.unwrap_or(0))
+    }
+
+    /// The record with the highest epoch, if there is one.
+    pub fn held(&self) -> Option<&Kept> {
+        self.held.as_ref().map(|(held, _)| held)
+    }
+
+    /// How the switches stand.
+    pub fn standing(&self, now: Timestamp, require_arming: bool) -> Switches {
+        let believed = self.doubt.is_none();
+        let Some((Kept { record, .. }, _)) = &self.held else {
+            return Switches { believed, killed: false, auto_closed: false, armed: false };
+        };
+        let in_time = !require_arming || record.armed_until.is_some_and(|until| now < until);
+        Switches {
+            believed,
+            killed: record.killed,
+            auto_closed: record.auto_closed,
+            armed: believed && !record.closes() && in_time && !self.waits(),
+        }
+    }
+
+    /// What the store ought to have in place of what it says.
+    pub fn owed_to_store(&self, store: &Said) -> Option<&StoredSwitches> {
+        let owed = self.settled()?;
+        let outdated = match store {
+            Said::Unknown => false,
+            Said::Absent => true,
+            Said::Record(kept) => kept.sealed.epoch < owed.epoch,
+            Said::Broken { epoch, .. } => epoch.is_none_or(|epoch| epoch < owed.epoch),
+        };
+        outdated.then_some(owed)
+    }
+
+    /// What the process's file ought to hold in place of what it says.
+    pub fn owed_to_file(&self, file: &Said) -> Option<&StoredSwitches> {
+        let owed = self.settled()?;
+        let right = match file {
+            Said::Unknown => true,
+            Said::Record(kept) => kept.sealed == *owed,
+            Said::Absent | Said::Broken { .. } => false,
+        };
+        (!right).then_some(owed)
+    }
+
+    /// The record that others may have from this process: it is believed, and nothing has to be waited for.
+    fn settled(&self) -> Option<&StoredSwitches> {
+        let believed = self.doubt.is_none() && !self.waits();
+        self.held().filter(|_| believed).map(|held| &held.sealed)
+    }
+
+    /// Whether the door must not open yet for the record that is held.
+    fn waits(&self) -> bool {
+        let trusted = |source| match source {
+            Source::Ops | Source::Itself => true,
+            Source::File => self.meeting.alone,
+            Source::Store => false,
+        };
+        !self.meeting.over
+            && self.held.as_ref().is_some_and(|(held, source)| !held.record.closes() && !trusted(*source))
+    }
+}
+
+impl Record {
+    /// Doors that several processes close by themselves at one moment make different records that say the same.
+    fn is_as_closed_as(&self, other: &Self) -> bool {
+        let closed = |record: &Self| record.action == Action::AutoClose && record.auto_closed;
+        closed(self) && closed(other) && self.killed == other.killed
+    }
+}
+
+/// For how long the store must say the same to a process that has just begun.
+pub const SETTLE_TIME: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,458 @@
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{fallback::switch::to_text, seal::MasterKey};
+
+const NOW: Timestamp = Timestamp::from_seconds(1_000_000);
+const HOUR: Duration = Duration::from_secs(3_600);
+const ROUND: Duration = Duration::from_millis(400);
+
+fn ring() -> KeyRing {
+    KeyRing::new(&MasterKey::from_bytes([1; 32]), &[])
+}
+
+fn by() -> By {
+    By::new("alice", "why").unwrap()
+}
+
+/// Sealed with a nonce of its own, so that no two are the same bytes.
+fn kept(record: Record, nonce: u8) -> Kept {
+    let sealed = record.seal(&ring(), [nonce; 12]).unwrap();
+    Kept { record, sealed }
+}
+
+fn armed(epoch: u64) -> Kept {
+    let record = Base::Nothing.arm(HOUR, HOUR, &by(), NOW).unwrap();
+    kept(Record { epoch, ..record }, 1)
+}
+
+fn killed(epoch: u64) -> Kept {
+    let record = Base::Nothing.disable(&by(), NOW).unwrap().unwrap();
+    kept(Record { epoch, ..record }, 2)
+}
+
+fn auto_closed(epoch: u64, nonce: u8) -> Kept {
+    let record = Base::Known(&armed(epoch - 1).record).auto_close(&by(), NOW).unwrap().unwrap();
+    kept(record, nonce)
+}
+
+fn broken(epoch: Option<u64>) -> Said {
+    Said::Broken { epoch, cause: "garbage" }
+}
+
+/// A process that has met the store long ago.
+fn settled() -> Agreement {
+    let mut agreement = Agreement::default();
+    agreement.meet(&Said::Absent, false, Duration::ZERO);
+    agreement
+}
+
+fn told(said: impl IntoIterator<Item = (Source, Said)>) -> Agreement {
+    let mut agreement = settled();
+    for (source, said) in said {
+        agreement.learn(source, said, agreement.epoch());
+    }
+    agreement
+}
+
+fn opens(agreement: &Agreement) -> bool {
+    let Switches { believed, killed, auto_closed, armed } = agreement.standing(NOW, true);
+    believed && !killed && !auto_closed && armed
+}
+
+#[test]
+fn the_highest_epoch_wins_wherever_it_comes_from() {
+    let sources = [Source::Store, Source::File, Source::Ops, Source::Itself];
+    for (one, other) in sources.into_iter().flat_map(|one| sources.map(|other| (one, other))) {
+        let check = |said: [(Source, Kept); 2], expected| {
+            assert_eq!(opens(&told(said.map(|(source, kept)| (source, Said::Record(kept))))), expected);
+        };
+        check([(one, armed(1)), (other, killed(2))], false);
+        check([(one, killed(2)), (other, armed(1))], false);
+        check([(one, killed(1)), (other, armed(2))], true);
+        check([(one, armed(2)), (other, killed(1))], true);
+    }
+}
+
+#[test]
+fn absent_everywhere_is_closed_and_simply_not_armed() {
+    let agreement = told([(Source::Store, Said::Absent), (Source::File, Said::Absent)]);
+    let expected = Switches { believed: true, killed: false, auto_closed: false, armed: false };
+    assert_eq!(agreement.standing(NOW, true), expected);
+    assert_eq!(agreement.standing(NOW, false), expected);
+}
+
+#[test]
+fn arming_ends_by_itself_unless_nobody_needs_to_arm() {
+    let agreement = told([(Source::Store, Said::Record(armed(1)))]);
+    let armed = |at, required| agreement.standing(at, required).armed;
+    assert!(armed(NOW.plus(HOUR).minus(Duration::from_millis(1)), true));
+    assert!(!armed(NOW.plus(HOUR), true));
+    assert!(armed(NOW.plus(HOUR), false));
+    let disabled = told([(Source::Store, Said::Record(killed(1)))]);
+    assert!(!disabled.standing(NOW, false).armed);
+}
+
+#[test]
+fn what_is_broken_closes_until_there_is_a_record_above_all_that_was_seen() {
+    for place in [Source::Store, Source::File] {
+        for (epoch, heals) in [(None, 6), (Some(5), 6), (Some(9), 10)] {
+            let mut agreement = told([(Source::Ops, Said::Record(armed(5)))]);
+            let news = agreement.learn(place, broken(epoch), 5);
+            assert_eq!(news, Some(News::Invalid(place, "garbage")));
+            assert!(!agreement.standing(NOW, true).believed);
+            assert_eq!(agreement.learn(place, broken(epoch), 5), None, "told once");
+            assert_eq!((agreement.owed_to_store(&Said::Absent), agreement.owed_to_file(&Said::Absent)), (None, None));
+            agreement.learn(place, Said::Absent, 5);
+            agreement.learn(Source::Ops, Said::Record(armed(heals - 1)), agreement.epoch());
+            assert!(!opens(&agreement), "{epoch:?}");
+            assert_eq!(agreement.base(), Base::Doubtful(heals - 1));
+            agreement.learn(Source::Ops, Said::Record(armed(heals)), agreement.epoch());
+            assert!(opens(&agreement), "{epoch:?}");
+        }
+    }
+}
+
+#[test]
+fn a_broken_record_below_what_is_known_is_overwritten() {
+    let mut agreement = told([(Source::Ops, Said::Record(armed(5)))]);
+    assert_eq!(agreement.learn(Source::Store, broken(Some(4)), 5), None);
+    assert!(opens(&agreement));
+    assert_eq!(agreement.owed_to_store(&broken(Some(4))), Some(&armed(5).sealed));
+    assert_eq!(agreement.owed_to_file(&broken(Some(4))), Some(&armed(5).sealed));
+}
+
+#[test]
+fn garbage_that_was_read_before_a_command_came_does_not_undo_it() {
+    let mut agreement = told([(Source::Ops, Said::Record(armed(5)))]);
+    assert_eq!(agreement.learn(Source::File, broken(None), 4), None);
+    assert!(opens(&agreement));
+    assert_eq!(agreement.owed_to_file(&broken(None)), Some(&armed(5).sealed));
+}
+
+#[test]
+fn two_records_of_one_epoch_close_the_door_for_all() {
+    for (one, other) in [(armed(5), killed(5)), (killed(5), armed(5))] {
+        let mut agreement = told([(Source::File, Said::Record(one))]);
+        let news = agreement.learn(Source::Store, Said::Record(other), 5);
+        assert_eq!(news, Some(News::Invalid(Source::Store, "another record of the same epoch")));
+        assert!(!agreement.standing(NOW, true).believed);
+        let end = agreement.reconciliation(NOW).unwrap();
+        assert_eq!((end.epoch, end.killed, end.auto_closed, end.armed_until), (6, true, true, None));
+        agreement.learn(Source::Itself, Said::Record(kept(end, 9)), 5);
+        let closed = Switches { believed: true, killed: true, auto_closed: true, armed: false };
+        assert_eq!(agreement.standing(NOW, true), closed);
+        assert_eq!(agreement.reconciliation(NOW), None);
+    }
+    let twice = kept(armed(5).record, 7);
+    let agreement = told([(Source::File, Said::Record(armed(5))), (Source::Store, Said::Record(twice))]);
+    assert!(!agreement.reconciliation(NOW).unwrap().killed, "armed twice is not killed");
+}
+
+#[test]
+fn doors_that_close_by_themselves_at_one_moment_do_not_contradict_each_other() {
+    let mut agreement = told([(Source::Itself, Said::Record(auto_closed(5, 3)))]);
+    let stores = auto_closed(5, 4);
+    assert_eq!(agreement.learn(Source::Store, Said::Record(stores.clone()), 5), None);
+    assert!(agreement.standing(NOW, true).believed && agreement.standing(NOW, true).auto_closed);
+    assert_eq!(agreement.held(), Some(&stores), "the store's is everybody's");
+    assert_eq!(agreement.owed_to_file(&Said::Record(auto_closed(5, 3))), Some(&stores.sealed));
+}
+
+#[test]
+fn a_store_or_file_that_lost_or_never_had_the_record_is_given_it() {
+    let agreement = told([(Source::Ops, Said::Record(killed(5)))]);
+    let owed = Some(&killed(5)).map(|kept| kept.sealed.clone());
+    for said in [Said::Absent, Said::Record(armed(4))] {
+        assert_eq!(agreement.owed_to_store(&said).cloned(), owed);
+        assert_eq!(agreement.owed_to_file(&said).cloned(), owed);
+    }
+    for said in [Said::Unknown, Said::Record(killed(5))] {
+        assert_eq!((agreement.owed_to_store(&said), agreement.owed_to_file(&said)), (None, None));
+    }
+    assert_eq!(agreement.owed_to_store(&Said::Record(armed(6))), None, "a higher one is never overwritten");
+}
+
+#[test]
+fn a_command_is_taken_above_all_that_was_seen_or_again() {
+    let mut agreement = told([(Source::Store, Said::Record(armed(5)))]);
+    assert_eq!(agreement.take(armed(5)), Ok(None));
+    assert_eq!(agreement.take(killed(4)), Err(5));
+    assert_eq!(agreement.take(killed(5)), Err(5));
+    assert!(agreement.standing(NOW, true).believed, "what is not taken does no harm");
+    assert_eq!(agreement.take(killed(6)), Ok(Some(News::Thrown(killed(6).record, Source::Ops))));
+    agreement.learn(Source::File, broken(Some(8)), 6);
+    assert_eq!((agreement.take(killed(6)), agreement.take(armed(8))), (Err(8), Err(8)));
+    assert!(agreement.take(armed(9)).is_ok() && opens(&agreement));
+    agreement.distrust();
+    assert!(!opens(&agreement));
+}
+
+#[test]
+fn a_process_that_begins_lets_others_mend_the_store_before_it_opens() {
+    let mut agreement = Agreement::default();
+    let stale = Said::Record(armed(5));
+    let mut look = |millis, said: &Said| {
+        agreement.meet(said, true, Duration::from_millis(millis));
+        agreement.learn(Source::Store, said.clone(), 0);
+        opens(&agreement)
+    };
+    assert!(!look(0, &stale));
+    assert!(!look(1_999, &stale));
+    assert!(!look(2_000, &Said::Record(killed(7))), "somebody mended it");
+    assert!(!look(9_000, &stale));
+
+    let mut agreement = Agreement::default();
+    for (millis, expected) in [(0, false), (1_999, false), (2_000, true)] {
+        agreement.meet(&stale, true, Duration::from_millis(millis));
+        agreement.learn(Source::Store, stale.clone(), 0);
+        assert_eq!((opens(&agreement), agreement.owed_to_file(&Said::Absent).is_some()), (expected, expected));
+    }
+}
+
+#[test]
+fn a_process_that_begins_takes_a_closing_record_and_a_command_at_once() {
+    let mut agreement = Agreement::default();
+    agreement.meet(&Said::Record(killed(5)), true, Duration::ZERO);
+    agreement.learn(Source::Store, Said::Record(killed(5)), 0);
+    assert!(agreement.standing(NOW, true).killed);
+    assert!(agreement.owed_to_file(&Said::Absent).is_some());
+
+    let mut agreement = Agreement::default();
+    agreement.meet(&Said::Record(armed(5)), true, Duration::ZERO);
+    agreement.learn(Source::Store, Said::Record(armed(5)), 0);
+    assert!(!opens(&agreement));
+    agreement.learn(Source::Ops, Said::Record(armed(5)), 5);
+    assert!(opens(&agreement));
+}
+
+#[test]
+fn while_the_store_is_down_from_the_start_the_file_counts() {
+    let begun = |store: &Said| {
+        let mut agreement = Agreement::default();
+        agreement.meet(store, true, Duration::ZERO);
+        agreement.learn(Source::File, Said::Record(armed(5)), 0);
+        agreement.meet(&Said::Unknown, true, ROUND);
+        opens(&agreement)
+    };
+    assert!(begun(&Said::Unknown));
+    assert!(!begun(&Said::Absent), "whoever flushed it may be about to lay a higher one again");
+}
+
+/// Something that happens to a fleet.
+#[derive(Clone, Debug)]
+enum Happening {
+    Arm,
+    Disable,
+    Enable,
+    AutoClose(usize),
+    Flush,
+    Rollback(prop::sample::Index),
+    StoreDown,
+    StoreUp,
+    DeleteFile(usize),
+    SwapFile(usize, prop::sample::Index),
+    Restart(usize),
+    Rounds(u8),
+}
+
+struct Process {
+    agreement: Agreement,
+    file: Option<StoredSwitches>,
+}
+
+/// Processes, their files, and a store that forgets; commands reach every process, or the store.
+struct Fleet {
+    processes: Vec<Process>,
+    store: Option<StoredSwitches>,
+    store_is_up: bool,
+    /// Every record there ever was, for rollbacks.
+    past: Vec<StoredSwitches>,
+    time: Duration,
+    nonces: u64,
+}
+
+impl Fleet {
+    fn new() -> Self {
+        let process = || Process { agreement: Agreement::default(), file: None };
+        let processes = vec![process(), process(), process()];
+        Self { processes, store: None, store_is_up: true, past: Vec::new(), time: Duration::ZERO, nonces: 0 }
+    }
+
+    fn seal(&mut self, record: &Record) -> StoredSwitches {
+        self.nonces += 1;
+        let mut nonce = [0; 12];
+        nonce[..8].copy_from_slice(&self.nonces.to_be_bytes());
+        let sealed = record.seal(&ring(), nonce).unwrap();
+        self.past.push(sealed.clone());
+        sealed
+    }
+
+    fn throw(&mut self, stored: &StoredSwitches) {
+        if self.store_is_up && self.store.as_ref().is_none_or(|held| held.epoch < stored.epoch) {
+            self.store = Some(stored.clone());
+        }
+    }
+
+    fn said_by_store(&self) -> Said {
+        if self.store_is_up { Said::of_stored(&ring(), self.store.clone()) } else { Said::Unknown }
+    }
+
+    fn command(&mut self, next: impl FnOnce(Base<'_>) -> Option<Record>) -> Option<Record> {
+        let mut seen = settled();
+        seen.learn(Source::Store, self.said_by_store(), 0);
+        for process in &self.processes {
+            let held = process.agreement.held().map(|held| held.sealed.clone());
+            seen.learn(Source::Ops, Said::of_stored(&ring(), held), 0);
+        }
+        let record = next(seen.base())?;
+        let stored = self.seal(&record);
+        self.throw(&stored);
+        if self.store_is_up {
+            self.round();
+        } else {
+            self.push(&stored);
+        }
+        Some(record)
+    }
+
+    fn push(&mut self, stored: &StoredSwitches) {
+        for process in &mut self.processes {
+            process.agreement.learn(Source::Ops, Said::of_stored(&ring(), Some(stored.clone())), 0);
+            process.file = Some(stored.clone());
+        }
+    }
+
+    fn round(&mut self) {
+        self.time += ROUND;
+        for number in 0..self.processes.len() {
+            let store = self.said_by_store();
+            let process = &mut self.processes[number];
+            let before = process.agreement.epoch();
+            let file = Said::of_stored(&ring(), process.file.clone());
+            process.agreement.meet(&store, true, self.time);
+            process.agreement.learn(Source::Store, store.clone(), before);
+            process.agreement.learn(Source::File, file.clone(), before);
+            if let Some(owed) = process.agreement.owed_to_file(&file) {
+                process.file = Some(owed.clone());
+            }
+            if let Some(owed) = process.agreement.owed_to_store(&store).cloned() {
+                self.throw(&owed);
+            }
+            self.reconcile(number);
+        }
+    }
+
+    fn reconcile(&mut self, number: usize) {
+        if let Some(record) = self.processes[number].agreement.reconciliation(NOW) {
+            self.close(number, &record);
+        }
+    }
+
+    fn close(&mut self, number: usize, record: &Record) {
+        let stored = self.seal(record);
+        self.processes[number].agreement.learn(Source::Itself, Said::of_stored(&ring(), Some(stored.clone())), 0);
+        self.processes[number].file = Some(stored.clone());
+        self.throw(&stored);
+    }
+
+    fn happens(&mut self, happening: &Happening) {
+        match happening {
+            Happening::Arm => drop(self.command(|base| base.arm(HOUR, HOUR, &by(), NOW).ok())),
+            Happening::Disable if self.store_is_up => drop(self.command(|base| base.disable(&by(), NOW).unwrap())),
+            Happening::Disable => drop(self.command(|base| base.disable_unseen(&by(), NOW).unwrap())),
+            Happening::Enable => drop(self.command(|base| base.enable(&by(), NOW).unwrap())),
+            Happening::AutoClose(number) => {
+                if let Some(record) = self.processes[*number].agreement.auto_close("too many", NOW) {
+                    self.close(*number, &record);
+                }
+            }
+            Happening::Flush => self.store = None,
+            Happening::Rollback(_) | Happening::SwapFile(..) if self.past.is_empty() => {}
+            Happening::Rollback(at) => self.store = Some(at.get(&self.past).clone()),
+            Happening::StoreDown => self.store_is_up = false,
+            Happening::StoreUp => self.store_is_up = true,
+            Happening::DeleteFile(number) => self.processes[*number].file = None,
+            Happening::SwapFile(number, at) => self.processes[*number].file = Some(at.get(&self.past).clone()),
+            // The first process stays, so that there is one that knows. An empty disk comes only with a store to ask; a file
+            // that somebody swapped was put right before, and one that is swapped between two runs is nobody's to notice.
+            Happening::Restart(number) => {
+                self.round();
+                if *number > 0 && self.store_is_up {
+                    self.processes[*number] = Process { agreement: Agreement::default(), file: None };
+                } else if *number > 0 {
+                    self.processes[*number].agreement = Agreement::default();
+                }
+                self.round();
+            }
+            Happening::Rounds(rounds) => (0..*rounds).for_each(|_| self.round()),
+        }
+    }
+
+    fn open_doors(&self) -> usize {
+        self.processes.iter().filter(|process| opens(&process.agreement)).count()
+    }
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    let number = || 0..3_usize;
+    let at = || any::<prop::sample::Index>();
+    prop_oneof![
+        2 => Just(Happening::Arm),
+        1 => Just(Happening::Enable),
+        1 => number().prop_map(Happening::AutoClose),
+        1 => Just(Happening::Flush),
+        1 => at().prop_map(Happening::Rollback),
+        1 => Just(Happening::StoreDown),
+        2 => Just(Happening::StoreUp),
+        1 => number().prop_map(Happening::DeleteFile),
+        1 => (number(), at()).prop_map(|(number, at)| Happening::SwapFile(number, at)),
+        1 => number().prop_map(Happening::Restart),
+        3 => (1..8_u8).prop_map(Happening::Rounds),
+    ]
+}
+
+/// What befalls memories, and brings no operator's wish.
+fn mishap() -> impl Strategy<Value = Happening> {
+    happening().prop_filter("nobody wishes for an open door", |happening| {
+        !matches!(happening, Happening::Arm | Happening::Enable | Happening::Disable)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn no_mishap_opens_a_door_that_an_operator_has_closed(
+        before in prop::collection::vec(happening(), 0..25),
+        after in prop::collection::vec(mishap(), 1..25),
+    ) {
+        let mut fleet = Fleet::new();
+        before.iter().for_each(|happening| fleet.happens(happening));
+        fleet.happens(&Happening::Disable);
+        fleet.round();
+        prop_assert_eq!(fleet.open_doors(), 0);
+        for happening in &after {
+            fleet.happens(happening);
+            prop_assert_eq!(fleet.open_doors(), 0, "after {:?}", happening);
+        }
+        fleet.store_is_up = true;
+        fleet.happens(&Happening::Rounds(8));
+        prop_assert_eq!(fleet.open_doors(), 0);
+        prop_assert!(fleet.processes.iter().all(|process| process.agreement.standing(NOW, true).killed));
+
+        // And it is no dead end.
+        fleet.happens(&Happening::Enable);
+        fleet.happens(&Happening::Rounds(1));
+        prop_assert_eq!(fleet.open_doors(), 0);
+        fleet.happens(&Happening::Arm);
+        fleet.happens(&Happening::Rounds(1));
+        prop_assert_eq!(fleet.open_doors(), 3);
+        let record = to_text(fleet.store.as_ref().unwrap());
+        for process in &fleet.processes {
+            prop_assert_eq!(&to_text(process.file.as_ref().unwrap()), &record);
+        }
+    }
+}

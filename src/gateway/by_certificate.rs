@@ -1,0 +1,121 @@
+//! The way of a request whose client shows a certificate: past the session that it has not, to the fallback's door.
+
+use std::time::Duration;
+
+use super::{Gateway, browser};
+use crate::{
+    answer::Answer,
+    challenge,
+    fallback::{
+        administrators::Entry,
+        admission::{Attempt, SentBy},
+    },
+    inbound::{Facts, Inbound},
+    oidc::sign_in::Asked,
+    origin::Site,
+    pages::FallbackNotice,
+    reason::{Kind, Reason},
+    telemetry::{
+        Event,
+        fallback::{CertificateShown, FallbackEvent},
+    },
+    verify::Allow,
+};
+
+impl Gateway {
+    /// Whoever has no session may have a certificate; whoever has neither is refused as before. While it is we who are in
+    /// trouble, a certificate may let somebody in, but what is wrong with it is not the reason that they are told.
+    pub(super) async fn by_certificate(
+        &self,
+        inbound: &Inbound,
+        site: &Site,
+        facts: &Facts<'_>,
+        policy: &str,
+        without_session: Reason,
+    ) -> Result<Allow, Reason> {
+        let shown = inbound.certificate()?;
+        let Some(shown) = shown else {
+            return Err(self.without_certificate(inbound, site, policy, without_session));
+        };
+        let policy = self.policies.named(policy)?;
+        let door = self.fallback.door(policy.providers(site.providers()));
+        let (attempt, took) = self.fallback.attempt(door, shown, sent_by(inbound, site, facts)).await;
+        let verdict = attempt
+            .outcome()
+            .cloned()
+            .and_then(|admitted| policy.permit(admitted, facts.client, self.clock().now()).map(Allow::new));
+        self.tell(inbound, facts, &attempt, took, verdict.as_ref().err().copied());
+        self.count_against_the_door(&attempt).await;
+        verdict.map_err(|reason| match without_session.kind() {
+            Kind::SignIn => reason,
+            _ => without_session,
+        })
+    }
+
+    /// At an open door the missing certificate is the reason.
+    fn without_certificate(&self, inbound: &Inbound, site: &Site, policy: &str, without_session: Reason) -> Reason {
+        if without_session != Reason::NoSession || !inbound.reads_certificates() {
+            return without_session;
+        }
+        let door = self.policies.named(policy).map(|policy| self.fallback.door(policy.providers(site.providers())));
+        if door.is_ok_and(|door| door.open().is_ok()) { Reason::NoCertificate } else { without_session }
+    }
+
+    fn tell(&self, inbound: &Inbound, facts: &Facts<'_>, attempt: &Attempt, took: Duration, refused: Option<Reason>) {
+        let shown = attempt.shown(inbound.request_id_text(), Some(facts.client), took);
+        let shown = CertificateShown { refused, ..shown };
+        self.telemetry.event(&Event::Fallback(FallbackEvent::CertificateShown(&shown)));
+    }
+
+    async fn count_against_the_door(&self, attempt: &Attempt) {
+        if let Some(fingerprint) = attempt.against_the_door()
+            && self.limits.refused_certificate(fingerprint.bytes()).await.is_err()
+        {
+            self.fallback.close_by_itself().await;
+        }
+    }
+
+    /// What nginx refused before it asked. The certificate's own checks say why; if they find nothing, nginx's word does.
+    pub(super) async fn certificate_refused(&self, asked: Asked<'_>) -> Answer {
+        let Asked { inbound, facts, site } = asked;
+        let shown = inbound.certificate().ok().flatten().unwrap_or_default();
+        let door = self.fallback.door(site.providers());
+        let (attempt, took) = self.fallback.attempt(door, shown, SentBy::SafeOrOwnPage).await;
+        let reason = attempt.outcome().err().unwrap_or(Reason::NginxVerifyFailed);
+        self.tell(inbound, facts, &attempt, took, Some(reason));
+        self.count_against_the_door(&attempt).await;
+        challenge::certificate_refused(&self.challenged(asked, None), reason)
+    }
+
+    /// What the pages tell an administrator who is in by certificate, and has no session.
+    pub(super) async fn notice(&self, inbound: &Inbound) -> Option<FallbackNotice> {
+        let shown = inbound.certificate().ok().flatten()?;
+        let facts = inbound.facts().ok()?;
+        let site = self.sites.of_host(facts.host)?;
+        if self.find_for(inbound, site, browser(inbound, &facts)).await.is_ok() {
+            return None;
+        }
+        let (attempt, _) =
+            self.fallback.attempt(self.fallback.door(site.providers()), shown, SentBy::SafeOrOwnPage).await;
+        let admitted = attempt.into_outcome().ok()?;
+        Some(FallbackNotice { account: admitted.user().to_owned(), ends: admitted.ends_soon() })
+    }
+
+    pub(super) async fn drill(&self, body: &[u8]) -> Result<Answer, Reason> {
+        let by_certificate = |entry: &Entry| self.policies.admitting(&entry.user, &entry.groups);
+        self.fallback.drill(body, self.keeper.ring(), by_certificate, self.providers_of_sites()).await
+    }
+
+    pub(super) fn providers_of_sites(&self) -> impl Iterator<Item = &[String]> {
+        self.sites.iter().map(Site::providers)
+    }
+}
+
+/// A certificate has no `SameSite`, so what may change something must come from a page of ours.
+fn sent_by(inbound: &Inbound, site: &Site, facts: &Facts<'_>) -> SentBy {
+    if !inbound.opens_or_changes(&facts.method) || inbound.provenance().is_page_of(site) {
+        SentBy::SafeOrOwnPage
+    } else {
+        SentBy::Unproven
+    }
+}
