@@ -1,6 +1,6 @@
 //! The command line: the only place that prints, and that knows exit codes.
 //!
-//! 0 means done, 1 that it could not be done, 2 that the settings or the arguments are wrong.
+//! 0 means done, 1 that it could not be done, 2 that the settings or the arguments are wrong; `fallback` has one more.
 
 #![expect(
     clippy::print_stdout,
@@ -23,8 +23,10 @@ use crate::config::{
 };
 
 mod check;
+mod fallback;
 mod healthcheck;
 mod keygen;
+mod ops;
 mod serve;
 
 /// A forward-auth gateway for nginx.
@@ -45,6 +47,8 @@ enum Command {
     Keygen,
     /// Ask a running gateway's ops listener whether it lives
     Healthcheck(healthcheck::Arguments),
+    /// Let administrators in by certificate while the provider is down, or keep them out
+    Fallback(fallback::Arguments),
 }
 
 /// Which settings file it is.
@@ -88,10 +92,11 @@ pub fn run(cli: &Cli) -> ExitCode {
             Ok(())
         }),
         Command::Keygen => Ok(keygen::keygen().map(|key| println!("{}", *key))),
-        Command::Healthcheck(arguments) => match arguments.target() {
-            Ok(target) => Ok(target.and_then(|target| target.ask(arguments.timeout()))),
+        Command::Healthcheck(arguments) => match arguments.question() {
+            Ok(question) => Ok(question.and_then(|question| question.ask(arguments.timeout()))),
             Err(code) => Err(code),
         },
+        Command::Fallback(arguments) => fallback::run(arguments),
     };
     match done {
         Ok(Ok(())) => ExitCode::SUCCESS,

@@ -50,6 +50,11 @@ impl Timestamp {
         Self(self.0.saturating_sub(whole_millis(by)))
     }
 
+    /// In words that people and programs read (RFC 3339), in whole seconds.
+    pub fn to_rfc3339(self) -> String {
+        humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(self.seconds())).to_string()
+    }
+
     /// How long ago `earlier` was; zero if it is still to come.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))

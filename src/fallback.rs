@@ -25,7 +25,6 @@ use crate::{
     answer::Answer,
     clock::{Clock, Timestamp},
     drain::Drain,
-    outbound::OutboundError,
     reason::Reason,
     seal::KeyRing,
     server::Address,
@@ -93,32 +92,34 @@ struct Checks {
     ca: Arc<AdminCa>,
     administrators: Administrators,
     rules: admission::Rules,
-    revocations: Arc<Revocations>,
+    revocations: Revocations,
 }
 
 impl Fallback {
     /// Puts the parts together; asks nobody anything yet.
     ///
     /// # Errors
-    /// [`OutboundError`] when the client that fetches revocation lists cannot be set up.
+    /// [`fetcher::StartError`] when the client that fetches revocation lists cannot be set up.
     pub fn new(
         config: Config,
         monitor: Arc<Monitor>,
         keeper: &Arc<Keeper>,
         telemetry: Telemetry,
-    ) -> Result<Self, OutboundError> {
+        drain: Drain,
+    ) -> Result<Self, fetcher::StartError> {
         let clock = keeper.clock().clone();
         let checks = config.certificates.map(|certificates| {
             let ca = Arc::new(certificates.ca);
             let revocations = Revocations::new(
                 certificates.revocations,
                 Arc::clone(&ca),
-                keeper.ring(),
+                Arc::clone(keeper.ring()),
                 clock.clone(),
                 telemetry.clone(),
+                drain,
             )?;
             let Certificates { administrators, rules, .. } = certificates;
-            Ok(Checks { ca, administrators, rules, revocations: Arc::new(revocations) })
+            Ok::<_, fetcher::StartError>(Checks { ca, administrators, rules, revocations })
         });
         Ok(Self {
             enabled: config.enabled,
@@ -139,7 +140,7 @@ impl Fallback {
         let switches = self.switches.clone();
         drain.spawn_until_stop(async move { switches.keep_agreeing().await });
         if let Some(checks) = &self.checks {
-            let revocations = Arc::clone(&checks.revocations);
+            let revocations = checks.revocations.clone();
             drain.spawn_until_stop(async move { revocations.keep_fetching().await });
         }
     }
@@ -175,9 +176,6 @@ impl Fallback {
         let standing = self.switches.standing(now);
         let metrics = self.telemetry.metrics().fallback();
         metrics.set_door(self.is_open_on_any(sites), standing.believed && standing.armed);
-        if let Some(checks) = self.checks.as_ref().filter(|_| self.enabled) {
-            checks.revocations.tell();
-        }
     }
 
     /// Holds a drill with a certificate: the whole way but the door, and nobody is let in. `accepting` names the policies

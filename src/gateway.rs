@@ -30,7 +30,6 @@ use crate::{
         sign_out::SignOut,
     },
     origin::{Site, Sites},
-    outbound::OutboundError,
     pages::{Link, OtherAccount, SiteLook, policy::Delivery},
     random,
     reason::Reason,
@@ -137,7 +136,7 @@ impl Gateway {
             drain.clone(),
         );
         let monitor = Arc::new(Monitor::new(&providers, &config.health, clock.clone(), telemetry.clone()));
-        let fallback = Fallback::new(config.fallback, Arc::clone(&monitor), &keeper, telemetry.clone())
+        let fallback = Fallback::new(config.fallback, Arc::clone(&monitor), &keeper, telemetry.clone(), drain.clone())
             .map_err(StartError::Fallback)?;
         let prefix = config.sign_in.prefix.clone();
         Ok(Self {
@@ -505,7 +504,7 @@ pub enum StartError {
     Store(#[source] store::redis::SetupError),
     /// The client that fetches revocation lists.
     #[error("fallback: {0}")]
-    Fallback(#[source] OutboundError),
+    Fallback(#[source] fallback::fetcher::StartError),
     /// A provider's client.
     #[error(transparent)]
     Provider(#[from] providers::StartError),

@@ -8,7 +8,7 @@ use std::{fmt, net::IpAddr};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, request::Parts};
 
 pub use self::peer::{Peer, Trust};
-use crate::{fallback::certificate::Shown, origin::Site, reason::Reason};
+use crate::{origin::Site, reason::Reason};
 
 mod peer;
 
@@ -334,6 +334,15 @@ pub struct Facts<'a> {
     pub target: &'a str,
     /// The address nginx saw.
     pub client: IpAddr,
+}
+
+/// What nginx says of the client's certificate, word for word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shown<'a> {
+    /// `$ssl_client_verify`: `SUCCESS`, `NONE`, or `FAILED:` and why.
+    pub verify: &'a str,
+    /// `$ssl_client_escaped_cert`: the PEM text, percent-encoded; empty without a certificate.
+    pub escaped: &'a str,
 }
 
 /// Which kind of nginx location a request came through.

@@ -3,6 +3,8 @@
 //! A rule is a function from the files of the tree to a list of offences. Each is first shown a file that breaks it,
 //! so that a rule which can no longer fail is noticed, and only then asked about the real tree.
 
+#[path = "tidy/alerts.rs"]
+mod alerts;
 #[path = "tidy/code.rs"]
 mod code;
 #[path = "tidy/documents.rs"]
@@ -12,6 +14,7 @@ mod fuzz;
 #[path = "tidy/tree.rs"]
 mod tree;
 
+use alerts::{RULES, RUNBOOKS, TESTS, leads_to_runbooks, tests_every_alert};
 use code::{
     MOST_LINES, has_one_source, is_finished, is_named, is_pure, is_short, keeps_its_floor, leaves_headers_alone,
     leaves_the_gateway_alone, reveals_no_secret, says_what_for, ships_no_test_parts,
@@ -102,8 +105,10 @@ fn the_reasons_are_those_of_the_code() {
 #[test]
 fn the_metrics_are_those_of_the_code() {
     let code = "registry.register(\n    \"a\",\n    \"A\",\n);\n";
-    house(documents_metrics, &[(METRICS, code), (METRICS_TABLE, "")]);
-    house(documents_metrics, &[(METRICS, code), (METRICS_TABLE, "| `a_total` | |\n| `b` | |\n")]);
+    for file in [format!("src/{METRICS}.rs"), format!("src/{METRICS}/more.rs")] {
+        house(documents_metrics, &[(&file, code), (METRICS_TABLE, "")]);
+        house(documents_metrics, &[(&file, code), (METRICS_TABLE, "| `a_total` | |\n| `b` | |\n")]);
+    }
 }
 
 #[test]
@@ -182,6 +187,32 @@ fn every_fuzz_target_begins_with_a_seed() {
 fn what_is_fuzzed_is_what_ships() {
     let lock = |version: &str| format!("[[package]]\nname = \"a\"\nversion = \"{version}\"\n");
     house(fuzzes_what_ships, &[("Cargo.lock", &lock("1.0.0")), ("fuzz/Cargo.lock", &lock("1.0.1"))]);
+}
+
+#[test]
+fn every_alert_leads_to_its_place_in_a_runbook() {
+    let (rules, runbook) = (format!("{RULES}a.yml"), format!("{RUNBOOKS}b.md"));
+    let check = |alert: &str| house(leads_to_runbooks, &[(&rules, alert), (&runbook, "# B\n### One\n")]);
+    let alert = |url: &str| {
+        let labels = "severity: info\nservice: portcullis\ncomponent: c\n";
+        format!("- alert: One\n{labels}summary: s\ndescription: d\nrunbook_url: {url}\n")
+    };
+    check(&alert("https://c.test/b.md#one").replace("severity: info\n", ""));
+    check(&alert("/b.md#one"));
+    check(&alert("https://c.test/b.md#two"));
+    check(&alert("https://c.test/c.md#one"));
+    check(&format!("{}{}", alert("https://c.test/b.md#one"), alert("https://d.test/b.md#one")));
+}
+
+#[test]
+fn every_alert_is_tested_in_both_ways() {
+    let (rules, tests) = (format!("{RULES}a.yml"), format!("{TESTS}a_test.yml"));
+    let check = |cases: &str| house(tests_every_alert, &[(&rules, "- alert: One\n"), (&tests, cases)]);
+    let (fires, silent) = ("alertname: One\nexp_alerts:\n  - exp_labels: {}\n", "alertname: One\nexp_alerts: []\n");
+    check("");
+    check(fires);
+    check(silent);
+    check(&format!("{fires}{silent}alertname: Two\nexp_alerts: []\n"));
 }
 
 /// Shows a rule something that breaks it, then asks it about the tree.

@@ -162,8 +162,7 @@ impl Admitted {
 
     /// When the certificate ends (RFC 3339), if that is soon.
     pub fn ends_soon(&self) -> Option<String> {
-        let ends = std::time::UNIX_EPOCH + Duration::from_secs(self.not_after.seconds());
-        self.near_expiry.then(|| humantime::format_rfc3339_seconds(ends).to_string())
+        self.near_expiry.then(|| self.not_after.to_rfc3339())
     }
 }
 

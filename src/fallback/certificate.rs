@@ -23,16 +23,9 @@ use x509_parser::{
     x509::X509Version,
 };
 
-use crate::clock::Timestamp;
+pub use crate::inbound::Shown;
 
-/// What nginx says of the client's certificate, word for word.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Shown<'a> {
-    /// `$ssl_client_verify`: `SUCCESS`, `NONE`, or `FAILED:` and why.
-    pub verify: &'a str,
-    /// `$ssl_client_escaped_cert`: the PEM text, percent-encoded; empty without a certificate.
-    pub escaped: &'a str,
-}
+use crate::clock::Timestamp;
 
 /// A client certificate that was read, and not yet believed.
 #[derive(Clone, Debug)]

@@ -150,10 +150,9 @@ impl Switches {
         let news = {
             let mut agreement = self.agreement();
             agreement.meet(&store, self.store().is_shared(), self.0.began.elapsed());
-            let of_store = agreement.learn(Source::Store, store.clone(), before);
-            [of_store, agreement.learn(Source::File, file.clone(), before)]
+            agreement.hear(vec![(Source::Store, store.clone()), (Source::File, file.clone())], before)
         };
-        self.tell(news.into_iter().flatten());
+        self.tell(news);
         self.make(Agreement::reconciliation).await;
         self.mend(&store, &file).await;
     }
@@ -196,7 +195,7 @@ impl Switches {
             return None;
         };
         let kept = Kept { record, sealed };
-        let news = agreement.learn(Source::Itself, Said::Record(kept.clone()), 0);
+        let news = agreement.make(kept.clone());
         Some((kept, news))
     }
 

@@ -32,7 +32,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Keeper {
     store: Arc<Store>,
-    ring: KeyRing,
+    ring: Arc<KeyRing>,
     cookie: session_cookie::Config,
     lifetimes: Lifetimes,
     clock: Clock,
@@ -70,7 +70,7 @@ impl Keeper {
             endings: Endings::default(),
             touching: Turns::default(),
             store,
-            ring: config.keys,
+            ring: Arc::new(config.keys),
             cookie: config.cookie,
             lifetimes: config.lifetimes,
             clock,
@@ -94,7 +94,7 @@ impl Keeper {
     }
 
     /// The key ring, for other sealed things.
-    pub const fn ring(&self) -> &KeyRing {
+    pub fn ring(&self) -> &Arc<KeyRing> {
         &self.ring
     }
 

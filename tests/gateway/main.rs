@@ -32,4 +32,5 @@ mod administrators;
 mod browser;
 mod npm_provider;
 mod cli;
+mod switches;
 mod secrets;

@@ -7,5 +7,6 @@ mod layout;
 mod login;
 mod outage;
 mod support;
+mod switches;
 mod trouble;
 mod windows;

@@ -25,7 +25,8 @@ pub(super) fn documents_reasons(tree: &Tree) -> Vec<String> {
 
 pub(super) fn documents_metrics(tree: &Tree) -> Vec<String> {
     let bare = |name: &str| name.trim_end_matches("_total").to_owned();
-    let registered = tree.text(METRICS).split("registry.register(").skip(1);
+    let files = tree.product().filter(|file| file.is_of(METRICS));
+    let registered = files.flat_map(|file| file.text.split("registry.register(").skip(1));
     let in_code = registered.filter_map(|rest| rest.split('"').nth(1)).map(bare).collect();
     let in_table = tree.rows(METRICS_TABLE).iter().map(|row| bare(&row[0])).collect();
     differences(&in_code, &in_table, METRICS_TABLE)
@@ -168,7 +169,7 @@ fn beside(file: &str, link: &str) -> String {
 }
 
 /// The anchors of a document, as forges make them of its headings.
-fn headings(text: &str) -> BTreeSet<String> {
+pub(super) fn headings(text: &str) -> BTreeSet<String> {
     let headings = text.lines().filter(|line| line.starts_with('#'));
     let anchor = |line: &str| {
         let title = line.trim_start_matches('#').trim().to_lowercase();
@@ -180,7 +181,7 @@ fn headings(text: &str) -> BTreeSet<String> {
 
 pub(super) const ARCHITECTURE: &str = "docs/ARCHITECTURE.md";
 pub(super) const CASES: &str = "tests/cases.toml";
-pub(super) const METRICS: &str = "src/telemetry/metrics.rs";
+pub(super) const METRICS: &str = "telemetry/metrics";
 pub(super) const METRICS_TABLE: &str = "docs/metrics.md";
 pub(super) const REASONS: &str = "src/reason.rs";
 pub(super) const REASONS_TABLE: &str = "docs/reasons.md";

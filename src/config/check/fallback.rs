@@ -22,7 +22,8 @@ use crate::{
         administrators::{Administrators, Entry, Identifier},
         admission,
         chain::{self, AdminCa, CaError},
-        fetcher, revocation, switches,
+        fetcher::{self, MOST_LISTS},
+        revocation, switches,
     },
     outbound::{self, destination::PlainHttp},
     server::Address,
@@ -154,7 +155,7 @@ fn revocations(table: &FallbackTable, problems: &mut Problems) -> Checked<fetche
         },
         outbound: outbound::Config {
             extra_roots: roots?,
-            plain_http: PlainHttp::Loopback,
+            plain_http: PlainHttp::Anywhere,
             ..outbound::Config::default()
         },
     })
@@ -210,8 +211,6 @@ fn administrator(name: &str, path: &Path, table: &AdministratorTable, problems: 
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// Most revocation lists that are fetched.
-const MOST_LISTS: usize = 16;
 
 #[cfg(test)]
 mod tests {

@@ -78,15 +78,11 @@ fn who_is_near_the_end_comes_in_with_a_warning() {
         let admitted = attempt.outcome().unwrap();
         assert_eq!((admitted.is_near_expiry(), attempt.shown("", None, HOUR).near_expiry), (expected, expected));
         let header = admitted.ends_soon();
-        assert_eq!(header, expected.then(|| rfc3339(NOW.plus(left))));
+        assert_eq!(header, expected.then(|| NOW.plus(left).to_rfc3339()));
     };
     check(23 * HOUR, true);
     check(Duration::ZERO, true);
     check(DAY, false);
-}
-
-fn rfc3339(moment: Timestamp) -> String {
-    humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + Duration::from_secs(moment.seconds())).to_string()
 }
 
 /// Everything that can be wrong with an attempt, and how to make it so.
@@ -238,7 +234,9 @@ fn nginxs_word_is_taken_letter_for_letter() {
         assert_eq!(attempt.outcome().err(), Some(Reason::NginxVerifyFailed), "{verify}");
     }
     assert_eq!(
-        admit(OPEN.open(), examined("", "SUCCESS").verdict(NEVER, &administrators()), SentBy::SafeOrOwnPage).outcome().err(),
+        admit(OPEN.open(), examined("", "SUCCESS").verdict(NEVER, &administrators()), SentBy::SafeOrOwnPage)
+            .outcome()
+            .err(),
         Some(Reason::NoCertificate)
     );
 }
@@ -291,7 +289,9 @@ fn only_what_speaks_against_the_holder_of_our_certificate_counts_against_the_doo
 
 #[test]
 fn the_log_is_told_what_was_wrong_with_the_certificate() {
-    let cause = |escaped: &str| admit(OPEN.open(), examined(escaped, "SUCCESS").verdict(NEVER, &administrators()), SentBy::Unproven).cause();
+    let cause = |escaped: &str| {
+        admit(OPEN.open(), examined(escaped, "SUCCESS").verdict(NEVER, &administrators()), SentBy::Unproven).cause()
+    };
     assert_eq!(cause("x").unwrap(), "is not exactly one PEM certificate");
     assert_eq!(cause(&alice().signed_by(&OTHERS.middle).escaped()).unwrap(), "InvalidSignatureForPublicKey");
     let servers = alice().extensions(vec![purposes(&[SERVERS])]).signed_by(&MADE.middle);

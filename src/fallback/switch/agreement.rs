@@ -142,24 +142,36 @@ impl Agreement {
         }
     }
 
-    /// Takes in what a place says. `before` is [`Agreement::epoch`] as it was when the place was asked: garbage that bears
-    /// no epoch says nothing of what came later.
-    pub fn learn(&mut self, source: Source, said: Said, before: u64) -> Option<News> {
-        let news = match said {
-            Said::Unknown => return None,
-            Said::Absent => None,
-            Said::Record(kept) => self.weigh(source, kept),
-            Said::Broken { epoch, cause } => {
-                self.doubts(epoch.unwrap_or(before)).then_some(News::Invalid(source, cause))
-            }
-        };
-        let is_broken = matches!(news, Some(News::Invalid(..)));
+    /// Takes in what several places say at one time. `before` is [`Agreement::epoch`] as it was when they were asked: garbage
+    /// that bears no epoch may be worth as much as all that was known then, or said beside it, but says nothing of what
+    /// came later.
+    pub fn hear(&mut self, mut said: Vec<(Source, Said)>, before: u64) -> Vec<News> {
+        let records = said.iter().filter_map(|(_, said)| match said {
+            Said::Record(kept) => Some(kept.record.epoch),
+            Said::Unknown | Said::Absent | Said::Broken { .. } => None,
+        });
+        let known = records.fold(before, u64::max);
+        said.sort_by_key(|(_, said)| matches!(said, Said::Broken { .. }));
+        said.into_iter().filter_map(|(source, said)| self.learn(source, said, known)).collect()
+    }
+
+    fn learn(&mut self, source: Source, said: Said, known: u64) -> Option<News> {
+        let is_broken = matches!(said, Said::Broken { .. });
         let was_broken = match source {
+            _ if said == Said::Unknown => return None,
             Source::Store => std::mem::replace(&mut self.store_is_broken, is_broken),
             Source::File => std::mem::replace(&mut self.file_is_broken, is_broken),
             Source::Ops | Source::Itself => false,
         };
-        news.filter(|_| !(is_broken && was_broken))
+        match said {
+            Said::Unknown | Said::Absent => None,
+            Said::Record(kept) => self.weigh(source, kept),
+            // It lay there before, and a record that came since outdoes it, though it could not be put in its place yet.
+            Said::Broken { epoch: None, .. } if was_broken => None,
+            Said::Broken { epoch, cause } => {
+                self.doubts(epoch.unwrap_or(known)).then_some(News::Invalid(source, cause))
+            }
+        }
     }
 
     /// Takes in a record that an operator's command brings.
@@ -169,7 +181,7 @@ impl Agreement {
     pub fn take(&mut self, kept: Kept) -> Result<Option<News>, u64> {
         let again = self.doubt.is_none() && self.held().is_some_and(|held| held.sealed == kept.sealed);
         if again || kept.record.epoch > self.epoch() {
-            return Ok(self.learn(Source::Ops, Said::Record(kept), 0));
+            return Ok(self.weigh(Source::Ops, kept));
         }
         Err(self.epoch())
     }
@@ -213,14 +225,14 @@ impl Agreement {
         Some(News::Thrown(record, source))
     }
 
-    /// Believes nothing up to that epoch; false if something above it is known.
+    /// Believes nothing up to that epoch; false if something above it is known, or if it is doubted already.
     fn doubts(&mut self, epoch: u64) -> bool {
         let held = self.held.as_ref().map_or(0, |(held, _)| held.record.epoch);
-        if epoch < held {
-            return false;
+        let is_new = epoch >= held && self.doubt < Some(epoch);
+        if is_new {
+            self.doubt = Some(epoch);
         }
-        self.doubt = self.doubt.max(Some(epoch));
-        true
+        is_new
     }
 
     /// The record that ends a contradiction, closed for all who do not know of it yet: one of the two may have been meant
@@ -246,6 +258,11 @@ impl Agreement {
             (None, None) => Base::Nothing,
             (Some((held, _)), None) => Base::Known(&held.record),
         }
+    }
+
+    /// Takes in a record that this process made.
+    pub fn make(&mut self, kept: Kept) -> Option<News> {
+        self.weigh(Source::Itself, kept)
     }
 
     /// The record that closes the door by itself, where it may be open.

@@ -133,6 +133,32 @@ fn garbage_that_was_read_before_a_command_came_does_not_undo_it() {
 }
 
 #[test]
+fn garbage_beside_a_record_is_doubted_whichever_is_heard_first() {
+    let garbage = (Source::Store, broken(None));
+    let record = (Source::File, Said::Record(armed(5)));
+    for said in [vec![garbage.clone(), record.clone()], vec![record, garbage]] {
+        let mut agreement = settled();
+        let news = agreement.hear(said, 0);
+        assert_eq!(news.last(), Some(&News::Invalid(Source::Store, "garbage")));
+        assert_eq!(agreement.base(), Base::Doubtful(5));
+    }
+}
+
+#[test]
+fn garbage_that_cannot_be_put_away_does_not_undo_what_outdid_it() {
+    let mut agreement = told([(Source::Ops, Said::Record(armed(5))), (Source::File, broken(None))]);
+    assert!(!opens(&agreement));
+    agreement.hear(vec![(Source::Store, Said::Record(armed(6))), (Source::File, broken(None))], 5);
+    assert!(opens(&agreement));
+    agreement.hear(vec![(Source::File, Said::Unknown)], 6);
+    agreement.hear(vec![(Source::File, broken(None))], 6);
+    assert!(opens(&agreement));
+    agreement.hear(vec![(Source::File, Said::Absent)], 6);
+    agreement.hear(vec![(Source::File, broken(None))], 6);
+    assert!(!opens(&agreement), "it is broken anew");
+}
+
+#[test]
 fn two_records_of_one_epoch_close_the_door_for_all() {
     for (one, other) in [(armed(5), killed(5)), (killed(5), armed(5))] {
         let mut agreement = told([(Source::File, Said::Record(one))]);
@@ -333,8 +359,7 @@ impl Fleet {
             let before = process.agreement.epoch();
             let file = Said::of_stored(&ring(), process.file.clone());
             process.agreement.meet(&store, true, self.time);
-            process.agreement.learn(Source::Store, store.clone(), before);
-            process.agreement.learn(Source::File, file.clone(), before);
+            process.agreement.hear(vec![(Source::Store, store.clone()), (Source::File, file.clone())], before);
             if let Some(owed) = process.agreement.owed_to_file(&file) {
                 process.file = Some(owed.clone());
             }

@@ -1,0 +1,181 @@
+//! Looks at store, file and processes, and lays a record down in them.
+
+use std::{path::PathBuf, thread, time::Duration};
+
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+use super::{Acknowledged, Outcome, Plan, Target, report::Took};
+use crate::{
+    clock::Timestamp,
+    fallback::{
+        door::Switches,
+        switch::{
+            Base,
+            agreement::{Agreement, Kept, Said, Source},
+            to_text,
+        },
+        switches,
+    },
+    seal::KeyRing,
+    store::{Store, StoreError, StoredSwitches, Thrown},
+};
+
+/// How the switches stand everywhere.
+pub(super) struct Scene {
+    agreement: Agreement,
+    pub(super) store: Option<Said>,
+    pub(super) file: Option<(PathBuf, Said)>,
+    pub(super) processes: Vec<(Target, Result<Value, String>)>,
+}
+
+impl Scene {
+    /// Asks everybody at once. The kill switch must not wait long for a process that hangs.
+    pub(super) fn look(plan: &Plan, runtime: &Runtime, store: Option<&Store>) -> Self {
+        let patience = plan.timeout.min(LOOK_TIMEOUT);
+        let (store, processes) = thread::scope(|scope| {
+            let asking = scope.spawn(move || each(&plan.processes, |target| ask(target, patience)));
+            let store = store.map(|store| runtime.block_on(ask_store(store, &plan.ring)));
+            (store, asking.join().unwrap_or_else(|_| each(&plan.processes, |_| Err(NOT_ASKED.to_owned()))))
+        });
+        let file = plan.switches.file.clone().map(|path| {
+            let said = switches::read(&path).map_or(Said::Unknown, |text| Said::of_text(&plan.ring, &text));
+            (path, said)
+        });
+        let mut agreement = Agreement::default();
+        agreement.meet(&Said::Absent, false, Duration::ZERO);
+        let mut scene = Self { agreement, store, file, processes };
+        scene.hear(&plan.ring);
+        scene
+    }
+
+    fn hear(&mut self, ring: &KeyRing) {
+        let records = self.processes.iter().filter_map(|(_, status)| status.as_ref().ok());
+        let records = records.filter_map(|status| status.get("record").and_then(Value::as_str));
+        let of_processes = records.map(|record| (Source::Ops, Said::of_text(ring, record.as_bytes())));
+        let of_store = self.store.iter().map(|said| (Source::Store, said.clone()));
+        let of_file = self.file.iter().map(|(_, said)| (Source::File, said.clone()));
+        let doubted = self.processes.iter().filter_map(|(_, status)| doubted(status.as_ref().ok()?));
+        let doubted =
+            doubted.map(|epoch| (Source::Ops, Said::Broken { epoch: Some(epoch), cause: "a process's doubt" }));
+        let said = of_store.chain(of_file).chain(of_processes).chain(doubted).collect();
+        self.agreement.hear(said, 0);
+    }
+
+    /// What a change begins with.
+    pub(super) fn base(&self) -> Base<'_> {
+        self.agreement.base()
+    }
+
+    /// The record with the highest epoch.
+    pub(super) fn held(&self) -> Option<&Kept> {
+        self.agreement.held()
+    }
+
+    /// How the switches stand, as far as can be seen from here.
+    pub(super) fn standing(&self, now: Timestamp, require_arming: bool) -> Switches {
+        self.agreement.standing(now, require_arming)
+    }
+
+    /// Whether it was there before.
+    pub(super) fn holds(&self, kept: &Kept) -> bool {
+        self.held() == Some(kept)
+    }
+
+    /// Whether there is a store, and nobody knows what it holds.
+    pub(super) fn store_is_unseen(&self) -> bool {
+        self.store == Some(Said::Unknown)
+    }
+
+    /// Gives a record to the store, then to every process.
+    pub(super) fn lay_down(
+        &self,
+        plan: &Plan,
+        runtime: &Runtime,
+        store: Option<&Store>,
+        record: &StoredSwitches,
+    ) -> Acknowledged {
+        let in_store = store.map(|store| match runtime.block_on(store.throw_switches(record)) {
+            Ok(Thrown::Done) => Took::Taken { kept: true },
+            Ok(Thrown::Stale) => Took::Stale,
+            Err(error) => Took::Not(error.to_string()),
+        });
+        // Who was quicker in the store has made a record that the processes shall not hear against.
+        if in_store == Some(Took::Stale) {
+            return Acknowledged { store: in_store, processes: Vec::new() };
+        }
+        let text = to_text(record);
+        let timeout = plan.timeout;
+        let processes = each(&plan.processes, |target| push(target, text.as_bytes(), timeout));
+        Acknowledged { store: in_store, processes }
+    }
+
+    /// Whether everybody could be asked.
+    pub(super) fn outcome(&self) -> Outcome {
+        let silent = self.processes.iter().filter(|(_, status)| status.is_err()).count();
+        match (silent, self.store.as_ref().is_some_and(|said| *said != Said::Unknown)) {
+            (0, _) => Outcome::Done,
+            (silent, false) if silent == self.processes.len() => Outcome::Nobody,
+            _ => Outcome::Some,
+        }
+    }
+}
+
+/// Asks all of them at once, each in a thread of its own; gives the answers in their order.
+fn each<T: Send>(
+    targets: &[Target],
+    ask: impl Fn(&Target) -> Result<T, String> + Sync,
+) -> Vec<(Target, Result<T, String>)> {
+    thread::scope(|scope| {
+        let asking: Vec<_> = targets.iter().map(|target| (target, scope.spawn(|| ask(target)))).collect();
+        let answered = asking
+            .into_iter()
+            .map(|(target, asking)| (target.clone(), asking.join().unwrap_or_else(|_| Err(NOT_ASKED.to_owned()))));
+        answered.collect()
+    })
+}
+
+async fn ask_store(store: &Store, ring: &KeyRing) -> Said {
+    match store.switches().await {
+        Ok(stored) => Said::of_stored(ring, stored),
+        Err(StoreError::Garbage(_)) => Said::Broken { epoch: None, cause: "something that is no record" },
+        Err(_) => Said::Unknown,
+    }
+}
+
+/// What a process says of itself.
+fn ask(target: &Target, timeout: Duration) -> Result<Value, String> {
+    let reply = target.ask(PATH, None, timeout).map_err(|error| format!("{error:#}"))?;
+    if reply.status != 200 {
+        return Err(format!("answered {}", reply.status));
+    }
+    serde_json::from_slice(&reply.body).map_err(|_| "answered something that is no JSON".to_owned())
+}
+
+/// Gives a process a record.
+fn push(target: &Target, record: &[u8], timeout: Duration) -> Result<Took, String> {
+    let reply = target.ask(PATH, Some(record), timeout).map_err(|error| format!("{error:#}"))?;
+    match reply.status {
+        200 => {
+            let answer: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+            Ok(Took::Taken { kept: answer["kept"] == true })
+        }
+        409 => Ok(Took::Stale),
+        403 => Err("does not believe the record: has it another session key?".to_owned()),
+        status => Err(format!("answered {status}")),
+    }
+}
+
+/// The highest epoch that a process has seen, if it believes nothing up to that.
+fn doubted(status: &Value) -> Option<u64> {
+    let doubts = status.get("believed").and_then(Value::as_bool) == Some(false);
+    status.get("epoch").and_then(Value::as_u64).filter(|_| doubts)
+}
+
+/// Where ops listeners answer about the fallback.
+const PATH: &str = "/fallback";
+
+/// How long a process may take to say how its switches stand, before a change is made without it.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
+
+const NOT_ASKED: &str = "could not be asked";
