@@ -27,6 +27,8 @@ pub(super) enum Target {
 pub(super) struct Reply {
     pub(super) status: u16,
     pub(super) body: Vec<u8>,
+    /// Why it is a refusal, if it says so.
+    pub(super) reason: Option<String>,
 }
 
 impl Target {
@@ -157,13 +159,14 @@ fn status(answer: &mut impl BufRead) -> anyhow::Result<u16> {
 
 fn reply(answer: &mut impl BufRead) -> anyhow::Result<Reply> {
     let status = status(answer)?;
-    let mut length = None;
+    let (mut length, mut reason) = (None, None);
     loop {
         let mut line = String::new();
         answer.take(LINE_BYTES).read_line(&mut line)?;
         ensure!(line.ends_with('\n'), "the answer was cut");
         match line.trim_end().split_once(':') {
             Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.trim().parse().ok(),
+            Some((name, value)) if name.eq_ignore_ascii_case("x-portcullis-reason") => reason = code(value.trim()),
             Some(_) => {}
             None => break,
         }
@@ -171,11 +174,20 @@ fn reply(answer: &mut impl BufRead) -> anyhow::Result<Reply> {
     let mut body = Vec::new();
     answer.read_to_end(&mut body)?;
     ensure!(length == Some(body.len()), "the answer was cut, or says nothing of its length");
-    Ok(Reply { status, body })
+    Ok(Reply { status, body, reason })
+}
+
+/// A reason's code, and nothing else that somebody may have put there.
+fn code(text: &str) -> Option<String> {
+    let plain = text.len() <= MAX_REASON_BYTES && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    plain.then(|| text.to_owned())
 }
 
 /// Longest answer that is read, head included.
 const MAX_REPLY_BYTES: u64 = 64 << 10;
+
+/// Longest reason's code.
+const MAX_REASON_BYTES: usize = 64;
 
 /// Longest line of its head.
 const LINE_BYTES: u64 = 8 << 10;
@@ -209,7 +221,7 @@ mod tests {
     fn a_whole_answer_is_read_and_no_other() {
         let check = |answer: &str, expected: Option<(u16, &str)>| {
             let reply = saying(answer.into()).0.ask("/fallback", None, PATIENCE).ok();
-            let expected = expected.map(|(status, body)| Reply { status, body: body.into() });
+            let expected = expected.map(|(status, body)| Reply { status, body: body.into(), reason: None });
             assert_eq!(reply, expected, "{answer:?}");
         };
         check("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", Some((200, "{}")));
@@ -219,6 +231,19 @@ mod tests {
         check("HTTP/1.1 200 OK\r\ncontent-le", None);
         check("SSH-2.0 200 x\r\n\r\n", None);
         check("", None);
+    }
+
+    #[test]
+    fn a_refusal_says_why() {
+        let check = |reason: &str, expected: Option<&str>| {
+            let answer =
+                format!("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nX-Portcullis-Reason: {reason}\r\n\r\n");
+            let reply = saying(answer.into()).0.ask("/fallback", None, PATIENCE).unwrap();
+            assert_eq!((reply.status, reply.reason.as_deref()), (403, expected), "{reason:?}");
+        };
+        check("switches_invalid", Some("switches_invalid"));
+        check("\u{1b}[2K", None);
+        check(&"a".repeat(65), None);
     }
 
     #[test]

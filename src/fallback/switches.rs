@@ -150,7 +150,7 @@ impl Switches {
         let news = {
             let mut agreement = self.agreement();
             agreement.meet(&store, self.store().is_shared(), self.0.began.elapsed());
-            agreement.hear(vec![(Source::Store, store.clone()), (Source::File, file.clone())], before)
+            agreement.hear(vec![(Source::Stored, store.clone()), (Source::Filed, file.clone())], before)
         };
         self.tell(news);
         self.make(Agreement::reconciliation).await;

@@ -12,6 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::{
+    admin_ca::AdminCa,
     binary::{Binary, run, said},
     eventually,
     redis::Server,
@@ -20,6 +21,7 @@ use crate::support::{
 /// Gateways of one fleet, each with settings, a file and an ops listener of its own.
 struct Fleet {
     folder: TempDir,
+    ca: AdminCa,
     redis: Server,
     running: Vec<(&'static str, Binary)>,
 }
@@ -30,13 +32,15 @@ type Told = (i32, String);
 impl Fleet {
     /// Gateways of these names. Commands know of `processes`, and of the first one's settings.
     async fn of(names: &[&'static str], processes: &[&str]) -> Self {
-        let mut fleet = Self { folder: TempDir::new().unwrap(), redis: Server::start(), running: Vec::new() };
+        let folder = TempDir::new().unwrap();
+        let mut fleet = Self { folder, ca: AdminCa::make(), redis: Server::start(), running: Vec::new() };
         for name in names {
             let addresses: Vec<_> =
                 processes.iter().map(|name| format!("unix:{}", fleet.ops(name).display())).collect();
             fs::create_dir(fleet.home(name)).unwrap();
             let text = SETTINGS
                 .replace("{home}", fleet.home(name).to_str().unwrap())
+                .replace("{ca}", fleet.ca.path("root/certificate.pem").to_str().unwrap())
                 .replace("{redis}", fleet.redis.socket().to_str().unwrap())
                 .replace("{key}", &STANDARD.encode(b"thirty-two bytes for the journey"))
                 .replace("{processes}", &format!("{addresses:?}"));
@@ -226,6 +230,18 @@ async fn what_is_broken_closes_the_door_until_the_switches_are_thrown_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_there_is_no_fallback_nothing_is_thrown() {
+    let mut fleet = Fleet::of(&["one"], &[]).await;
+    fleet.stop("one").await;
+    let settings = fs::read_to_string(fleet.settings("one")).unwrap();
+    fs::write(fleet.settings("one"), settings.replace("enabled = true", "enabled = false")).unwrap();
+    fleet.start("one").await;
+    expect(fleet.arm(), 1, &["fallback.enabled is false"]);
+    fleet.redis.down();
+    expect(fleet.kill(&[]), 1, &["DID NOT ACKNOWLEDGE", "fallback_disabled"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_and_wrong_words_touch_nothing() {
     let fleet = Fleet::of(&["one"], &[]).await;
     expect(fleet.kill(&["--dry-run"]), 0, &["would disable: epoch 1"]);
@@ -269,6 +285,7 @@ const SETTINGS: &str = r#"
 [listener.nginx]
 kind = "nginx"
 address = "unix:{home}/nginx.sock"
+certificates = true
 [listener.ops]
 kind = "ops"
 address = "unix:{home}/ops.sock"
@@ -287,6 +304,12 @@ url = "unix:{redis}"
 [policy.staff]
 rules = [{ allow = true, groups = ["staff"] }]
 [fallback]
+enabled = true
+ca_file = "{ca}"
+crl_urls = ["http://127.0.0.1:1/root.crl"]
 state_file = "{home}/switches"
 processes = {processes}
+[fallback.administrators.alice]
+common_name = "alice"
+user = "alice"
 "#;

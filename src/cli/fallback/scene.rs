@@ -17,6 +17,7 @@ use crate::{
         },
         switches,
     },
+    reason::Reason,
     seal::KeyRing,
     store::{Store, StoreError, StoredSwitches, Thrown},
 };
@@ -52,12 +53,12 @@ impl Scene {
     fn hear(&mut self, ring: &KeyRing) {
         let records = self.processes.iter().filter_map(|(_, status)| status.as_ref().ok());
         let records = records.filter_map(|status| status.get("record").and_then(Value::as_str));
-        let of_processes = records.map(|record| (Source::Ops, Said::of_text(ring, record.as_bytes())));
-        let of_store = self.store.iter().map(|said| (Source::Store, said.clone()));
-        let of_file = self.file.iter().map(|(_, said)| (Source::File, said.clone()));
+        let of_processes = records.map(|record| (Source::Sent, Said::of_text(ring, record.as_bytes())));
+        let of_store = self.store.iter().map(|said| (Source::Stored, said.clone()));
+        let of_file = self.file.iter().map(|(_, said)| (Source::Filed, said.clone()));
         let doubted = self.processes.iter().filter_map(|(_, status)| doubted(status.as_ref().ok()?));
         let doubted =
-            doubted.map(|epoch| (Source::Ops, Said::Broken { epoch: Some(epoch), cause: "a process's doubt" }));
+            doubted.map(|epoch| (Source::Sent, Said::Broken { epoch: Some(epoch), cause: "a process's doubt" }));
         let said = of_store.chain(of_file).chain(of_processes).chain(doubted).collect();
         self.agreement.hear(said, 0);
     }
@@ -161,8 +162,13 @@ fn push(target: &Target, record: &[u8], timeout: Duration) -> Result<Took, Strin
             Ok(Took::Taken { kept: answer["kept"] == true })
         }
         409 => Ok(Took::Stale),
-        403 => Err("does not believe the record: has it another session key?".to_owned()),
-        status => Err(format!("answered {status}")),
+        status => Err(match reply.reason.as_deref() {
+            Some(reason) if reason == Reason::SwitchesInvalid.code() => {
+                format!("{reason}: its session key does not open the record")
+            }
+            Some(reason) => reason.to_owned(),
+            None => format!("answered {status}"),
+        }),
     }
 }
 

@@ -59,24 +59,24 @@ impl Said {
 /// By which way a process learns of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The store.
-    Store,
-    /// The process's file.
-    File,
-    /// An operator's command, through the ops listener.
-    Ops,
-    /// It made it.
-    Itself,
+    /// It lay in the store.
+    Stored,
+    /// It lay in the process's file.
+    Filed,
+    /// An operator's command sent it, through the ops listener.
+    Sent,
+    /// The process made it.
+    Made,
 }
 
 impl Source {
     /// The label in logs.
     pub const fn label(self) -> &'static str {
         match self {
-            Self::Store => "store",
-            Self::File => "file",
-            Self::Ops => "ops",
-            Self::Itself => "itself",
+            Self::Stored => "store",
+            Self::Filed => "file",
+            Self::Sent => "ops",
+            Self::Made => "itself",
         }
     }
 }
@@ -159,9 +159,9 @@ impl Agreement {
         let is_broken = matches!(said, Said::Broken { .. });
         let was_broken = match source {
             _ if said == Said::Unknown => return None,
-            Source::Store => std::mem::replace(&mut self.store_is_broken, is_broken),
-            Source::File => std::mem::replace(&mut self.file_is_broken, is_broken),
-            Source::Ops | Source::Itself => false,
+            Source::Stored => std::mem::replace(&mut self.store_is_broken, is_broken),
+            Source::Filed => std::mem::replace(&mut self.file_is_broken, is_broken),
+            Source::Sent | Source::Made => false,
         };
         match said {
             Said::Unknown | Said::Absent => None,
@@ -181,7 +181,7 @@ impl Agreement {
     pub fn take(&mut self, kept: Kept) -> Result<Option<News>, u64> {
         let again = self.doubt.is_none() && self.held().is_some_and(|held| held.sealed == kept.sealed);
         if again || kept.record.epoch > self.epoch() {
-            return Ok(self.weigh(Source::Ops, kept));
+            return Ok(self.weigh(Source::Sent, kept));
         }
         Err(self.epoch())
     }
@@ -198,14 +198,14 @@ impl Agreement {
         if kept.record.epoch > held.record.epoch {
             return self.take_over(source, kept);
         }
-        if kept.sealed == held.sealed && source == Source::Ops {
+        if kept.sealed == held.sealed && source == Source::Sent {
             *from = source;
         }
         if kept.record.epoch < held.record.epoch || kept.sealed == held.sealed {
             return None;
         }
         if held.record.is_as_closed_as(&kept.record) {
-            if source == Source::Store {
+            if source == Source::Stored {
                 self.held = Some((kept, source));
             }
             return None;
@@ -262,7 +262,7 @@ impl Agreement {
 
     /// Takes in a record that this process made.
     pub fn make(&mut self, kept: Kept) -> Option<News> {
-        self.weigh(Source::Itself, kept)
+        self.weigh(Source::Made, kept)
     }
 
     /// The record that closes the door by itself, where it may be open.
@@ -328,9 +328,9 @@ impl Agreement {
     /// Whether the door must not open yet for the record that is held.
     fn waits(&self) -> bool {
         let trusted = |source| match source {
-            Source::Ops | Source::Itself => true,
-            Source::File => self.meeting.alone,
-            Source::Store => false,
+            Source::Sent | Source::Made => true,
+            Source::Filed => self.meeting.alone,
+            Source::Stored => false,
         };
         !self.meeting.over
             && self.held.as_ref().is_some_and(|(held, source)| !held.record.closes() && !trusted(*source))

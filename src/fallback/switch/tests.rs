@@ -1,3 +1,5 @@
+//! Tests of the switches' record: what may follow it, and who can make one.
+
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use proptest::prelude::*;

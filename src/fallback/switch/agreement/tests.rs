@@ -1,3 +1,5 @@
+//! Tests of what a process believes, and of a fleet to which everything happens.
+
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use proptest::prelude::*;
@@ -64,7 +66,7 @@ fn opens(agreement: &Agreement) -> bool {
 
 #[test]
 fn the_highest_epoch_wins_wherever_it_comes_from() {
-    let sources = [Source::Store, Source::File, Source::Ops, Source::Itself];
+    let sources = [Source::Stored, Source::Filed, Source::Sent, Source::Made];
     for (one, other) in sources.into_iter().flat_map(|one| sources.map(|other| (one, other))) {
         let check = |said: [(Source, Kept); 2], expected| {
             assert_eq!(opens(&told(said.map(|(source, kept)| (source, Said::Record(kept))))), expected);
@@ -78,7 +80,7 @@ fn the_highest_epoch_wins_wherever_it_comes_from() {
 
 #[test]
 fn absent_everywhere_is_closed_and_simply_not_armed() {
-    let agreement = told([(Source::Store, Said::Absent), (Source::File, Said::Absent)]);
+    let agreement = told([(Source::Stored, Said::Absent), (Source::Filed, Said::Absent)]);
     let expected = Switches { believed: true, killed: false, auto_closed: false, armed: false };
     assert_eq!(agreement.standing(NOW, true), expected);
     assert_eq!(agreement.standing(NOW, false), expected);
@@ -86,30 +88,30 @@ fn absent_everywhere_is_closed_and_simply_not_armed() {
 
 #[test]
 fn arming_ends_by_itself_unless_nobody_needs_to_arm() {
-    let agreement = told([(Source::Store, Said::Record(armed(1)))]);
+    let agreement = told([(Source::Stored, Said::Record(armed(1)))]);
     let armed = |at, required| agreement.standing(at, required).armed;
     assert!(armed(NOW.plus(HOUR).minus(Duration::from_millis(1)), true));
     assert!(!armed(NOW.plus(HOUR), true));
     assert!(armed(NOW.plus(HOUR), false));
-    let disabled = told([(Source::Store, Said::Record(killed(1)))]);
+    let disabled = told([(Source::Stored, Said::Record(killed(1)))]);
     assert!(!disabled.standing(NOW, false).armed);
 }
 
 #[test]
 fn what_is_broken_closes_until_there_is_a_record_above_all_that_was_seen() {
-    for place in [Source::Store, Source::File] {
+    for place in [Source::Stored, Source::Filed] {
         for (epoch, heals) in [(None, 6), (Some(5), 6), (Some(9), 10)] {
-            let mut agreement = told([(Source::Ops, Said::Record(armed(5)))]);
+            let mut agreement = told([(Source::Sent, Said::Record(armed(5)))]);
             let news = agreement.learn(place, broken(epoch), 5);
             assert_eq!(news, Some(News::Invalid(place, "garbage")));
             assert!(!agreement.standing(NOW, true).believed);
             assert_eq!(agreement.learn(place, broken(epoch), 5), None, "told once");
             assert_eq!((agreement.owed_to_store(&Said::Absent), agreement.owed_to_file(&Said::Absent)), (None, None));
             agreement.learn(place, Said::Absent, 5);
-            agreement.learn(Source::Ops, Said::Record(armed(heals - 1)), agreement.epoch());
+            agreement.learn(Source::Sent, Said::Record(armed(heals - 1)), agreement.epoch());
             assert!(!opens(&agreement), "{epoch:?}");
             assert_eq!(agreement.base(), Base::Doubtful(heals - 1));
-            agreement.learn(Source::Ops, Said::Record(armed(heals)), agreement.epoch());
+            agreement.learn(Source::Sent, Said::Record(armed(heals)), agreement.epoch());
             assert!(opens(&agreement), "{epoch:?}");
         }
     }
@@ -117,8 +119,8 @@ fn what_is_broken_closes_until_there_is_a_record_above_all_that_was_seen() {
 
 #[test]
 fn a_broken_record_below_what_is_known_is_overwritten() {
-    let mut agreement = told([(Source::Ops, Said::Record(armed(5)))]);
-    assert_eq!(agreement.learn(Source::Store, broken(Some(4)), 5), None);
+    let mut agreement = told([(Source::Sent, Said::Record(armed(5)))]);
+    assert_eq!(agreement.learn(Source::Stored, broken(Some(4)), 5), None);
     assert!(opens(&agreement));
     assert_eq!(agreement.owed_to_store(&broken(Some(4))), Some(&armed(5).sealed));
     assert_eq!(agreement.owed_to_file(&broken(Some(4))), Some(&armed(5).sealed));
@@ -126,62 +128,62 @@ fn a_broken_record_below_what_is_known_is_overwritten() {
 
 #[test]
 fn garbage_that_was_read_before_a_command_came_does_not_undo_it() {
-    let mut agreement = told([(Source::Ops, Said::Record(armed(5)))]);
-    assert_eq!(agreement.learn(Source::File, broken(None), 4), None);
+    let mut agreement = told([(Source::Sent, Said::Record(armed(5)))]);
+    assert_eq!(agreement.learn(Source::Filed, broken(None), 4), None);
     assert!(opens(&agreement));
     assert_eq!(agreement.owed_to_file(&broken(None)), Some(&armed(5).sealed));
 }
 
 #[test]
 fn garbage_beside_a_record_is_doubted_whichever_is_heard_first() {
-    let garbage = (Source::Store, broken(None));
-    let record = (Source::File, Said::Record(armed(5)));
+    let garbage = (Source::Stored, broken(None));
+    let record = (Source::Filed, Said::Record(armed(5)));
     for said in [vec![garbage.clone(), record.clone()], vec![record, garbage]] {
         let mut agreement = settled();
         let news = agreement.hear(said, 0);
-        assert_eq!(news.last(), Some(&News::Invalid(Source::Store, "garbage")));
+        assert_eq!(news.last(), Some(&News::Invalid(Source::Stored, "garbage")));
         assert_eq!(agreement.base(), Base::Doubtful(5));
     }
 }
 
 #[test]
 fn garbage_that_cannot_be_put_away_does_not_undo_what_outdid_it() {
-    let mut agreement = told([(Source::Ops, Said::Record(armed(5))), (Source::File, broken(None))]);
+    let mut agreement = told([(Source::Sent, Said::Record(armed(5))), (Source::Filed, broken(None))]);
     assert!(!opens(&agreement));
-    agreement.hear(vec![(Source::Store, Said::Record(armed(6))), (Source::File, broken(None))], 5);
+    agreement.hear(vec![(Source::Stored, Said::Record(armed(6))), (Source::Filed, broken(None))], 5);
     assert!(opens(&agreement));
-    agreement.hear(vec![(Source::File, Said::Unknown)], 6);
-    agreement.hear(vec![(Source::File, broken(None))], 6);
+    agreement.hear(vec![(Source::Filed, Said::Unknown)], 6);
+    agreement.hear(vec![(Source::Filed, broken(None))], 6);
     assert!(opens(&agreement));
-    agreement.hear(vec![(Source::File, Said::Absent)], 6);
-    agreement.hear(vec![(Source::File, broken(None))], 6);
+    agreement.hear(vec![(Source::Filed, Said::Absent)], 6);
+    agreement.hear(vec![(Source::Filed, broken(None))], 6);
     assert!(!opens(&agreement), "it is broken anew");
 }
 
 #[test]
 fn two_records_of_one_epoch_close_the_door_for_all() {
     for (one, other) in [(armed(5), killed(5)), (killed(5), armed(5))] {
-        let mut agreement = told([(Source::File, Said::Record(one))]);
-        let news = agreement.learn(Source::Store, Said::Record(other), 5);
-        assert_eq!(news, Some(News::Invalid(Source::Store, "another record of the same epoch")));
+        let mut agreement = told([(Source::Filed, Said::Record(one))]);
+        let news = agreement.learn(Source::Stored, Said::Record(other), 5);
+        assert_eq!(news, Some(News::Invalid(Source::Stored, "another record of the same epoch")));
         assert!(!agreement.standing(NOW, true).believed);
         let end = agreement.reconciliation(NOW).unwrap();
         assert_eq!((end.epoch, end.killed, end.auto_closed, end.armed_until), (6, true, true, None));
-        agreement.learn(Source::Itself, Said::Record(kept(end, 9)), 5);
+        agreement.learn(Source::Made, Said::Record(kept(end, 9)), 5);
         let closed = Switches { believed: true, killed: true, auto_closed: true, armed: false };
         assert_eq!(agreement.standing(NOW, true), closed);
         assert_eq!(agreement.reconciliation(NOW), None);
     }
     let twice = kept(armed(5).record, 7);
-    let agreement = told([(Source::File, Said::Record(armed(5))), (Source::Store, Said::Record(twice))]);
+    let agreement = told([(Source::Filed, Said::Record(armed(5))), (Source::Stored, Said::Record(twice))]);
     assert!(!agreement.reconciliation(NOW).unwrap().killed, "armed twice is not killed");
 }
 
 #[test]
 fn doors_that_close_by_themselves_at_one_moment_do_not_contradict_each_other() {
-    let mut agreement = told([(Source::Itself, Said::Record(auto_closed(5, 3)))]);
+    let mut agreement = told([(Source::Made, Said::Record(auto_closed(5, 3)))]);
     let stores = auto_closed(5, 4);
-    assert_eq!(agreement.learn(Source::Store, Said::Record(stores.clone()), 5), None);
+    assert_eq!(agreement.learn(Source::Stored, Said::Record(stores.clone()), 5), None);
     assert!(agreement.standing(NOW, true).believed && agreement.standing(NOW, true).auto_closed);
     assert_eq!(agreement.held(), Some(&stores), "the store's is everybody's");
     assert_eq!(agreement.owed_to_file(&Said::Record(auto_closed(5, 3))), Some(&stores.sealed));
@@ -189,7 +191,7 @@ fn doors_that_close_by_themselves_at_one_moment_do_not_contradict_each_other() {
 
 #[test]
 fn a_store_or_file_that_lost_or_never_had_the_record_is_given_it() {
-    let agreement = told([(Source::Ops, Said::Record(killed(5)))]);
+    let agreement = told([(Source::Sent, Said::Record(killed(5)))]);
     let owed = Some(&killed(5)).map(|kept| kept.sealed.clone());
     for said in [Said::Absent, Said::Record(armed(4))] {
         assert_eq!(agreement.owed_to_store(&said).cloned(), owed);
@@ -203,13 +205,13 @@ fn a_store_or_file_that_lost_or_never_had_the_record_is_given_it() {
 
 #[test]
 fn a_command_is_taken_above_all_that_was_seen_or_again() {
-    let mut agreement = told([(Source::Store, Said::Record(armed(5)))]);
+    let mut agreement = told([(Source::Stored, Said::Record(armed(5)))]);
     assert_eq!(agreement.take(armed(5)), Ok(None));
     assert_eq!(agreement.take(killed(4)), Err(5));
     assert_eq!(agreement.take(killed(5)), Err(5));
     assert!(agreement.standing(NOW, true).believed, "what is not taken does no harm");
-    assert_eq!(agreement.take(killed(6)), Ok(Some(News::Thrown(killed(6).record, Source::Ops))));
-    agreement.learn(Source::File, broken(Some(8)), 6);
+    assert_eq!(agreement.take(killed(6)), Ok(Some(News::Thrown(killed(6).record, Source::Sent))));
+    agreement.learn(Source::Filed, broken(Some(8)), 6);
     assert_eq!((agreement.take(killed(6)), agreement.take(armed(8))), (Err(8), Err(8)));
     assert!(agreement.take(armed(9)).is_ok() && opens(&agreement));
     agreement.distrust();
@@ -222,7 +224,7 @@ fn a_process_that_begins_lets_others_mend_the_store_before_it_opens() {
     let stale = Said::Record(armed(5));
     let mut look = |millis, said: &Said| {
         agreement.meet(said, true, Duration::from_millis(millis));
-        agreement.learn(Source::Store, said.clone(), 0);
+        agreement.learn(Source::Stored, said.clone(), 0);
         opens(&agreement)
     };
     assert!(!look(0, &stale));
@@ -233,7 +235,7 @@ fn a_process_that_begins_lets_others_mend_the_store_before_it_opens() {
     let mut agreement = Agreement::default();
     for (millis, expected) in [(0, false), (1_999, false), (2_000, true)] {
         agreement.meet(&stale, true, Duration::from_millis(millis));
-        agreement.learn(Source::Store, stale.clone(), 0);
+        agreement.learn(Source::Stored, stale.clone(), 0);
         assert_eq!((opens(&agreement), agreement.owed_to_file(&Said::Absent).is_some()), (expected, expected));
     }
 }
@@ -242,15 +244,15 @@ fn a_process_that_begins_lets_others_mend_the_store_before_it_opens() {
 fn a_process_that_begins_takes_a_closing_record_and_a_command_at_once() {
     let mut agreement = Agreement::default();
     agreement.meet(&Said::Record(killed(5)), true, Duration::ZERO);
-    agreement.learn(Source::Store, Said::Record(killed(5)), 0);
+    agreement.learn(Source::Stored, Said::Record(killed(5)), 0);
     assert!(agreement.standing(NOW, true).killed);
     assert!(agreement.owed_to_file(&Said::Absent).is_some());
 
     let mut agreement = Agreement::default();
     agreement.meet(&Said::Record(armed(5)), true, Duration::ZERO);
-    agreement.learn(Source::Store, Said::Record(armed(5)), 0);
+    agreement.learn(Source::Stored, Said::Record(armed(5)), 0);
     assert!(!opens(&agreement));
-    agreement.learn(Source::Ops, Said::Record(armed(5)), 5);
+    agreement.learn(Source::Sent, Said::Record(armed(5)), 5);
     assert!(opens(&agreement));
 }
 
@@ -259,7 +261,7 @@ fn while_the_store_is_down_from_the_start_the_file_counts() {
     let begun = |store: &Said| {
         let mut agreement = Agreement::default();
         agreement.meet(store, true, Duration::ZERO);
-        agreement.learn(Source::File, Said::Record(armed(5)), 0);
+        agreement.learn(Source::Filed, Said::Record(armed(5)), 0);
         agreement.meet(&Said::Unknown, true, ROUND);
         opens(&agreement)
     };
@@ -328,10 +330,10 @@ impl Fleet {
 
     fn command(&mut self, next: impl FnOnce(Base<'_>) -> Option<Record>) -> Option<Record> {
         let mut seen = settled();
-        seen.learn(Source::Store, self.said_by_store(), 0);
+        seen.learn(Source::Stored, self.said_by_store(), 0);
         for process in &self.processes {
             let held = process.agreement.held().map(|held| held.sealed.clone());
-            seen.learn(Source::Ops, Said::of_stored(&ring(), held), 0);
+            seen.learn(Source::Sent, Said::of_stored(&ring(), held), 0);
         }
         let record = next(seen.base())?;
         let stored = self.seal(&record);
@@ -346,7 +348,7 @@ impl Fleet {
 
     fn push(&mut self, stored: &StoredSwitches) {
         for process in &mut self.processes {
-            process.agreement.learn(Source::Ops, Said::of_stored(&ring(), Some(stored.clone())), 0);
+            process.agreement.learn(Source::Sent, Said::of_stored(&ring(), Some(stored.clone())), 0);
             process.file = Some(stored.clone());
         }
     }
@@ -359,7 +361,7 @@ impl Fleet {
             let before = process.agreement.epoch();
             let file = Said::of_stored(&ring(), process.file.clone());
             process.agreement.meet(&store, true, self.time);
-            process.agreement.hear(vec![(Source::Store, store.clone()), (Source::File, file.clone())], before);
+            process.agreement.hear(vec![(Source::Stored, store.clone()), (Source::Filed, file.clone())], before);
             if let Some(owed) = process.agreement.owed_to_file(&file) {
                 process.file = Some(owed.clone());
             }
@@ -378,7 +380,7 @@ impl Fleet {
 
     fn close(&mut self, number: usize, record: &Record) {
         let stored = self.seal(record);
-        self.processes[number].agreement.learn(Source::Itself, Said::of_stored(&ring(), Some(stored.clone())), 0);
+        self.processes[number].agreement.learn(Source::Made, Said::of_stored(&ring(), Some(stored.clone())), 0);
         self.processes[number].file = Some(stored.clone());
         self.throw(&stored);
     }
