@@ -1,6 +1,6 @@
 //! `portcullis fallback`: shows and throws the switches, and says who knows of it.
 
-use std::{env, process::ExitCode, time::Duration};
+use std::{env, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
@@ -24,6 +24,7 @@ use crate::{
     store::{self, Store, StoredSwitches},
 };
 
+mod drill;
 mod report;
 mod scene;
 
@@ -75,6 +76,15 @@ enum Command {
         operator: String,
         #[command(flatten)]
         change: Change,
+    },
+    /// Take a certificate through every check of every process, step by step; opens nothing
+    #[command(after_help = EXIT_CODES)]
+    Drill {
+        /// The certificate, PEM; scripts/admin-cert.sh makes one
+        #[arg(long, value_name = "FILE")]
+        certificate: PathBuf,
+        #[command(flatten)]
+        common: Common,
     },
 }
 
@@ -177,6 +187,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<anyhow::Result<()>, ExitCode>
             change.make(Wish::Disable, operator.as_deref().unwrap_or(&whoever_it_is()))
         }
         Command::Enable { operator, change } => change.make(Wish::Enable, operator),
+        Command::Drill { certificate, common } => {
+            let plan = common.plan()?;
+            coded(plan.and_then(|plan| drill::hold(&plan, certificate)))
+        }
     }
 }
 

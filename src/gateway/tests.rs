@@ -37,7 +37,7 @@ struct Scene {
 /// A new session: its cookie, and what opens its record.
 struct Minted {
     cookie: String,
-    handle: crate::session::cookie::Handle,
+    handle: cookie::Handle,
 }
 
 impl Scene {
