@@ -28,6 +28,7 @@ pub(crate) fn exhibits(nginx_pages: &Path, provider: &Url) -> anyhow::Result<Vec
 fn exhibit(name: &'static str, page: &Page) -> Exhibit {
     let nonce = Nonce::new(*b"sixteen bytes...");
     let site = SiteLook { product: "Harbour Operations".to_owned(), support: Some(Link::local("/help")) };
+    let notice = notice(name);
     let view =
         View { nonce: &nonce, site: &site, request_id: "7f3a9c51e0b84d2f9a6c3e17d5b0428e", fallback: notice.as_ref() };
     let rendered = render(page, &view);
