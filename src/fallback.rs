@@ -190,6 +190,10 @@ impl Fallback {
 
     /// Holds a drill with a certificate: the whole way but the door, and nobody is let in. `accepting` names the policies
     /// that would let an administrator in.
+    ///
+    /// # Errors
+    /// [`Reason::SwitchesInvalid`] for an order that nobody with a master key of ours has sealed,
+    /// [`Reason::FallbackDisabled`] where the settings say nothing of certificates.
     pub async fn drill(
         &self,
         body: &[u8],

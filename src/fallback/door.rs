@@ -16,6 +16,7 @@ pub struct Conditions {
 }
 
 /// How the switches stand at a moment.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own, and every combination has its answer")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Switches {
     /// They can be believed: neither broken nor contradicting each other.

@@ -69,8 +69,8 @@ pub fn report(door: Conditions, verdict: &Verdict, accepting: &[String]) -> Valu
 
 fn door_step(door: Conditions) -> Value {
     match door.open() {
-        Ok(_) => step("door", true, "open: this certificate would be looked at now".to_owned()),
-        Err(reason) => step("door", true, format!("closed now ({}): {}", reason.code(), reason.meaning())),
+        Ok(_) => step("door", true, "open: this certificate would be looked at now"),
+        Err(reason) => step("door", true, &format!("closed now ({}): {}", reason.code(), reason.meaning())),
     }
 }
 
@@ -86,7 +86,7 @@ fn certificate_steps(verdict: &Verdict) -> Vec<Value> {
             }
             None => passed(name, verdict),
         };
-        steps.push(step(name, failed.is_none(), says));
+        steps.push(step(name, failed.is_none(), &says));
         if failed.is_some() {
             break;
         }
@@ -107,13 +107,13 @@ fn passed(name: &str, verdict: &Verdict) -> String {
 
 fn policy_step(verdict: &Verdict, accepting: &[String]) -> Value {
     match verdict.entry() {
-        _ if verdict.refused().is_some() => step("policies", false, "not looked at".to_owned()),
-        Some(_) if !accepting.is_empty() => step("policies", true, format!("let in by {}", accepting.join(", "))),
-        _ => step("policies", false, "policy_denied: no policy lets them in by certificate".to_owned()),
+        _ if verdict.refused().is_some() => step("policies", false, "not looked at"),
+        Some(_) if !accepting.is_empty() => step("policies", true, &format!("let in by {}", accepting.join(", "))),
+        _ => step("policies", false, "policy_denied: no policy lets them in by certificate"),
     }
 }
 
-fn step(name: &str, ok: bool, says: String) -> Value {
+fn step(name: &str, ok: bool, says: &str) -> Value {
     json!({"step": name, "ok": ok, "says": says})
 }
 

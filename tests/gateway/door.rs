@@ -7,7 +7,7 @@ use http::Method;
 use crate::{
     outage::{self, MINUTE},
     support::{
-        Visitor,
+        Plan, Visitor,
         admin_ca::{AdminCa, Asked, Identity},
         emergency::{Emergency, said},
         eventually,
@@ -58,12 +58,12 @@ async fn the_door_opens_only_while_it_is_armed_and_closes_by_the_kill_switch_at_
     assert_eq!(emergency.refused(&alice).await, refusal("idp_healthy"));
     outage::provider_dies(&emergency.stage).await;
     assert_eq!(emergency.ask(&alice).await.status, 200);
-    assert_eq!(emergency.stage.metric("oauth2_fallback_door_open").await, 1.0);
+    assert_eq!(emergency.stage.counted("oauth2_fallback_door_open").await, 1);
 
     emergency.kill();
     assert_eq!(emergency.refused(&alice).await, refusal("kill_switch"));
     emergency.kill();
-    assert_eq!(emergency.stage.metric("oauth2_fallback_switches_total{action=\"disable\"}").await, 1.0);
+    assert_eq!(emergency.stage.counted("oauth2_fallback_switches_total{action=\"disable\"}").await, 1);
     let page = Visitor::showing(&emergency.stage, &alice).get("/admin").await;
     assert_eq!(page.refusal(), (403, "kill_switch"));
     assert!(page.body.contains("not accepted just now") && page.location().is_none(), "{}", page.body);
@@ -78,7 +78,7 @@ async fn the_door_opens_only_while_it_is_armed_and_closes_by_the_kill_switch_at_
     // Four hours later it has ended by itself.
     emergency.stage.advance(Duration::from_secs(4 * 3_600 + 1));
     assert_eq!(emergency.refused(&alice).await, refusal("fallback_not_armed"));
-    assert_eq!(emergency.stage.metric("oauth2_fallback_armed").await, 0.0);
+    assert_eq!(emergency.stage.counted("oauth2_fallback_armed").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,7 +116,7 @@ async fn more_than_ten_different_certificates_of_the_admin_ca_close_the_door_by_
     assert_eq!(emergency.ask(&alice).await.status, 200, "ten are not more than ten");
     assert_eq!(emergency.refused(&unknown[10]).await, refusal("name_not_allowed"));
     assert_eq!(emergency.refused(&alice).await, refusal("auto_closed"));
-    assert_eq!(emergency.stage.metric("oauth2_fallback_switches_total{action=\"auto_close\"}").await, 1.0);
+    assert_eq!(emergency.stage.counted("oauth2_fallback_switches_total{action=\"auto_close\"}").await, 1);
     assert!(
         emergency.fallback(&["status"]).contains("closed by itself") || {
             emergency.fallback(&["status", "--json"]).contains("\"auto_closed\": true")
@@ -150,12 +150,12 @@ async fn strangers_junk_and_ordinary_traffic_close_no_door() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_gateway_decides_is_the_others_decision_too() {
-    let emergency = Emergency::with(|plan| plan.with_redis()).await;
+    let emergency = Emergency::with(Plan::with_redis).await;
     let twin = Twin::of(&emergency.stage).await;
-    eventually("the twin's first probe ends", async || outage::probes(&emergency.stage).await >= 2.0).await;
+    eventually("the twin's first probe ends", async || outage::probes(&emergency.stage).await >= 2).await;
     emergency.arm();
     emergency.stage.idp.stop().await;
-    outage::pass_for(&emergency.stage, 2.0, outage::TEN_SECONDS, 3).await;
+    outage::pass_for(&emergency.stage, 2, outage::TEN_SECONDS, 3).await;
     eventually("the provider is found down", async || outage::is_down(&emergency.stage).await).await;
     let alice = emergency.alice();
     let at_twin = async || twin.asked.verify_shown("admins", &alice.escaped()).await;
@@ -183,7 +183,7 @@ async fn what_one_gateway_decides_is_the_others_decision_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_redis_gone_in_mid_outage_an_armed_door_stays_open_and_a_disabled_one_shut() {
-    let emergency = Emergency::with(|plan| plan.with_redis()).await;
+    let emergency = Emergency::with(Plan::with_redis).await;
     emergency.arm();
     outage::provider_dies(&emergency.stage).await;
     let alice = emergency.alice();
@@ -203,7 +203,7 @@ async fn with_redis_gone_in_mid_outage_an_armed_door_stays_open_and_a_disabled_o
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_administrator_with_an_old_cookie_comes_in_while_redis_is_gone_too() {
-    let emergency = Emergency::with(|plan| plan.with_redis()).await;
+    let emergency = Emergency::with(Plan::with_redis).await;
     let browser = Visitor::showing(&emergency.stage, &emergency.alice());
     assert_eq!(browser.sign_in("alice", "/admin").await.status, 200);
     emergency.arm();
@@ -227,7 +227,7 @@ async fn a_drill_goes_the_whole_way_and_opens_nothing() {
         assert!(told.contains(&format!("ok    {step}")), "{step}: {told}");
     }
     assert!(told.contains("closed now (fallback_not_armed)") && told.contains("let in by admins"), "{told}");
-    assert!(emergency.stage.metric("oauth2_mtls_cert_not_after_timestamp{cn=\"alice\"}").await > 0.0);
+    assert!(emergency.stage.counted("oauth2_mtls_cert_not_after_timestamp{cn=\"alice\"}").await > 0);
     assert_eq!(emergency.refused(&alice).await, refusal("fallback_not_armed"));
 
     let mallory = emergency.ca.issue("mallory", &Asked::named("mallory"));

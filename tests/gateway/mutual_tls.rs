@@ -185,6 +185,10 @@ async fn the_way_to_the_gateway_is_said_in_one_file() {
     let mut seen = 0;
     for folder in ["portcullis", "portcullis/snippets"] {
         for file in fs::read_dir(stage.nginx.folder.join(folder)).unwrap().map(Result::unwrap) {
+            // An example site has the application's, which is not the gateway's.
+            if file.file_name().to_string_lossy().starts_with("site") {
+                continue;
+            }
             let text = fs::read_to_string(file.path()).unwrap_or_default();
             let lines = text.lines().filter(|line| line.trim_start().starts_with("proxy_pass "));
             for line in lines {

@@ -9,11 +9,11 @@ use crate::support::{Plan, Stage, Visitor, eventually};
 
 /// Lets so much time go by, a probe's pause at a time, and each probe that is due end.
 pub(crate) async fn pass(stage: &Stage, pause: Duration, times: usize) {
-    pass_for(stage, 1.0, pause, times).await;
+    pass_for(stage, 1, pause, times).await;
 }
 
 /// The same for so many gateways that share the stage's clock and metrics.
-pub(crate) async fn pass_for(stage: &Stage, gateways: f64, pause: Duration, times: usize) {
+pub(crate) async fn pass_for(stage: &Stage, gateways: u64, pause: Duration, times: usize) {
     for _ in 0..times {
         let probes = probes(stage).await;
         stage.advance(pause);
@@ -21,14 +21,14 @@ pub(crate) async fn pass_for(stage: &Stage, gateways: f64, pause: Duration, time
     }
 }
 
-pub(crate) async fn probes(stage: &Stage) -> f64 {
-    let good = stage.metric("oauth2_idp_health_checks_total{idp=\"main\",result=\"success\"}").await;
-    good + stage.metric("oauth2_idp_health_checks_total{idp=\"main\",result=\"failure\"}").await
+pub(crate) async fn probes(stage: &Stage) -> u64 {
+    let good = stage.counted("oauth2_idp_health_checks_total{idp=\"main\",result=\"success\"}").await;
+    good + stage.counted("oauth2_idp_health_checks_total{idp=\"main\",result=\"failure\"}").await
 }
 
 /// Whether the gateway holds the provider to be down.
 pub(crate) async fn is_down(stage: &Stage) -> bool {
-    stage.metric("oauth2_idp_fallback_mode{idp=\"main\"}").await == 1.0
+    stage.counted("oauth2_idp_fallback_mode{idp=\"main\"}").await == 1
 }
 
 /// The provider goes away, and the gateway finds out.
@@ -52,7 +52,7 @@ pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 async fn while_the_provider_is_down_a_visitor_is_told_so_at_once_and_sessions_go_on() {
     let stage = Stage::usual().await;
     let alice = stage.signed_in("alice").await;
-    eventually("the first probe ends", || async { probes(&stage).await >= 1.0 }).await;
+    eventually("the first probe ends", || async { probes(&stage).await >= 1 }).await;
     provider_dies(&stage).await;
 
     let stranger = Visitor::new(&stage);
@@ -79,16 +79,16 @@ async fn while_the_provider_is_down_a_visitor_is_told_so_at_once_and_sessions_go
 #[tokio::test]
 async fn once_the_provider_is_back_and_stays_so_people_are_sent_to_sign_in_again() {
     let stage = Stage::usual().await;
-    eventually("the first probe ends", || async { probes(&stage).await >= 1.0 }).await;
+    eventually("the first probe ends", || async { probes(&stage).await >= 1 }).await;
     provider_dies(&stage).await;
     stage.idp.restart().await.unwrap();
     pass(&stage, MINUTE, 4).await;
     assert!(is_down(&stage).await, "four good probes are too few");
-    assert_eq!(stage.metric("oauth2_idp_stability_period_active{idp=\"main\"}").await, 1.0);
+    assert_eq!(stage.counted("oauth2_idp_stability_period_active{idp=\"main\"}").await, 1);
     assert_eq!(Visitor::new(&stage).get("/").await.refusal(), (503, "idp_down"));
     pass(&stage, MINUTE, 2).await;
     eventually("the provider is found up", || async { !is_down(&stage).await }).await;
-    assert_eq!(stage.metric("oauth2_idp_stability_period_active{idp=\"main\"}").await, 0.0);
+    assert_eq!(stage.counted("oauth2_idp_stability_period_active{idp=\"main\"}").await, 0);
     assert_eq!(stage.signed_in("alice").await.get("/").await.status, 200);
 }
 
@@ -101,7 +101,7 @@ async fn a_provider_that_hangs_or_is_half_broken_is_down_too() {
         (Trouble::Unavailable, Endpoint::Jwks),
     ] {
         let stage = Plan::new().set("HEALTH__TIMEOUT", "200ms").start().await;
-        eventually("the first probe ends", || async { probes(&stage).await >= 1.0 }).await;
+        eventually("the first probe ends", || async { probes(&stage).await >= 1 }).await;
         stage.idp.trouble(endpoint, trouble);
         pass(&stage, TEN_SECONDS, 2).await;
         assert!(!is_down(&stage).await, "two failures are too few");
@@ -113,7 +113,7 @@ async fn a_provider_that_hangs_or_is_half_broken_is_down_too() {
 #[tokio::test]
 async fn a_provider_that_answers_with_something_else_is_down_too() {
     let stage = Stage::usual().await;
-    eventually("the first probe ends", || async { probes(&stage).await >= 1.0 }).await;
+    eventually("the first probe ends", || async { probes(&stage).await >= 1 }).await;
     for switch in [
         Switch::DiscoveryWrongIssuer,
         Switch::DiscoveryGarbage,
@@ -134,7 +134,7 @@ async fn a_provider_that_answers_with_something_else_is_down_too() {
 #[tokio::test]
 async fn failures_that_alternate_with_successes_bring_nobody_down_and_nobody_up() {
     let stage = Stage::usual().await;
-    eventually("the first probe ends", || async { probes(&stage).await >= 1.0 }).await;
+    eventually("the first probe ends", || async { probes(&stage).await >= 1 }).await;
     for _ in 0..6 {
         stage.idp.trouble(Endpoint::Discovery, Trouble::Unavailable);
         pass(&stage, TEN_SECONDS, 1).await;
@@ -148,7 +148,7 @@ async fn failures_that_alternate_with_successes_bring_nobody_down_and_nobody_up(
 #[tokio::test]
 async fn from_the_providers_death_to_the_verdict_it_takes_forty_real_seconds_at_most() {
     let stage = Plan::new().on_real_time().start().await;
-    eventually("the first probe ends", || async { probes(&stage).await >= 1.0 }).await;
+    eventually("the first probe ends", || async { probes(&stage).await >= 1 }).await;
     let died = Instant::now();
     stage.idp.stop().await;
     while !is_down(&stage).await {

@@ -21,6 +21,7 @@ async fn with_list(change: impl FnOnce(&AdminCa) -> Option<Served>) -> (Emergenc
     }
     let stage = prepared(&ca, &lists).start().await;
     let emergency = Emergency { stage, ca, lists };
+    eventually("the first probe ends", async || outage::probes(&emergency.stage).await >= 1).await;
     emergency.arm();
     outage::provider_dies(&emergency.stage).await;
     let alice = emergency.alice();
@@ -35,13 +36,13 @@ async fn check(what: &str, expected: &str, change: impl FnOnce(&AdminCa) -> Opti
     assert_eq!(reply.refusal(), (403, expected), "{what}: {reply:?}");
     let url = emergency.lists.url(LIST);
     let failures = format!("oauth2_mtls_crl_fetch_failures_total{{crl_url=\"{url}\"}}");
-    eventually("the failure is counted", async || emergency.stage.metric(&failures).await >= 1.0).await;
+    eventually("the failure is counted", async || emergency.stage.counted(&failures).await >= 1).await;
     let refused = format!("oauth2_mtls_auth_failures_total{{cn=\"alice\",reason=\"{expected}\"}}");
-    assert_eq!(emergency.stage.metric(&refused).await, 1.0, "{what}");
+    assert_eq!(emergency.stage.counted(&refused).await, 1, "{what}");
 }
 
-fn bytes(ca: &AdminCa, name: &str) -> Option<Served> {
-    Some(Served::Bytes(fs::read(ca.path(name)).unwrap()))
+fn bytes(ca: &AdminCa, name: &str) -> Served {
+    Served::Bytes(fs::read(ca.path(name)).unwrap())
 }
 
 /// A list by openssl with further settings.
@@ -54,7 +55,7 @@ fn made(ca: &AdminCa, authority: &str, arguments: &[&str], extensions: &str) -> 
     );
     fs::write(ca.path("made.cnf"), settings).unwrap();
     ca.openssl(&[&["ca", "-config", "made.cnf", "-gencrl", "-out", "made.pem"], arguments].concat());
-    bytes(ca, "made.pem")
+    Some(bytes(ca, "made.pem"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,7 +78,7 @@ async fn a_list_that_is_not_its_issuers_whole_and_plain_list_is_invalid() {
     check("empty", "crl_invalid", |_| Some(Served::Bytes(Vec::new()))).await;
     check("huge", "crl_invalid", |_| Some(Served::Endless)).await;
     check("garbage", "crl_invalid", |_| Some(Served::Bytes(b"<h1>404</h1>".to_vec()))).await;
-    check("a stranger's", "crl_invalid", |_| bytes(&AdminCa::make(), "intermediate/list.pem")).await;
+    check("a stranger's", "crl_invalid", |_| Some(bytes(&AdminCa::make(), "intermediate/list.pem"))).await;
     check("bad signature", "crl_invalid", |ca| {
         ca.openssl(&["crl", "-in", "intermediate/list.pem", "-outform", "DER", "-out", "list.der"]);
         let mut list = fs::read(ca.path("list.der")).unwrap();
@@ -131,13 +132,14 @@ fn ago(hours: u32) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_roots_list_is_needed_as_well() {
-    let (emergency, alice) = with_list(|ca| bytes(ca, "intermediate/list.pem")).await;
+    let (emergency, alice) = with_list(|ca| Some(bytes(ca, "intermediate/list.pem"))).await;
     assert_eq!(emergency.ask(&alice).await.status, 200);
     let ca = AdminCa::make();
     let lists = Lists::of(&ca).await;
     lists.take_away("/root.crl");
     let stage = prepared(&ca, &lists).start().await;
     let emergency = Emergency { stage, ca, lists };
+    eventually("the first probe ends", async || outage::probes(&emergency.stage).await >= 1).await;
     emergency.arm();
     outage::provider_dies(&emergency.stage).await;
     assert_eq!(emergency.ask(&emergency.alice()).await.refusal(), (403, "crl_unavailable"));
@@ -145,7 +147,7 @@ async fn the_roots_list_is_needed_as_well() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fetched_list_is_in_force_for_an_hour_and_no_longer_and_survives_a_restart() {
-    let (mut emergency, alice) = with_list(|ca| bytes(ca, "intermediate/list.pem")).await;
+    let (mut emergency, alice) = with_list(|ca| Some(bytes(ca, "intermediate/list.pem"))).await;
     assert_eq!(emergency.ask(&alice).await.status, 200);
     for list in ["/root.crl", LIST] {
         emergency.lists.take_away(list);
@@ -169,7 +171,7 @@ async fn a_fetched_list_is_in_force_for_an_hour_and_no_longer_and_survives_a_res
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_list_never_takes_the_place_of_a_newer_one() {
-    let (emergency, alice) = with_list(|ca| bytes(ca, "intermediate/list.pem")).await;
+    let (emergency, alice) = with_list(|ca| Some(bytes(ca, "intermediate/list.pem"))).await;
     let first = fs::read(emergency.ca.path("intermediate/list.pem")).unwrap();
     emergency.ca.revoke("intermediate", &alice.certificate);
     emergency.ca.publish("intermediate");
@@ -179,7 +181,7 @@ async fn an_older_list_never_takes_the_place_of_a_newer_one() {
     emergency.lists.put(LIST, Served::Bytes(first));
     emergency.stage.advance(MINUTE * 40);
     let failures = format!("oauth2_mtls_crl_fetch_failures_total{{crl_url=\"{}\"}}", emergency.lists.url(LIST));
-    eventually("the old one is refused", async || emergency.stage.metric(&failures).await >= 1.0).await;
+    eventually("the old one is refused", async || emergency.stage.counted(&failures).await >= 1).await;
     assert_eq!(emergency.ask(&alice).await.refusal(), (403, "revoked"));
     emergency.stage.advance(MINUTE * 30);
     eventually("the hour is over", async || emergency.ask(&alice).await.refusal() == (403, "crl_stale")).await;

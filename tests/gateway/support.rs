@@ -307,6 +307,13 @@ impl Stage {
         line.unwrap_or_default()
     }
 
+    /// The same of a series that has whole numbers.
+    pub(crate) async fn counted(&self, series: &str) -> u64 {
+        let text = self.metrics().await;
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok());
+        line.unwrap_or_default()
+    }
+
     /// How often the provider was asked for something.
     pub(crate) fn asked(&self, endpoint: Endpoint) -> usize {
         self.idp.requests_to(endpoint).len()

@@ -130,10 +130,10 @@ fn told(output: &Output) -> Told {
 }
 
 #[track_caller]
-fn expect(told: Told, code: i32, words: &[&str]) {
-    assert_eq!(told.0, code, "{}", told.1);
+fn expect((code, said): Told, expected: i32, words: &[&str]) {
+    assert_eq!(code, expected, "{said}");
     for word in words {
-        assert!(told.1.contains(word), "{word:?} in {}", told.1);
+        assert!(said.contains(word), "{word:?} in {said}");
     }
 }
 

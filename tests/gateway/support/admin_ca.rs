@@ -54,7 +54,7 @@ impl Asked {
     }
 
     pub(crate) fn extended(mut self, extensions: &str) -> Self {
-        self.extensions = extensions.to_owned();
+        extensions.clone_into(&mut self.extensions);
         self
     }
 }

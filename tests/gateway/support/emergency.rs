@@ -26,7 +26,7 @@ impl Emergency {
         let ca = AdminCa::make();
         let lists = Lists::of(&ca).await;
         let stage = change(prepared(&ca, &lists)).start().await;
-        eventually("the first probe ends", || async { outage::probes(&stage).await >= 1.0 }).await;
+        eventually("the first probe ends", || async { outage::probes(&stage).await >= 1 }).await;
         Self { stage, ca, lists }
     }
 
