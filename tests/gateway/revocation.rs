@@ -12,13 +12,10 @@ use crate::{
 };
 
 /// An emergency whose intermediate's list is served so from the start on.
-async fn with_list(change: impl FnOnce(&AdminCa) -> Option<Served>) -> (Emergency, Identity) {
+async fn with_list(change: impl FnOnce(&AdminCa) -> Served) -> (Emergency, Identity) {
     let ca = AdminCa::make();
     let lists = Lists::of(&ca).await;
-    match change(&ca) {
-        Some(served) => lists.put(LIST, served),
-        None => lists.take_away(LIST),
-    }
+    lists.put(LIST, change(&ca));
     let stage = prepared(&ca, &lists).start().await;
     let emergency = Emergency { stage, ca, lists };
     eventually("the first probe ends", async || outage::probes(&emergency.stage).await >= 1).await;
@@ -30,7 +27,7 @@ async fn with_list(change: impl FnOnce(&AdminCa) -> Option<Served>) -> (Emergenc
 
 const LIST: &str = "/intermediate.crl";
 
-async fn check(what: &str, expected: &str, change: impl FnOnce(&AdminCa) -> Option<Served>) {
+async fn check(what: &str, expected: &str, change: impl FnOnce(&AdminCa) -> Served) {
     let (emergency, alice) = with_list(change).await;
     let reply = emergency.ask(&alice).await;
     assert_eq!(reply.refusal(), (403, expected), "{what}: {reply:?}");
@@ -46,7 +43,7 @@ fn bytes(ca: &AdminCa, name: &str) -> Served {
 }
 
 /// A list by openssl with further settings.
-fn made(ca: &AdminCa, authority: &str, arguments: &[&str], extensions: &str) -> Option<Served> {
+fn made(ca: &AdminCa, authority: &str, arguments: &[&str], extensions: &str) -> Served {
     let settings = format!(
         "[ca]\ndefault_ca = authority\n[authority]\ndatabase = {authority}/index.txt\n\
          crlnumber = {authority}/crlnumber\ndefault_md = sha256\ncrl_extensions = list\n\
@@ -55,18 +52,18 @@ fn made(ca: &AdminCa, authority: &str, arguments: &[&str], extensions: &str) -> 
     );
     fs::write(ca.path("made.cnf"), settings).unwrap();
     ca.openssl(&[&["ca", "-config", "made.cnf", "-gencrl", "-out", "made.pem"], arguments].concat());
-    Some(bytes(ca, "made.pem"))
+    bytes(ca, "made.pem")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_that_does_not_come_is_unavailable() {
-    check("missing", "crl_unavailable", |_| None).await;
-    check("redirecting", "crl_unavailable", |_| Some(Served::Elsewhere("/root.crl"))).await;
+    check("missing", "crl_unavailable", |_| Served::Nothing).await;
+    check("redirecting", "crl_unavailable", |_| Served::Elsewhere("/root.crl")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_that_is_slow_is_not_waited_for_beyond_nginxs_patience() {
-    let (emergency, alice) = with_list(|_| Some(Served::Silence)).await;
+    let (emergency, alice) = with_list(|_| Served::Silence).await;
     let began = std::time::Instant::now();
     let reply = emergency.ask(&alice).await;
     assert_eq!(reply.refusal(), (403, "crl_unavailable"), "{reply:?}");
@@ -75,15 +72,15 @@ async fn a_list_that_is_slow_is_not_waited_for_beyond_nginxs_patience() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_that_is_not_its_issuers_whole_and_plain_list_is_invalid() {
-    check("empty", "crl_invalid", |_| Some(Served::Bytes(Vec::new()))).await;
-    check("huge", "crl_invalid", |_| Some(Served::Endless)).await;
-    check("garbage", "crl_invalid", |_| Some(Served::Bytes(b"<h1>404</h1>".to_vec()))).await;
-    check("a stranger's", "crl_invalid", |_| Some(bytes(&AdminCa::make(), "intermediate/list.pem"))).await;
+    check("empty", "crl_invalid", |_| Served::Bytes(Vec::new())).await;
+    check("huge", "crl_invalid", |_| Served::Endless).await;
+    check("garbage", "crl_invalid", |_| Served::Bytes(b"<h1>404</h1>".to_vec())).await;
+    check("a stranger's", "crl_invalid", |_| bytes(&AdminCa::make(), "intermediate/list.pem")).await;
     check("bad signature", "crl_invalid", |ca| {
         ca.openssl(&["crl", "-in", "intermediate/list.pem", "-outform", "DER", "-out", "list.der"]);
         let mut list = fs::read(ca.path("list.der")).unwrap();
         *list.last_mut().unwrap() ^= 1;
-        Some(Served::Bytes(list))
+        Served::Bytes(list)
     })
     .await;
     check("to come", "crl_invalid", |ca| {
@@ -132,11 +129,11 @@ fn ago(hours: u32) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_roots_list_is_needed_as_well() {
-    let (emergency, alice) = with_list(|ca| Some(bytes(ca, "intermediate/list.pem"))).await;
+    let (emergency, alice) = with_list(|ca| bytes(ca, "intermediate/list.pem")).await;
     assert_eq!(emergency.ask(&alice).await.status, 200);
     let ca = AdminCa::make();
     let lists = Lists::of(&ca).await;
-    lists.take_away("/root.crl");
+    lists.put("/root.crl", Served::Nothing);
     let stage = prepared(&ca, &lists).start().await;
     let emergency = Emergency { stage, ca, lists };
     eventually("the first probe ends", async || outage::probes(&emergency.stage).await >= 1).await;
@@ -147,10 +144,10 @@ async fn the_roots_list_is_needed_as_well() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fetched_list_is_in_force_for_an_hour_and_no_longer_and_survives_a_restart() {
-    let (mut emergency, alice) = with_list(|ca| Some(bytes(ca, "intermediate/list.pem"))).await;
+    let (mut emergency, alice) = with_list(|ca| bytes(ca, "intermediate/list.pem")).await;
     assert_eq!(emergency.ask(&alice).await.status, 200);
     for list in ["/root.crl", LIST] {
-        emergency.lists.take_away(list);
+        emergency.lists.put(list, Served::Nothing);
     }
     emergency.stage.advance(MINUTE * 50);
     assert_eq!(emergency.ask(&alice).await.status, 200, "fifty minutes after it was fetched");
@@ -171,7 +168,7 @@ async fn a_fetched_list_is_in_force_for_an_hour_and_no_longer_and_survives_a_res
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_list_never_takes_the_place_of_a_newer_one() {
-    let (emergency, alice) = with_list(|ca| Some(bytes(ca, "intermediate/list.pem"))).await;
+    let (emergency, alice) = with_list(|ca| bytes(ca, "intermediate/list.pem")).await;
     let first = fs::read(emergency.ca.path("intermediate/list.pem")).unwrap();
     emergency.ca.revoke("intermediate", &alice.certificate);
     emergency.ca.publish("intermediate");

@@ -250,6 +250,8 @@ pub(crate) struct Lists {
 /// What becomes of a request for a list.
 #[derive(Clone)]
 pub(crate) enum Served {
+    /// 404.
+    Nothing,
     /// 200 and these bytes.
     Bytes(Vec<u8>),
     /// 302 to another path.
@@ -291,10 +293,6 @@ impl Lists {
         self.shelf.lock().unwrap().insert(path.to_owned(), served);
     }
 
-    pub(crate) fn take_away(&self, path: &str) {
-        self.shelf.lock().unwrap().remove(path);
-    }
-
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
@@ -325,7 +323,7 @@ async fn serve(
     let head =
         |status: &str, length: usize| format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n").into_bytes();
     let answer = match served {
-        None => head("404 Not Found", 0),
+        None | Some(Served::Nothing) => head("404 Not Found", 0),
         Some(Served::Bytes(bytes)) => [head("200 OK", bytes.len()), bytes].concat(),
         Some(Served::Elsewhere(to)) => {
             format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n").into_bytes()
