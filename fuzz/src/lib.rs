@@ -11,6 +11,7 @@ use portcullis::{
     seal::{KeyRing, MasterKey},
 };
 
+pub mod authority;
 pub mod provider;
 
 /// When all of it happens.
