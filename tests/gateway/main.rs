@@ -30,7 +30,7 @@ mod gateway_down;
 mod outage;
 mod administrators;
 mod alerting;
-
+mod runbooks;
 mod browser;
 mod npm_provider;
 mod cli;
