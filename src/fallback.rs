@@ -11,7 +11,7 @@ use std::{
 
 use self::{
     administrators::{Administrators, Entry},
-    admission::{Attempt, SentBy, Verdict},
+    admission::{Admitted, Attempt, SentBy, Verdict},
     certificate::Shown,
     chain::AdminCa,
     door::Conditions,
@@ -163,6 +163,16 @@ impl Fallback {
             None => Verdict::of_nobody(shown),
         };
         (admission::admit(door, verdict, sent_by), began.elapsed())
+    }
+
+    /// Who is in by that certificate, as far as it is known now; for what is only shown.
+    pub fn who_is_in(&self, door: Conditions, shown: Shown<'_>) -> Option<Admitted> {
+        let door = door.open();
+        let checks = self.checks.as_ref().filter(|_| door.is_ok())?;
+        let examined = admission::examine(Some(shown), self.clock.now(), &checks.ca, &checks.rules);
+        let lists = examined.path().map(|path| checks.revocations.check_now(path));
+        let verdict = examined.verdict(lists, &checks.administrators);
+        admission::admit(door, verdict, SentBy::SafeOrOwnPage).into_outcome().ok()
     }
 
     /// Closes the door everywhere: too many different certificates were refused.

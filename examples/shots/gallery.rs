@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::Context;
 use portcullis::pages::policy::Nonce;
 use portcullis::pages::{
-    Ending, FormTarget, Link, Next, OtherAccount, Page, ProviderError, ProviderLink, ProviderSession, Reload,
-    SignOutForm, SiteLook, View, render,
+    Ending, FallbackNotice, FormTarget, Link, Next, OtherAccount, Page, ProviderError, ProviderLink, ProviderSession,
+    Reload, SignOutForm, SiteLook, View, render,
 };
 use portcullis::reason::Reason;
 use url::Url;
@@ -28,10 +28,20 @@ pub(crate) fn exhibits(nginx_pages: &Path, provider: &Url) -> anyhow::Result<Vec
 fn exhibit(name: &'static str, page: &Page) -> Exhibit {
     let nonce = Nonce::new(*b"sixteen bytes...");
     let site = SiteLook { product: "Harbour Operations".to_owned(), support: Some(Link::local("/help")) };
-    let view = View { nonce: &nonce, site: &site, request_id: "7f3a9c51e0b84d2f9a6c3e17d5b0428e", fallback: None };
+    let notice = notice(name);
+    let view =
+        View { nonce: &nonce, site: &site, request_id: "7f3a9c51e0b84d2f9a6c3e17d5b0428e", fallback: notice.as_ref() };
     let rendered = render(page, &view);
     Exhibit { name, html: rendered.html, policy: Some(rendered.content_security_policy) }
 }
+
+/// What an administrator who came in by certificate sees above some of the pages.
+fn notice(name: &str) -> Option<FallbackNotice> {
+    let ends = (name == ENDS_SOON).then(|| "2026-11-22T07:30:00Z".to_owned());
+    name.starts_with("fallback-").then(|| FallbackNotice { account: "ada".to_owned(), ends })
+}
+
+const ENDS_SOON: &str = "fallback-ends-soon";
 
 fn pages(provider: &Url) -> Vec<(&'static str, Page)> {
     let mut pages = signing_in_and_out(provider);
@@ -108,6 +118,12 @@ fn refusals(provider: &Url) -> Vec<(&'static str, Page)> {
         ("forbidden-long", forbidden(Reason::PolicyDenied, Some(long), sign_out())),
         ("forbidden-sign-in", forbidden(Reason::AccessDenied, Some("Ada Lovelace"), OtherAccount::SignIn(login()))),
         ("forbidden-setup", forbidden(Reason::PolicyMissing, None, OtherAccount::Pointless)),
+        ("fallback-forbidden", forbidden(Reason::PolicyDenied, Some("ada"), OtherAccount::Pointless)),
+        (ENDS_SOON, forbidden(Reason::PolicyDenied, Some("ada"), OtherAccount::Pointless)),
+        ("door-closed", forbidden(Reason::FallbackNotArmed, None, OtherAccount::Pointless)),
+        ("certificate-unchecked", forbidden(Reason::CrlStale, None, OtherAccount::Pointless)),
+        ("certificate-refused", Page::CertificateRefused { reason: Reason::Expired }),
+        ("certificate-refused-any", Page::CertificateRefused { reason: Reason::IdpHealthy }),
         ("forbidden-cross-site", forbidden(Reason::CrossSite, None, OtherAccount::Pointless)),
     ]
 }
@@ -126,7 +142,7 @@ fn outages() -> Vec<(&'static str, Page)> {
         (
             "provider-down",
             Page::ProviderDown {
-                reason: Reason::ProviderUnreachable,
+                reason: Reason::IdpDown,
                 provider: "Harbour Identity".to_owned(),
                 try_anyway: login(),
             },

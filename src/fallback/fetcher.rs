@@ -157,9 +157,12 @@ impl Revocations {
         }
     }
 
-    /// How often lists were taken so far: what was concluded from older ones may be wrong when it has grown.
-    pub fn changes(&self) -> u64 {
-        self.desk().book.changes()
+    /// The same, as far as it is known now.
+    ///
+    /// # Errors
+    /// The reason of [`Book::check`].
+    pub fn check_now(&self, path: &Path) -> Result<Good, Reason> {
+        self.look(path).0
     }
 
     /// What the lists say now, and whether it is worth waiting for more.

@@ -49,7 +49,6 @@ pub struct Book {
     rules: Rules,
     pages: Vec<Page>,
     seen: HashMap<AuthorityId, Edition>,
-    changes: u64,
 }
 
 /// What is known of one address.
@@ -103,7 +102,7 @@ impl Book {
     /// Nothing is known of any of so many addresses.
     pub fn new(addresses: usize, rules: Rules) -> Self {
         let pages = std::iter::repeat_with(Page::default).take(addresses).collect();
-        Self { rules, pages, seen: HashMap::new(), changes: 0 }
+        Self { rules, pages, seen: HashMap::new() }
     }
 
     /// The addresses to ask now.
@@ -146,7 +145,6 @@ impl Book {
         *newest = edition(&list).max(*newest);
         if let Some(page) = self.pages.get_mut(address) {
             page.held = Some(Held { list, fetched });
-            self.changes += 1;
         }
     }
 
@@ -202,11 +200,6 @@ impl Book {
     pub fn in_use(&self, address: usize, now: Timestamp) -> Option<InUse> {
         let held = self.pages.get(address)?.held.as_ref()?;
         Some(InUse { age: now.since(held.fetched), this_update: held.list.this_update() })
-    }
-
-    /// Grows whenever a list was taken: what was concluded before may be wrong.
-    pub const fn changes(&self) -> u64 {
-        self.changes
     }
 }
 

@@ -95,9 +95,7 @@ impl Gateway {
         if self.find_for(inbound, site, browser(inbound, &facts)).await.is_ok() {
             return None;
         }
-        let (attempt, _) =
-            self.fallback.attempt(self.fallback.door(site.providers()), shown, SentBy::SafeOrOwnPage).await;
-        let admitted = attempt.into_outcome().ok()?;
+        let admitted = self.fallback.who_is_in(self.fallback.door(site.providers()), shown)?;
         Some(FallbackNotice { account: admitted.user().to_owned(), ends: admitted.ends_soon() })
     }
 

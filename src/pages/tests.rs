@@ -47,6 +47,7 @@ fn pages_with(text: &str) -> Vec<Page> {
         try_again(Reload::ByHand),
         Page::TooManyRequests { wait_seconds: 42, again: link() },
         Page::ProviderDown { reason: Reason::ProviderUnreachable, provider: provider(), try_anyway: link() },
+        Page::CertificateRefused { reason: Reason::Expired },
         Page::NotFound { home: link() },
     ]
 }
@@ -54,7 +55,8 @@ fn pages_with(text: &str) -> Vec<Page> {
 fn rendered_with(page: &Page, text: &str) -> Rendered {
     let site = SiteLook { product: text.to_owned(), support: Some(Link::local(&format!("/{text}"))) };
     let nonce = Nonce::new([7; 16]);
-    let view = View { nonce: &nonce, site: &site, request_id: text, fallback: None };
+    let notice = FallbackNotice { account: text.to_owned(), ends: Some(text.to_owned()) };
+    let view = View { nonce: &nonce, site: &site, request_id: text, fallback: Some(&notice) };
     render(page, &view)
 }
 

@@ -31,6 +31,8 @@ mod outage;
 mod administrators;
 mod alerting;
 mod runbooks;
+mod door;
+mod revocation;
 mod browser;
 mod npm_provider;
 mod cli;

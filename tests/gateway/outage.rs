@@ -9,10 +9,15 @@ use crate::support::{Plan, Stage, Visitor, eventually};
 
 /// Lets so much time go by, a probe's pause at a time, and each probe that is due end.
 pub(crate) async fn pass(stage: &Stage, pause: Duration, times: usize) {
+    pass_for(stage, 1.0, pause, times).await;
+}
+
+/// The same for so many gateways that share the stage's clock and metrics.
+pub(crate) async fn pass_for(stage: &Stage, gateways: f64, pause: Duration, times: usize) {
     for _ in 0..times {
         let probes = probes(stage).await;
         stage.advance(pause);
-        eventually("the provider is probed", || async { self::probes(stage).await > probes }).await;
+        eventually("the provider is probed", || async { self::probes(stage).await >= probes + gateways }).await;
     }
 }
 

@@ -289,11 +289,16 @@ impl Stage {
         running.addresses.iter().find(|(found, _)| found == name).unwrap().1.clone()
     }
 
-    /// The text of `/metrics`, as Prometheus gets it.
-    pub(crate) async fn metrics(&self) -> String {
+    /// Where the ops listener is.
+    pub(crate) fn ops(&self) -> &str {
         let mut settings = self.settings.iter().rev();
         let (_, address) = settings.find(|(key, _)| key == "PORTCULLIS_LISTENER__OPS__ADDRESS").unwrap();
-        reqwest::get(format!("http://{address}/metrics")).await.unwrap().text().await.unwrap()
+        address
+    }
+
+    /// The text of `/metrics`, as Prometheus gets it.
+    pub(crate) async fn metrics(&self) -> String {
+        reqwest::get(format!("http://{}/metrics", self.ops())).await.unwrap().text().await.unwrap()
     }
 
     /// The value of one series, zero where there is none.

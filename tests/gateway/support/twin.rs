@@ -27,6 +27,8 @@ impl Twin {
             ("PORTCULLIS_LISTENER__NGINX__ADDRESS", format!("unix:{}", socket.display())),
             ("PORTCULLIS_LISTENER__APPLICATION__ADDRESS", format!("unix:{}-application", socket.display())),
             ("PORTCULLIS_LISTENER__OPS__ADDRESS", format!("127.0.0.1:{}", free_port())),
+            ("PORTCULLIS_FALLBACK__STATE_FILE", format!("{}-switches", socket.display())),
+            ("PORTCULLIS_FALLBACK__CRL_FOLDER", format!("{}-lists", socket.display())),
         ];
         let mut environment = Environment::default();
         for (key, value) in stage.environment() {
@@ -67,6 +69,12 @@ impl AsNginx {
             self.stating(&target, "internal", "127.0.0.1").header("User-Agent", USER_AGENT).header("Cookie", cookie),
         )
         .await
+    }
+
+    /// Status and reason of verify, for somebody whose certificate nginx took.
+    pub(crate) async fn verify_shown(&self, policy: &str, escaped: &str) -> (u16, String) {
+        let asked = self.stating(&format!("/auth/verify?policy={policy}"), "internal", "127.0.0.1");
+        self.said(asked.header("X-SSL-Client-Verify", "SUCCESS").header("X-SSL-Client-Cert", escaped)).await
     }
 
     /// Status and reason of a person's GET from that address.

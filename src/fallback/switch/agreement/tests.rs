@@ -190,6 +190,15 @@ fn doors_that_close_by_themselves_at_one_moment_do_not_contradict_each_other() {
 }
 
 #[test]
+fn an_end_of_a_contradiction_that_kills_is_not_taken_for_one_that_does_not() {
+    let ended = |killed, nonce| kept(Record { killed, ..auto_closed(6, 3).record }, nonce);
+    let said = [(Source::Made, Said::Record(ended(false, 3))), (Source::Stored, Said::Record(ended(true, 4)))];
+    let agreement = told(said);
+    assert!(!agreement.standing(NOW, true).believed);
+    assert!(agreement.reconciliation(NOW).unwrap().killed);
+}
+
+#[test]
 fn a_store_or_file_that_lost_or_never_had_the_record_is_given_it() {
     let agreement = told([(Source::Sent, Said::Record(killed(5)))]);
     let owed = Some(&killed(5)).map(|kept| kept.sealed.clone());
