@@ -17,26 +17,26 @@ async fn through_an_outage_each_alert_comes_in_its_turn_and_goes_when_it_is_over
     assert_eq!(emergency.ask(&alice).await.refusal(), (403, "fallback_not_armed"), "browsers show theirs unasked");
     eventually("its state is known", async || !prometheus.query("oauth2_idp_fallback_mode == 0").await.is_empty())
         .await;
-    assert_eq!(alerts(&prometheus, &["pending", "firing"]).await, set(&[]), "in good times");
+    assert_eq!(alerts(&prometheus).await, set(&[]), "in good times");
 
     emergency.stage.idp.stop().await;
     let down = set(&["PortcullisIdpConsecutiveFailures", "PortcullisIdpDown", "PortcullisIdpFailing"]);
-    eventually("the outage wakes somebody", async || alerts(&prometheus, &["firing"]).await == down).await;
+    eventually("the outage wakes somebody", async || alerts(&prometheus).await == down).await;
     assert!(was_pending(&prometheus, "PortcullisIdpFailing").await, "first it waited");
     assert_eq!(label(&prometheus, "PortcullisIdpDown", "idp").await, "main");
 
     emergency.arm();
     let open = &down | &set(&["PortcullisFallbackDoorOpen"]);
-    eventually("the open door wakes somebody", async || alerts(&prometheus, &["firing"]).await == open).await;
+    eventually("the open door wakes somebody", async || alerts(&prometheus).await == open).await;
     assert_eq!(emergency.ask(&alice).await.status, 200);
 
     emergency.stage.idp.restart().await.unwrap();
     let armed = set(&["PortcullisFallbackStillArmed"]);
-    eventually("only what was forgotten is left", async || alerts(&prometheus, &["firing"]).await == armed).await;
+    eventually("only what was forgotten is left", async || alerts(&prometheus).await == armed).await;
     assert!(was_pending(&prometheus, "PortcullisFallbackStillArmed").await, "first it waited");
 
     emergency.fallback(&["disable", "--reason", "the provider is back", "--operator", "on-duty"]);
-    eventually("all is quiet", async || alerts(&prometheus, &["pending", "firing"]).await.is_empty()).await;
+    eventually("all is quiet", async || alerts(&prometheus).await.is_empty()).await;
     assert!(is_up(&prometheus).await, "and not because nobody is asked");
     every_metric_of_a_rule_exists(&emergency, &prometheus).await;
 }
@@ -97,12 +97,14 @@ async fn is_up(prometheus: &Prometheus) -> bool {
     targets.len() == 1 && targets[0]["health"] == "up"
 }
 
-/// The names of the alerts in one of these states.
-async fn alerts(prometheus: &Prometheus, states: &[&str]) -> BTreeSet<String> {
+/// The names of the alerts that are on, those that wait yet as in `pending X`.
+async fn alerts(prometheus: &Prometheus) -> BTreeSet<String> {
     let alerts = prometheus.api("alerts").await;
-    let alerts = alerts["alerts"].as_array().unwrap().iter();
-    let alerts = alerts.filter(|alert| states.contains(&text(&alert["state"])));
-    alerts.map(|alert| text(&alert["labels"]["alertname"]).to_owned()).collect()
+    let name = |alert: &Value| match (text(&alert["labels"]["alertname"]), text(&alert["state"])) {
+        (name, "firing") => name.to_owned(),
+        (name, state) => format!("{state} {name}"),
+    };
+    alerts["alerts"].as_array().unwrap().iter().map(name).collect()
 }
 
 async fn label(prometheus: &Prometheus, alert: &str, label: &str) -> String {
