@@ -44,17 +44,17 @@ async fn the_commands_of_the_outages_runbook_do_what_it_says() {
     page.run("PortcullisIdpDown", &["000\nno answer"]).await;
 
     arm(stage);
-    door_is(stage, 1.0).await;
+    door_is(stage, true).await;
     for number in 0..11 {
         let stranger = ca.issue(&format!("stranger-{number}"), &Asked::named("mallory"));
         assert_eq!(ask(stage, &stranger).await.refusal(), (403, "name_not_allowed"));
     }
-    door_is(stage, 0.0).await;
+    door_is(stage, false).await;
     let refused = page.run("PortcullisFallbackClosedByItself", &["name_not_allowed", "CN=mallory"]).await;
     assert!(refused.lines().count() >= 11, "{refused}");
 
     page.run("Steps", &["would arm: epoch", "\narm: epoch", "by carol: INC-0000: provider down, approved by"]).await;
-    door_is(stage, 1.0).await;
+    door_is(stage, true).await;
     page.run("Steps", &["armed", "by carol", "oauth2_fallback_door_open 1", "oauth2_fallback_armed 1"]).await;
     let seen = Visitor::showing(stage, &alice).get("/admin").await;
     assert!(seen.body.contains("Emergency access"), "the yellow line: {seen:?}");
@@ -67,7 +67,7 @@ async fn the_commands_of_the_outages_runbook_do_what_it_says() {
     let armed = fallback(stage, &ARM);
     assert_eq!(armed.status.code(), Some(1), "nobody can arm anything by mistake: {}", emergency::said(&armed));
     page.run("Roll-back", &["enable: epoch", "by carol: INC-0000: closed"]).await;
-    assert_eq!(stage.metric("oauth2_fallback_armed").await, 0.0, "it arms nothing");
+    assert!(stage.metric("oauth2_fallback_armed").await < 0.5, "it arms nothing");
     page.end();
 }
 
@@ -85,11 +85,12 @@ async fn the_commands_of_the_certificates_runbook_do_what_it_says() {
     page.run("Once", &["ok\n", "ops at"]).await;
 
     let gateway = stage.start_program("first").await;
+    authority.is_known_to(&stage).await;
     page.run("Detection", &["oauth2_mtls_crl_fetch_total", "oauth2_mtls_crl_last_update_timestamp"]).await;
     let mallory = authority.issue("mallory");
     arm(&stage);
     provider_dies(&stage).await;
-    door_is(&stage, 1.0).await;
+    door_is(&stage, true).await;
     assert_eq!(ask(&stage, &mallory).await.refusal(), (403, "name_not_allowed"));
     let refused = ["oauth2_mtls_auth_failures_total{cn=\"unauthorized\",reason=\"name_not_allowed\"} 1", "CN=mallory"];
     page.run("PortcullisCertificateFailuresHigh", &refused).await;
@@ -120,15 +121,15 @@ async fn the_commands_of_the_certificates_runbook_do_what_it_says() {
     authority.publish();
     gateway.end().await;
     let _gateway = stage.start_program("with-new-lists").await;
-    door_is(&stage, 1.0).await;
-    assert_eq!(ask(&stage, &alice).await.refusal(), (403, "revoked"));
+    door_is(&stage, true).await;
+    eventually("the new list is heard of", async || ask(&stage, &alice).await.refusal() == (403, "revoked")).await;
     page.run("A key may be in other hands", &["\"decision\":\"allow\"", "CN=alice", "\"reason\":\"revoked\""]).await;
     let drill = fallback(&stage, &["drill", "--certificate", alice.certificate.to_str().unwrap()]);
     assert_eq!(drill.status.code(), Some(1), "it would not be let in: {}", emergency::said(&drill));
     assert!(emergency::said(&drill).contains("FAIL  revocation   revoked"), "{}", emergency::said(&drill));
     page.run("A new list", &["intermediate.crl: crlNumber", "oauth2_mtls_crl_last_update_timestamp{"]).await;
     page.run("The authority is lost", &["disable: epoch", "the admin CA is compromised"]).await;
-    door_is(&stage, 0.0).await;
+    door_is(&stage, false).await;
     page.run("Roll-back", &["would"]).await;
     page.end();
 }
@@ -272,6 +273,14 @@ impl Authority {
         self.identity(name)
     }
 
+    /// The gateway has its lists.
+    async fn is_known_to(&self, stage: &Stage) {
+        for list in ["/root.crl", "/intermediate.crl"] {
+            let made = format!("oauth2_mtls_crl_last_update_timestamp{{crl_url=\"{}\"}}", self.lists.url(list));
+            eventually("its lists are fetched", async || stage.metric(&made).await > 0.0).await;
+        }
+    }
+
     /// What the person imports has that password.
     fn is_opened_by(&self, name: &str, password: &str) {
         let mut command = Command::new("openssl");
@@ -312,9 +321,9 @@ async fn provider_recovers(stage: &Stage) {
     eventually("the provider is found up", || async { !outage::is_down(stage).await }).await;
 }
 
-async fn door_is(stage: &Stage, open: f64) {
-    eventually("the door is as it should be", || async { stage.metric("oauth2_fallback_door_open").await == open })
-        .await;
+async fn door_is(stage: &Stage, open: bool) {
+    let is_open = async || stage.metric("oauth2_fallback_door_open").await > 0.5;
+    eventually(&format!("the door's being open is {open}"), async || is_open().await == open).await;
 }
 
 fn arm(stage: &Stage) {
