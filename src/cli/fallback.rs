@@ -8,7 +8,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use self::{
     report::{Acknowledged, Outcome},
-    scene::Scene,
+    scene::{Scene, lay_down},
 };
 use super::{SettingsFile, WRONG_SETTINGS, ops::Target};
 use crate::{
@@ -62,8 +62,8 @@ enum Command {
     /// The kill switch: let nobody in by certificate until it is enabled again
     #[command(after_help = EXIT_CODES)]
     Disable {
-        /// Who does it [default: $SUDO_USER, or else $USER]
-        #[arg(long, value_name = "NAME")]
+        /// Who does it
+        #[arg(long, value_name = "NAME", help = "Who does it [default: $SUDO_USER, or else $USER]")]
         operator: Option<String>,
         #[command(flatten)]
         change: Change,
@@ -180,7 +180,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<anyhow::Result<()>, ExitCode>
     match &arguments.command {
         Command::Status { json, common } => {
             let plan = common.plan()?;
-            Ok(plan.and_then(|plan| status(plan, *json))).and_then(coded)
+            Ok(plan.and_then(|plan| status(&plan, *json))).and_then(coded)
         }
         Command::Arm { lasts, operator, change } => change.make(Wish::Arm((*lasts).into()), operator),
         Command::Disable { operator, change } => {
@@ -222,16 +222,16 @@ impl Change {
         {
             return Err(wrong(&refused));
         }
-        coded(self.attempts(plan, wish, &by))
+        coded(self.attempts(&plan, wish, &by))
     }
 
     /// Somebody else may throw the switches at the same time; then it is looked at anew.
-    fn attempts(&self, plan: Plan, wish: Wish, by: &By) -> anyhow::Result<Outcome> {
-        let (runtime, store) = begin(&plan)?;
+    fn attempts(&self, plan: &Plan, wish: Wish, by: &By) -> anyhow::Result<Outcome> {
+        let (runtime, store) = begin(plan)?;
         let mut attempt = 1;
         loop {
-            let scene = Scene::look(&plan, &runtime, store.as_ref());
-            let next = wish.next(&scene, &plan, by)?;
+            let scene = Scene::look(plan, &runtime, store.as_ref());
+            let next = wish.next(&scene, plan, by)?;
             if !plan.enabled && matches!(wish, Wish::Arm(_)) {
                 bail!("the settings have no fallback: fallback.enabled is false");
             }
@@ -243,7 +243,7 @@ impl Change {
                 Some(record) => sealed(record, &plan.ring)?,
                 None => scene.held().context("nothing to lay down")?.clone(),
             };
-            let acknowledged = scene.lay_down(&plan, &runtime, store.as_ref(), &kept.sealed);
+            let acknowledged = lay_down(plan, &runtime, store.as_ref(), &kept.sealed);
             if acknowledged.is_stale() && attempt < ATTEMPTS {
                 attempt += 1;
                 continue;
@@ -254,13 +254,13 @@ impl Change {
     }
 }
 
-fn status(plan: Plan, json: bool) -> anyhow::Result<Outcome> {
-    let (runtime, store) = begin(&plan)?;
-    let scene = Scene::look(&plan, &runtime, store.as_ref());
+fn status(plan: &Plan, json: bool) -> anyhow::Result<Outcome> {
+    let (runtime, store) = begin(plan)?;
+    let scene = Scene::look(plan, &runtime, store.as_ref());
     if json {
-        report::json(&plan, &scene);
+        report::json(plan, &scene);
     } else {
-        report::table(&plan, &scene);
+        report::table(plan, &scene);
     }
     Ok(scene.outcome())
 }

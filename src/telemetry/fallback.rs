@@ -86,7 +86,7 @@ pub struct CertificateShown<'a> {
     pub subject: &'a str,
     /// Its serial number, in hexadecimal digits.
     pub serial: &'a str,
-    /// The allow-list entry that it is, by the entry's name in the settings; `unauthorized` for everybody else.
+    /// Which entry of the allow-list it is, by what the allow-list knows it by; `unauthorized` for everybody else.
     pub cn: &'a str,
     /// The client's address.
     pub client: Option<IpAddr>,

@@ -88,29 +88,6 @@ impl Scene {
         self.store == Some(Said::Unknown)
     }
 
-    /// Gives a record to the store, then to every process.
-    pub(super) fn lay_down(
-        &self,
-        plan: &Plan,
-        runtime: &Runtime,
-        store: Option<&Store>,
-        record: &StoredSwitches,
-    ) -> Acknowledged {
-        let in_store = store.map(|store| match runtime.block_on(store.throw_switches(record)) {
-            Ok(Thrown::Done) => Took::Taken { kept: true },
-            Ok(Thrown::Stale) => Took::Stale,
-            Err(error) => Took::Not(error.to_string()),
-        });
-        // Who was quicker in the store has made a record that the processes shall not hear against.
-        if in_store == Some(Took::Stale) {
-            return Acknowledged { store: in_store, processes: Vec::new() };
-        }
-        let text = to_text(record);
-        let timeout = plan.timeout;
-        let processes = each(&plan.processes, |target| push(target, text.as_bytes(), timeout));
-        Acknowledged { store: in_store, processes }
-    }
-
     /// Whether everybody could be asked.
     pub(super) fn outcome(&self) -> Outcome {
         let silent = self.processes.iter().filter(|(_, status)| status.is_err()).count();
@@ -120,6 +97,23 @@ impl Scene {
             _ => Outcome::Some,
         }
     }
+}
+
+/// Gives a record to the store, then to every process.
+pub(super) fn lay_down(plan: &Plan, runtime: &Runtime, store: Option<&Store>, record: &StoredSwitches) -> Acknowledged {
+    let in_store = store.map(|store| match runtime.block_on(store.throw_switches(record)) {
+        Ok(Thrown::Done) => Took::Taken { kept: true },
+        Ok(Thrown::Stale) => Took::Stale,
+        Err(error) => Took::Not(error.to_string()),
+    });
+    // Who was quicker in the store has made a record that the processes shall not hear against.
+    if in_store == Some(Took::Stale) {
+        return Acknowledged { store: in_store, processes: Vec::new() };
+    }
+    let text = to_text(record);
+    let timeout = plan.timeout;
+    let processes = each(&plan.processes, |target| push(target, text.as_bytes(), timeout));
+    Acknowledged { store: in_store, processes }
 }
 
 /// Asks all of them at once, each in a thread of its own; gives the answers in their order.

@@ -193,10 +193,10 @@ impl Agreement {
 
     fn weigh(&mut self, source: Source, kept: Kept) -> Option<News> {
         let Some((held, from)) = &mut self.held else {
-            return self.take_over(source, kept);
+            return Some(self.take_over(source, kept));
         };
         if kept.record.epoch > held.record.epoch {
-            return self.take_over(source, kept);
+            return Some(self.take_over(source, kept));
         }
         if kept.sealed == held.sealed && source == Source::Sent {
             *from = source;
@@ -215,14 +215,14 @@ impl Agreement {
         self.doubts(epoch).then_some(News::Invalid(source, "another record of the same epoch"))
     }
 
-    fn take_over(&mut self, source: Source, kept: Kept) -> Option<News> {
+    fn take_over(&mut self, source: Source, kept: Kept) -> News {
         let record = kept.record.clone();
         self.held = Some((kept, source));
         if self.doubt.is_some_and(|doubt| record.epoch > doubt) {
             self.doubt = None;
         }
         self.contradicted = self.contradicted.filter(|contradiction| contradiction.epoch >= record.epoch);
-        Some(News::Thrown(record, source))
+        News::Thrown(record, source)
     }
 
     /// Believes nothing up to that epoch; false if something above it is known, or if it is doubted already.

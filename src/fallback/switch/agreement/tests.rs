@@ -466,7 +466,9 @@ proptest! {
         after in prop::collection::vec(mishap(), 1..25),
     ) {
         let mut fleet = Fleet::new();
-        before.iter().for_each(|happening| fleet.happens(happening));
+        for happening in &before {
+            fleet.happens(happening);
+        }
         fleet.happens(&Happening::Disable);
         fleet.round();
         prop_assert_eq!(fleet.open_doors(), 0);
