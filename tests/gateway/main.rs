@@ -29,6 +29,8 @@ mod smuggling;
 mod gateway_down;
 mod outage;
 mod administrators;
+mod alerting;
+mod runbooks;
 mod door;
 mod revocation;
 mod browser;

@@ -31,6 +31,7 @@ pub(crate) mod emergency;
 pub(crate) mod line;
 pub(crate) mod nginx;
 pub(crate) mod oidc_provider;
+pub(crate) mod prometheus;
 #[expect(dead_code, reason = "the store's own tests use more of it")]
 #[path = "../store/support/redis.rs"]
 pub(crate) mod redis;

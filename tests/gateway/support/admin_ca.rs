@@ -265,6 +265,13 @@ pub(crate) enum Served {
 impl Lists {
     /// Serves both lists of an authority, as `/root.crl` and `/intermediate.crl`.
     pub(crate) async fn of(ca: &AdminCa) -> Self {
+        let lists = Self::none().await;
+        lists.put_up(ca);
+        lists
+    }
+
+    /// Serves nothing yet.
+    pub(crate) async fn none() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shelf: Arc<Mutex<HashMap<String, Served>>> = Arc::default();
@@ -276,9 +283,7 @@ impl Lists {
                 tokio::spawn(serve(stream, Arc::clone(&shelf_there), Arc::clone(&asked_there)));
             }
         });
-        let lists = Self { address, shelf, asked, serving };
-        lists.put_up(ca);
-        lists
+        Self { address, shelf, asked, serving }
     }
 
     /// Puts the authority's lists up as they are now.

@@ -25,6 +25,8 @@ impl Certificates {
     pub(crate) fn make(folder: &Path) -> Self {
         let mut authority = CertificateParams::new(Vec::new()).unwrap();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // openssl takes a certificate whose issuer has its own name for a self-signed one.
+        authority.distinguished_name.push(DnType::OrganizationalUnitName, "authority");
         let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
         let names = [APP, "127.0.0.1", "localhost"].map(str::to_owned);
         let key = KeyPair::generate().unwrap();
