@@ -6,7 +6,7 @@ use humantime::format_duration;
 
 use crate::{
     config::{Config, Mode},
-    gateway,
+    fallback, gateway,
     inbound::Listener,
     oidc::choice,
     server::Address,
@@ -32,13 +32,16 @@ pub(super) fn summary(config: &Config) -> String {
         ("policies", policies.join(", ")),
         ("matching", matching(config.gateway.matching.len())),
     ];
-    for (name, value) in lines.into_iter().chain(sites(&config.gateway)) {
+    let all = lines.into_iter().chain(sites(&config.gateway)).chain(fallback(&config.gateway.fallback));
+    for (name, value) in all {
         let _ = writeln!(text, "{name:<10}{value}");
     }
     for listener in &config.server.listeners {
         let address = address(&listener.address);
         let tls = if listener.tls.is_some() { " with TLS" } else { "" };
-        let _ = writeln!(text, "{:<10}{}, {} at {address}{tls}", "listener", listener.name, kind(listener.kind));
+        let kind = kind(listener.kind);
+        let certificates = if listener.certificates { ", reads client certificates" } else { "" };
+        let _ = writeln!(text, "{:<10}{}, {kind} at {address}{tls}{certificates}", "listener", listener.name);
     }
     text
 }
@@ -55,6 +58,22 @@ fn sites(gateway: &gateway::Config) -> Vec<(&'static str, String)> {
             lines.push(("callback", format!("{callback} at {provider}")));
         }
     }
+    lines
+}
+
+/// Who comes in by certificate, and by whose word.
+fn fallback(config: &fallback::Config) -> Vec<(&'static str, String)> {
+    let arming = if config.switches.require_arming { "once it is armed" } else { "without being armed" };
+    let state = if config.enabled { format!("enabled, {arming}") } else { "disabled".to_owned() };
+    let mut lines = vec![("fallback", state)];
+    let Some(certificates) = &config.certificates else {
+        return lines;
+    };
+    lines.extend(certificates.ca.authorities().map(|authority| ("admin CA", authority.subject().to_owned())));
+    lines.extend(certificates.revocations.urls.iter().map(|url| ("CRL", url.to_string())));
+    lines.extend(certificates.administrators.entries().iter().map(|entry| {
+        ("admin", format!("{} is {}, in the groups [{}]", entry.label(), entry.user, entry.groups.join(", ")))
+    }));
     lines
 }
 
@@ -114,6 +133,7 @@ mod tests {
              provider  main at https://op.example.com\n\
              site      main at https://app.example.com/\n\
              callback  https://app.example.com/auth/callback at main\n\
+             fallback  disabled\n\
              listener  nginx, nginx at unix:/run/portcullis/nginx.sock\n\
              listener  ops, ops at 127.0.0.1:4182\n"
         );

@@ -33,7 +33,7 @@ async fn the_commands_of_the_outages_runbook_do_what_it_says() {
     page.know(stage);
     page.know_that(&[("OPERATOR", "carol")]);
     let _gateway = stage.start_program("gateway").await;
-    eventually("the first probe ends", || async { outage::probes(stage).await >= 1.0 }).await;
+    eventually("the first probe ends", || async { outage::probes(stage).await >= 1 }).await;
 
     page.run("Runbook: the identity provider is down", &[]).await;
     let well = ["oauth2_idp_fallback_mode{idp=\"main\"} 0", "oauth2_fallback_armed 0", "enabled in the settings"];
@@ -97,10 +97,10 @@ async fn the_commands_of_the_certificates_runbook_do_what_it_says() {
     provider_recovers(&stage).await;
     gateway.end().await;
 
-    authority.lists.take_away("/root.crl");
+    authority.lists.put("/root.crl", Served::Nothing);
     let gateway = stage.start_program("without-a-list").await;
     let failures = format!("oauth2_mtls_crl_fetch_failures_total{{crl_url=\"{}\"}}", authority.lists.url("/root.crl"));
-    eventually("the list is missed", || async { stage.metric(&failures).await >= 1.0 }).await;
+    eventually("the list is missed", || async { stage.counted(&failures).await >= 1 }).await;
     let failing = page.run("PortcullisCrlFetchFailing", &["oauth2_mtls_crl_cache_age_seconds", &failures]).await;
     assert!(!failing.contains(&format!("{failures} 0")), "{failing}");
     gateway.end().await;

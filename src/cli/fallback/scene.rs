@@ -1,6 +1,6 @@
 //! Looks at store, file and processes, and lays a record down in them.
 
-use std::{path::PathBuf, thread, time::Duration};
+use std::{io::ErrorKind, path::PathBuf, thread, time::Duration};
 
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -40,7 +40,11 @@ impl Scene {
             (store, asking.join().unwrap_or_else(|_| each(&plan.processes, |_| Err(NOT_ASKED.to_owned()))))
         });
         let file = plan.switches.file.clone().map(|path| {
-            let said = switches::read(&path).map_or(Said::Unknown, |text| Said::of_text(&plan.ring, &text));
+            let said = match switches::read(&path) {
+                Ok(text) => Said::of_text(&plan.ring, &text),
+                Err(error) if error.kind() == ErrorKind::NotFound => Said::Absent,
+                Err(_) => Said::Unknown,
+            };
             (path, said)
         });
         let mut agreement = Agreement::default();
