@@ -271,6 +271,31 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_policys_providers_are_those_by_which_somebody_could_sign_in_for_it() {
+        let site: Vec<String> = ["main", "partners"].map(str::to_owned).to_vec();
+        let by = |providers: &[&str], methods: &[Method]| Rule {
+            providers: providers.iter().map(|name| (*name).to_owned()).collect(),
+            methods: methods.to_vec(),
+            ..rule(Effect::Allow, &["staff"])
+        };
+        let check = |rules: Vec<Rule>, expected: &[&str]| {
+            let policy = policy("staff", rules);
+            assert_eq!(policy.providers(&site).collect::<Vec<_>>(), expected);
+        };
+        let certificate = [Method::ClientCertificate];
+        check(vec![by(&["main"], &[])], &["main"]);
+        check(vec![by(&["main"], &[]), by(&[], &certificate)], &["main"]);
+        check(vec![by(&["main"], &[]), by(&["partners"], &[])], &["main", "partners"]);
+        check(vec![by(&[], &[])], &["main", "partners"]);
+        check(vec![by(&["main"], &[]), by(&[], &[])], &["main", "partners"]);
+        check(vec![Rule { effect: Effect::Deny, ..by(&["partners"], &[]) }, by(&["main"], &[])], &["main"]);
+        // Nobody signs in for it: then nothing less than the whole site's outage is one.
+        check(vec![by(&[], &certificate)], &["main", "partners"]);
+        check(vec![by(&["elsewhere"], &[])], &["main", "partners"]);
+        check(Vec::new(), &["main", "partners"]);
+    }
+
+    #[test]
     fn a_rule_about_networks_fits_clients_in_them_alone() {
         let near = |effect, networks: &[&str]| {
             let client_networks = networks.iter().map(|network| network.parse().unwrap()).collect();

@@ -11,7 +11,7 @@ use crate::{
         Visitor,
         admin_ca::{AdminCa, Asked, DAY, Identity},
         emergency::Emergency,
-        eventually, nginx, wire,
+        eventually, free_port, nginx, wire,
     },
 };
 
@@ -293,6 +293,36 @@ async fn what_nginx_refuses_itself_is_audited_and_gets_a_page() {
     assert_eq!(emergency.stage.counted(failures).await, 4);
     let outside = Visitor::new(&emergency.stage).get("/auth/certificate-refused").await;
     assert_eq!(outside.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_a_name_of_their_own_administrators_alone_are_asked_for_a_certificate() {
+    let https = free_port();
+    let emergency = Emergency::at(https, |plan| {
+        plan.rendering(&["--admin-name".to_owned(), "localhost".to_owned()])
+            .set("SITE__ADMINS__PUBLIC_URL", format!("https://localhost:{https}"))
+            .set("LISTENER__APPLICATION__SITE", "main")
+    })
+    .await;
+    let asks = |name: &str| {
+        let output = std::process::Command::new("openssl")
+            .args(["s_client", "-connect", &format!("127.0.0.1:{https}"), "-servername", name])
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(said.contains("Server certificate"), "{said}");
+        said.contains("Acceptable client certificate CA names")
+    };
+    assert!(!asks("app.test") && asks("localhost"));
+    emergency.arm();
+    outage::provider_dies(&emergency.stage).await;
+    let alice = Visitor::showing(&emergency.stage, &emergency.alice());
+    let own = format!("https://localhost:{https}/").parse().unwrap();
+    let reply = alice.visit(&own).await;
+    assert_eq!((reply.status, reply.header("x-portcullis-mode")), (200, "fallback"), "{reply:?}");
+    assert_eq!(alice.fetch(Method::GET, "/admin").await.refusal(), (401, "no_certificate"), "nobody asked for it");
+    assert_eq!(Visitor::new(&emergency.stage).visit(&own).await.refusal(), (503, "idp_down"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

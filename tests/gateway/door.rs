@@ -103,6 +103,52 @@ async fn where_arming_is_not_required_the_fallback_must_have_been_enabled_once()
     assert_eq!(emergency.ask(&alice).await.status, 200);
 }
 
+/// The other provider's people and no other are staff; the main one's are all the rest.
+const TWO_PROVIDERS: [(&str, &str); 9] = [
+    ("PROVIDER__PARTNERS__ISSUER", "https://127.0.0.1:1"),
+    ("PROVIDER__PARTNERS__CLIENT_ID", "gateway"),
+    ("PROVIDER__PARTNERS__AUTHENTICATION", "none"),
+    (
+        "POLICY__STAFF__RULES",
+        r#"[{ allow = true, providers = ["partners"], everyone = true },
+            { allow = true, groups = ["admins"], methods = ["client-certificate"] }]"#,
+    ),
+    (
+        "POLICY__ADMINS__RULES",
+        r#"[{ allow = true, providers = ["main", "partners"], groups = ["admins"] },
+            { allow = true, groups = ["admins"], methods = ["client-certificate"] }]"#,
+    ),
+    ("POLICY__EVERYONE__RULES", r#"[{ allow = true, providers = ["main"], everyone = true }]"#),
+    ("POLICY__FRESH__RULES", r#"[{ allow = true, providers = ["main"], everyone = true }]"#),
+    ("POLICY__EDITORS__RULES", r#"[{ allow = true, providers = ["main"], everyone = true }]"#),
+    ("POLICY__REALM_ADMINS__RULES", r#"[{ allow = true, providers = ["main"], everyone = true }]"#),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_provider_of_the_asked_policy_must_be_down() {
+    let emergency =
+        Emergency::with(|plan| TWO_PROVIDERS.into_iter().fold(plan, |plan, (key, value)| plan.set(key, value))).await;
+    emergency.arm();
+    outage::pass(&emergency.stage, outage::TEN_SECONDS, 3).await;
+    let partners = "oauth2_idp_fallback_mode{idp=\"partners\"}";
+    eventually("the partners' provider is down", async || emergency.stage.counted(partners).await == 1).await;
+    let alice = Visitor::showing(&emergency.stage, &emergency.alice());
+    assert_eq!(alice.fetch(Method::GET, "/admin").await.refusal(), (403, "idp_healthy"), "the main one works");
+    assert_eq!(alice.fetch(Method::GET, "/").await.status, 200, "staff come from the partners alone");
+    // People choose, and the one that is down says so.
+    let visitor = Visitor::new(&emergency.stage);
+    let chooser = visitor.get("/auth/login?rd=%2Fadmin").await;
+    assert_eq!(chooser.status, 200, "{chooser:?}");
+    assert_eq!(visitor.get("/auth/login?rd=%2Fadmin&provider=partners").await.refusal(), (503, "idp_down"));
+    assert_eq!(visitor.get("/auth/login?rd=%2Fadmin&provider=main").await.location().unwrap().path(), "/authorize");
+
+    outage::provider_dies(&emergency.stage).await;
+    assert_eq!(alice.fetch(Method::GET, "/admin").await.status, 200);
+    let page = visitor.get("/admin").await;
+    assert_eq!(page.refusal(), (503, "idp_down"));
+    assert!(page.body.contains(" and "), "both are named: {}", page.body);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn more_than_ten_different_certificates_of_the_admin_ca_close_the_door_by_itself() {
     let emergency = Emergency::open().await;

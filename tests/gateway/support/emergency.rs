@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use super::{
     Plan, Reply, Stage, Visitor,
     admin_ca::{AdminCa, Asked, Identity, Lists},
-    binary, eventually,
+    binary, eventually, free_port,
 };
 use crate::outage;
 
@@ -23,9 +23,14 @@ impl Emergency {
     }
 
     pub(crate) async fn with(change: impl FnOnce(Plan) -> Plan) -> Self {
+        Self::at(free_port(), change).await
+    }
+
+    /// With the application at a port that was chosen before.
+    pub(crate) async fn at(https: u16, change: impl FnOnce(Plan) -> Plan) -> Self {
         let ca = AdminCa::make();
         let lists = Lists::of(&ca).await;
-        let stage = change(prepared(&ca, &lists)).start().await;
+        let stage = change(prepared(&ca, &lists)).start_at(https).await;
         eventually("the first probe ends", || async { outage::probes(&stage).await >= 1 }).await;
         Self { stage, ca, lists }
     }
