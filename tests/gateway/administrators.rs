@@ -349,7 +349,7 @@ async fn a_thousand_unknown_names_make_one_series() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listener_that_is_not_made_for_certificates_reads_none() {
     let emergency = Emergency::with(|plan| {
-        let second = crate::support::free_port();
+        let second = free_port();
         plan.set("LISTENER__PLAIN__KIND", "nginx").set("LISTENER__PLAIN__ADDRESS", format!("127.0.0.1:{second}"))
     })
     .await;
