@@ -154,14 +154,27 @@ impl Fallback {
         }
     }
 
-    /// Looks at a certificate that was shown. The revocation lists are asked only if nothing else is against it.
-    pub async fn attempt(&self, door: Conditions, shown: Shown<'_>, sent_by: SentBy) -> (Attempt, Duration) {
+    /// How it stands for the one of several such sets for which it stands best.
+    pub fn door_of_any<'a>(&self, sets: impl IntoIterator<Item = impl IntoIterator<Item = &'a String>>) -> Conditions {
+        let mut sets = sets.into_iter();
+        Conditions { providers_down: sets.any(|providers| self.monitor.are_down(providers)), ..self.door([]) }
+    }
+
+    /// Looks at a certificate that was shown. The revocation lists are asked only if nothing else is against it; they may
+    /// have to be waited for, so the door is looked at again behind them.
+    pub async fn attempt(
+        &self,
+        door: impl Fn() -> Conditions,
+        shown: Shown<'_>,
+        sent_by: SentBy,
+    ) -> (Attempt, Duration) {
         let began = Instant::now();
-        let door = door.open();
+        let before = door().open().map(drop);
         let verdict = match &self.checks {
-            Some(checks) => checks.verdict(shown, self.clock.now(), door.is_ok()).await,
+            Some(checks) => checks.verdict(shown, self.clock.now(), before.is_ok()).await,
             None => Verdict::of_nobody(shown),
         };
+        let door = before.and_then(|()| door().open());
         (admission::admit(door, verdict, sent_by), began.elapsed())
     }
 
@@ -180,12 +193,12 @@ impl Fallback {
         self.switches.auto_close(TOO_MANY_REFUSED).await;
     }
 
-    /// Tells the metrics how everything stands; the door, by the providers of each site.
-    pub fn tell<'a>(&self, sites: impl Iterator<Item = &'a [String]>) {
+    /// Tells the metrics how everything stands; the door, by the sets of providers that could open it.
+    pub fn tell<'a>(&self, sets: impl IntoIterator<Item = impl IntoIterator<Item = &'a String>>) {
         let now = self.clock.now();
         let standing = self.switches.standing(now);
         let metrics = self.telemetry.metrics().fallback();
-        metrics.set_door(self.is_open_on_any(sites), standing.believed && standing.armed);
+        metrics.set_door(self.door_of_any(sets).open().is_ok(), standing.believed && standing.armed);
     }
 
     /// Holds a drill with a certificate: the whole way but the door, and nobody is let in. `accepting` names the policies
@@ -194,30 +207,30 @@ impl Fallback {
     /// # Errors
     /// [`Reason::SwitchesInvalid`] for an order that nobody with a master key of ours has sealed,
     /// [`Reason::FallbackDisabled`] where the settings say nothing of certificates.
-    pub async fn drill(
+    pub async fn drill<'a>(
         &self,
         body: &[u8],
         ring: &KeyRing,
         accepting: impl FnOnce(&Entry) -> Vec<String>,
-        sites: impl Iterator<Item = &[String]>,
+        sets: impl IntoIterator<Item = impl IntoIterator<Item = &'a String>>,
     ) -> Result<Answer, Reason> {
         let order = Order::open(ring, body).map_err(|_| Reason::SwitchesInvalid)?;
         let checks = self.checks.as_ref().ok_or(Reason::FallbackDisabled)?;
         let verdict = checks.verdict(order.shown(), self.clock.now(), true).await;
-        if let (Some(entry), Some(leaf)) = (verdict.entry(), verdict.leaf()) {
+        if let (None, Some(entry), Some(leaf)) = (verdict.refused(), verdict.entry(), verdict.leaf()) {
             self.telemetry.metrics().fallback().set_not_after(entry.label(), leaf.not_after());
         }
         let accepting = verdict.entry().map(accepting).unwrap_or_default();
-        let door = self.door(sites.flatten());
+        let door = self.door_of_any(sets);
         Ok(Answer::json(drill::report(door, &verdict, &accepting)))
     }
 
     /// How everything stands, for the command line.
-    pub fn status<'a>(&self, sites: impl Iterator<Item = &'a [String]>) -> Answer {
+    pub fn status<'a>(&self, sets: impl IntoIterator<Item = impl IntoIterator<Item = &'a String>>) -> Answer {
         let providers = self.monitor.providers();
         let surroundings = Surroundings {
             enabled: self.enabled,
-            door_is_open: self.is_open_on_any(sites),
+            door_is_open: self.door_of_any(sets).open().is_ok(),
             providers: providers.map(|name| (name.to_owned(), self.monitor.is_down(name))).collect(),
         };
         ops::status(&self.switches, &surroundings, self.clock.now())
@@ -229,10 +242,6 @@ impl Fallback {
             return Answer::json_error(Reason::FallbackDisabled);
         }
         ops::throw(&self.switches, body).await
-    }
-
-    fn is_open_on_any<'a>(&self, mut sites: impl Iterator<Item = &'a [String]>) -> bool {
-        sites.any(|providers| self.door(providers).open().is_ok())
     }
 }
 

@@ -320,7 +320,7 @@ impl Gateway {
             Endpoint::Preflight => cors::preflight(inbound, visit?.site, &self.prefix)?,
             Endpoint::CspReport => self.csp_report(inbound, visit?, &body)?,
             Endpoint::CertificateRefused => self.certificate_refused(asked()?).await,
-            Endpoint::FallbackStatus => self.fallback.status(self.providers_of_sites()),
+            Endpoint::FallbackStatus => self.fallback.status(self.doors()),
             Endpoint::FallbackThrown => self.fallback.throw(&body).await,
             Endpoint::FallbackDrill => self.drill(&body).await?,
             Endpoint::Verify => return Err(Reason::Internal),
@@ -415,7 +415,7 @@ impl Gateway {
         if let Ok(count) = self.store.count().await {
             self.telemetry.metrics().set_active_sessions(count);
         }
-        self.fallback.tell(self.providers_of_sites());
+        self.fallback.tell(self.doors());
         self.telemetry.metrics().text().map(Answer::metrics).map_err(|_| Reason::Internal)
     }
 

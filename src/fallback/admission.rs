@@ -306,12 +306,9 @@ impl Attempt {
     }
 
     /// The certificate, if it was of the right authority and refused for what speaks against its holder: enough
-    /// different ones close the door. Trouble of our own does not count, nor what another site made a browser do.
+    /// different ones close the door. Trouble of our own or of nginx's does not count, nor what another site made a browser do.
     pub fn against_the_door(&self) -> Option<&Fingerprint> {
-        let counts = matches!(
-            self.outcome,
-            Err(Reason::NginxVerifyFailed | Reason::LifetimeTooLong | Reason::Revoked | Reason::NameNotAllowed)
-        );
+        let counts = matches!(self.outcome, Err(Reason::LifetimeTooLong | Reason::Revoked | Reason::NameNotAllowed));
         self.verdict.leaf.as_ref().filter(|_| counts && self.verdict.chained).map(Leaf::fingerprint)
     }
 

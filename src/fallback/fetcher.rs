@@ -347,8 +347,8 @@ fn shown(url: &Url) -> String {
 
 /// The most addresses; so many are asked at once at most.
 pub const MOST_LISTS: usize = 16;
-/// How long a request waits for a list that is missing; less than nginx waits for verify.
-pub const WAIT_ON_MISS: Duration = Duration::from_secs(1);
+/// How long a request waits for a list that is missing; nginx waits no longer for verify than this and a silent store take.
+pub const WAIT_ON_MISS: Duration = Duration::from_millis(500);
 /// Between two looks at what is due, in real time.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 const OLDER: &str = "is older than one seen before";

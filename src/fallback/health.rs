@@ -158,9 +158,8 @@ impl Health {
             (_, true) => Row::Successes(1),
             (_, false) => Row::Failures(1),
         };
-        if !well {
-            self.last_failure = Some(now);
-        }
+        // Where a clock was set back, a failure that lies in the future is one of now: else the quiet would never come.
+        self.last_failure = if well { self.last_failure.map(|last| last.min(now)) } else { Some(now) };
         let oldest = now.minus(self.rules.window);
         // What a clock that was set back has put into the future says nothing of this window.
         self.recent.retain(|probe| probe.at > oldest && probe.at <= now);
@@ -259,6 +258,18 @@ mod tests {
         assert!(!health.is_due(Timestamp::from_seconds(START + 9)));
         assert!(health.is_due(Timestamp::from_seconds(START + 10)));
         assert!(health.is_due(Timestamp::from_seconds(START - 3_600)));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_keeps_no_provider_down() {
+        let (mut health, mut now, _) = driven("---");
+        now = now.minus(Duration::from_secs(86_400));
+        let began = now;
+        while health.is_down() {
+            assert!(now.since(began) <= Duration::from_secs(360), "still down");
+            now = now.plus(Duration::from_secs(60));
+            let _ = health.end(now, true);
+        }
     }
 
     #[test]

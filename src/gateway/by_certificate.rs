@@ -9,6 +9,7 @@ use crate::{
     fallback::{
         administrators::Entry,
         admission::{Attempt, SentBy},
+        door::Conditions,
     },
     inbound::{Facts, Inbound},
     oidc::sign_in::Asked,
@@ -38,7 +39,7 @@ impl Gateway {
             return Err(self.without_certificate(inbound, site, policy, without_session));
         };
         let policy = self.policies.named(policy)?;
-        let door = self.fallback.door(policy.providers(site.providers()));
+        let door = || self.fallback.door(policy.providers(site.providers()));
         let (attempt, took) = self.fallback.attempt(door, shown, sent_by(inbound, site, facts)).await;
         let verdict = attempt
             .outcome()
@@ -79,7 +80,7 @@ impl Gateway {
     pub(super) async fn certificate_refused(&self, asked: Asked<'_>) -> Answer {
         let Asked { inbound, facts, site } = asked;
         let shown = inbound.certificate().ok().flatten().unwrap_or_default();
-        let door = self.fallback.door(site.providers());
+        let door = || self.door_of(site);
         let (attempt, took) = self.fallback.attempt(door, shown, SentBy::SafeOrOwnPage).await;
         let reason = attempt.outcome().err().unwrap_or(Reason::NginxVerifyFailed);
         self.tell(inbound, facts, &attempt, took, Some(reason));
@@ -92,20 +93,30 @@ impl Gateway {
         let shown = inbound.certificate().ok().flatten()?;
         let facts = inbound.facts().ok()?;
         let site = self.sites.of_host(facts.host)?;
+        let admitted = self.fallback.who_is_in(self.door_of(site), shown)?;
         if self.find_for(inbound, site, browser(inbound, &facts)).await.is_ok() {
             return None;
         }
-        let admitted = self.fallback.who_is_in(self.fallback.door(site.providers()), shown)?;
         Some(FallbackNotice { account: admitted.user().to_owned(), ends: admitted.ends_soon() })
     }
 
     pub(super) async fn drill(&self, body: &[u8]) -> Result<Answer, Reason> {
         let by_certificate = |entry: &Entry| self.policies.admitting(&entry.user, &entry.groups);
-        self.fallback.drill(body, self.keeper.ring(), by_certificate, self.providers_of_sites()).await
+        self.fallback.drill(body, self.keeper.ring(), by_certificate, self.doors()).await
     }
 
-    pub(super) fn providers_of_sites(&self) -> impl Iterator<Item = &[String]> {
-        self.sites.iter().map(Site::providers)
+    /// Whose outage opens the door, for each policy that takes certificates on each site.
+    pub(super) fn doors(&self) -> impl Iterator<Item = impl Iterator<Item = &String>> {
+        self.sites.iter().flat_map(|site| self.doors_of(site))
+    }
+
+    fn doors_of<'a>(&'a self, site: &'a Site) -> impl Iterator<Item = impl Iterator<Item = &'a String>> {
+        self.policies.taking_certificates().map(|policy| policy.providers(site.providers()))
+    }
+
+    /// The door of a site where nobody says which policy is asked.
+    fn door_of(&self, site: &Site) -> Conditions {
+        self.fallback.door_of_any(self.doors_of(site))
     }
 }
 

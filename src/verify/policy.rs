@@ -31,11 +31,16 @@ impl Policies {
         self.0.keys().map(PolicyName::as_str)
     }
 
-    /// The policies that would let somebody of that name and these groups in by certificate, whatever their address.
+    /// The policies that would let somebody of that name and these groups in by certificate, from some address at least.
     pub fn admitting(&self, user: &str, groups: &[String]) -> Vec<String> {
         let user = certificate_user(user, groups);
-        let admit = |policy: &&Policy| policy.rules.iter().any(|rule| rule.would_admit(&user));
-        self.0.values().filter(admit).map(|policy| policy.name.as_str().to_owned()).collect()
+        let admitting = self.0.values().filter(|policy| policy.would_admit(&user));
+        admitting.map(|policy| policy.name.as_str().to_owned()).collect()
+    }
+
+    /// Those that let anybody in by certificate.
+    pub fn taking_certificates(&self) -> impl Iterator<Item = &Policy> {
+        self.0.values().filter(|policy| policy.rules.iter().any(Rule::takes_certificates))
     }
 
     /// The policy of that name.
@@ -164,6 +169,12 @@ impl Policy {
 }
 
 impl Policy {
+    /// The first rule about somebody decides, as it does in [`Policy::permit`].
+    fn would_admit(&self, user: &User) -> bool {
+        let first = self.rules.iter().find(|rule| rule.would_decide(user));
+        first.is_some_and(|rule| rule.effect == Effect::Allow)
+    }
+
     /// Which of a site's providers sign people in for this policy: those that its rules name, or all where one names
     /// none. All of them too where no rule lets anybody in who signed in: then nothing but the whole site's outage is one.
     pub fn providers<'a>(&'a self, of_site: &'a [String]) -> impl Iterator<Item = &'a String> {
@@ -188,9 +199,18 @@ impl Rule {
         }
     }
 
-    /// Whether it could let in whoever becomes that user by certificate.
-    fn would_admit(&self, user: &User) -> bool {
-        self.effect == Effect::Allow && self.accepts(Method::ClientCertificate) && self.conditions.met_by(user)
+    fn takes_certificates(&self) -> bool {
+        self.effect == Effect::Allow && self.accepts(Method::ClientCertificate)
+    }
+
+    /// Whether it is about whoever becomes that user by certificate; about some addresses alone, it refuses nobody here.
+    fn would_decide(&self, user: &User) -> bool {
+        self.accepts(Method::ClientCertificate)
+            && self.providers.is_empty()
+            && match self.effect {
+                Effect::Allow => self.conditions.met_by(user),
+                Effect::Deny => self.client_networks.is_empty() && self.conditions.claimed_by(user),
+            }
     }
 
     fn fits(&self, who: &Proven, client: IpAddr, now: Timestamp) -> bool {
@@ -293,6 +313,25 @@ pub(crate) mod tests {
         check(vec![by(&[], &certificate)], &["main", "partners"]);
         check(vec![by(&["elsewhere"], &[])], &["main", "partners"]);
         check(Vec::new(), &["main", "partners"]);
+    }
+
+    #[test]
+    fn a_drill_is_told_of_the_policies_that_would_decide_so() {
+        let by_certificate =
+            |effect, groups: &[&str]| Rule { methods: vec![Method::ClientCertificate], ..rule(effect, groups) };
+        let check = |rules: Vec<Rule>, expected: bool| {
+            let policies = Policies::new([policy("consoles", rules)]);
+            let groups = ["admins", "contractors"].map(str::to_owned);
+            assert_eq!(!policies.admitting("alice", &groups).is_empty(), expected);
+        };
+        check(vec![by_certificate(Effect::Allow, &["admins"])], true);
+        check(vec![rule(Effect::Allow, &["admins"])], false);
+        check(vec![rule(Effect::Deny, &["contractors"]), by_certificate(Effect::Allow, &["admins"])], false);
+        check(vec![by_certificate(Effect::Allow, &["admins"]), rule(Effect::Deny, &["contractors"])], true);
+        let elsewhere =
+            Rule { client_networks: vec!["198.51.100.0/24".parse().unwrap()], ..rule(Effect::Deny, &["admins"]) };
+        check(vec![elsewhere, by_certificate(Effect::Allow, &["admins"])], true);
+        check(vec![by_certificate(Effect::Allow, &["others"])], false);
     }
 
     #[test]

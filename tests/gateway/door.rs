@@ -135,6 +135,11 @@ async fn every_provider_of_the_asked_policy_must_be_down() {
     let alice = Visitor::showing(&emergency.stage, &emergency.alice());
     assert_eq!(alice.fetch(Method::GET, "/admin").await.refusal(), (403, "idp_healthy"), "the main one works");
     assert_eq!(alice.fetch(Method::GET, "/").await.status, 200, "staff come from the partners alone");
+    // A door that is open for one policy is open, whoever asks.
+    assert_eq!(emergency.stage.counted("oauth2_fallback_door_open").await, 1);
+    let status = emergency.fallback(&["status", "--json"]);
+    assert!(status.contains("\"open\""), "{status}");
+    assert!(alice.get("/auth/signed-out").await.body.contains("Emergency access"));
     // People choose, and the one that is down says so.
     let visitor = Visitor::new(&emergency.stage);
     let chooser = visitor.get("/auth/login?rd=%2Fadmin").await;

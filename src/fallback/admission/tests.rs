@@ -271,7 +271,7 @@ fn only_what_speaks_against_the_holder_of_our_certificate_counts_against_the_doo
     };
     let (alice, nobody) = ("Alice Admin", UNAUTHORIZED);
     check(|_| (), false, true, alice, "good");
-    check(|wrong| wrong.verified = false, true, true, alice, NOT_LOOKED_AT);
+    check(|wrong| wrong.verified = false, false, true, alice, NOT_LOOKED_AT);
     check(|wrong| wrong.long = true, true, true, alice, NOT_LOOKED_AT);
     check(|wrong| wrong.lists = Err(Reason::Revoked), true, true, alice, "revoked");
     check(|wrong| wrong.listed = false, true, true, nobody, "good");

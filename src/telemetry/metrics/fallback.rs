@@ -162,7 +162,7 @@ impl FallbackMetrics {
         registry.register("oauth2_mtls_auth_failures", "Certificates refused, by reason", self.refusals.clone());
         registry.register(
             "oauth2_mtls_cert_not_after_timestamp",
-            "The last moment of the certificate that an administrator showed last",
+            "The last moment of the certificate by which an administrator came in last, or that held in a drill",
             self.not_after.clone(),
         );
         registry.register(
@@ -272,7 +272,7 @@ impl FallbackMetrics {
         } else {
             self.let_in.lock().unwrap_or_else(PoisonError::into_inner).insert(cn(), Instant::now());
         }
-        if let Some(not_after) = shown.not_after.filter(|_| shown.cn != UNAUTHORIZED) {
+        if let (None, Some(not_after)) = (shown.refused, shown.not_after) {
             self.set_not_after(shown.cn, not_after);
         }
         if let Some(took) = shown.checked_in {
