@@ -307,6 +307,7 @@ rules = [{ allow = true, groups = ["staff"] }]
 enabled = true
 ca_file = "{ca}"
 crl_urls = ["http://127.0.0.1:1/root.crl"]
+crl_folder = "{home}/lists"
 state_file = "{home}/switches"
 processes = {processes}
 [fallback.administrators.alice]

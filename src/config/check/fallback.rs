@@ -101,6 +101,9 @@ fn demand(table: &FallbackTable, problems: &mut Problems) {
     if !table.crl_urls.is_present() {
         problems.add(&table.crl_urls.path, "is missing: without revocation lists every certificate is refused");
     }
+    if !table.crl_folder.is_present() {
+        problems.add(&table.crl_folder.path, "is missing: an older list must not come back by a restart");
+    }
     if table.administrators.entries.is_empty() {
         problems.add(&table.administrators.path, "is missing: nobody could come in");
     }
@@ -226,6 +229,7 @@ mod tests {
         for missing in [
             "fallback.administrators: is missing: nobody could come in",
             "fallback.ca_file: is missing: whose certificates count?",
+            "fallback.crl_folder: is missing: an older list must not come back by a restart",
             "fallback.crl_urls: is missing: without revocation lists every certificate is refused",
             "fallback.enabled: needs a listener of kind \"nginx\" with certificates = true",
             "fallback.state_file: is missing: how the switches stand must outlive this process",
