@@ -50,9 +50,10 @@ impl Timestamp {
         Self(self.0.saturating_sub(whole_millis(by)))
     }
 
-    /// In words that people and programs read (RFC 3339), in whole seconds.
-    pub fn to_rfc3339(self) -> String {
-        humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(self.seconds())).to_string()
+    /// As people write it, in whole seconds: `2026-11-22 07:30:00 UTC`.
+    pub fn in_words(self) -> String {
+        let rfc3339 = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(self.seconds())).to_string();
+        rfc3339.replace('T', " ").replace('Z', " UTC")
     }
 
     /// How long ago `earlier` was; zero if it is still to come.

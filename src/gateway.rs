@@ -95,9 +95,9 @@ pub struct Gateway {
     sign_in: SignIn,
     sign_out: SignOut,
     monitor: Arc<Monitor>,
-    fallback: Fallback,
+    fallback: Arc<Fallback>,
     account: Account,
-    limits: Limits,
+    limits: Arc<Limits>,
     providers: Arc<Providers>,
     store: Arc<Store>,
     telemetry: Telemetry,
@@ -156,7 +156,7 @@ impl Gateway {
                 drain.clone(),
             ),
             account: Account::new(Arc::clone(&keeper), refresher.clone(), clock.clone()),
-            limits: Limits::new(config.limits, Arc::clone(&keeper), clock.clone(), telemetry.clone()),
+            limits: Arc::new(Limits::new(config.limits, Arc::clone(&keeper), clock.clone(), telemetry.clone())),
             sites: config.sites,
             look: config.look,
             csp: Delivery {
@@ -170,7 +170,7 @@ impl Gateway {
             keeper,
             refresher,
             monitor,
-            fallback,
+            fallback: Arc::new(fallback),
             providers,
             store,
             telemetry,
@@ -428,7 +428,12 @@ impl Gateway {
         }
         let found = self.find(asked.inbound, visit).await.ok();
         let account = found.map(|found| found.session.facts().user.shown_name());
-        challenge::deny(&challenged, reason, account, OtherAccount::SignOut(self.sign_out.form(asked.site)))
+        // Who came by a certificate has nothing to sign out of.
+        let other_account = match (&account, asked.inbound.certificate()) {
+            (None, Ok(Some(_))) => OtherAccount::Pointless,
+            _ => OtherAccount::SignOut(self.sign_out.form(asked.site)),
+        };
+        challenge::deny(&challenged, reason, account, other_account)
     }
 
     async fn find(&self, inbound: &Inbound, visit: &Visit<'_>) -> Result<Found, Reason> {

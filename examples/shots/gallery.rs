@@ -37,7 +37,7 @@ fn exhibit(name: &'static str, page: &Page) -> Exhibit {
 
 /// What an administrator who came in by certificate sees above some of the pages.
 fn notice(name: &str) -> Option<FallbackNotice> {
-    let ends = (name == ENDS_SOON).then(|| "2026-11-22T07:30:00Z".to_owned());
+    let ends = (name == ENDS_SOON).then(|| "2026-11-22 07:30:00 UTC".to_owned());
     name.starts_with("fallback-").then(|| FallbackNotice { account: "ada".to_owned(), ends })
 }
 

@@ -160,9 +160,9 @@ impl Admitted {
         self.near_expiry
     }
 
-    /// When the certificate ends (RFC 3339), if that is soon.
+    /// When the certificate ends, in words, if that is soon.
     pub fn ends_soon(&self) -> Option<String> {
-        self.near_expiry.then(|| self.not_after.to_rfc3339())
+        self.near_expiry.then(|| self.not_after.in_words())
     }
 }
 

@@ -1,6 +1,8 @@
 //! The way of a request whose client shows a certificate: past the session that it has not, to the fallback's door.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::timeout;
 
 use super::{Gateway, browser};
 use crate::{
@@ -68,12 +70,19 @@ impl Gateway {
         self.telemetry.event(&Event::Fallback(FallbackEvent::CertificateShown(&shown)));
     }
 
+    /// Counts a refused certificate, and closes the door if there were too many. A store that is slow to count makes nobody
+    /// wait for longer than a moment: the counting goes on beside the answer.
     async fn count_against_the_door(&self, attempt: &Attempt) {
-        if let Some(fingerprint) = attempt.against_the_door()
-            && self.limits.refused_certificate(fingerprint.bytes()).await.is_err()
-        {
-            self.fallback.close_by_itself().await;
-        }
+        let Some(fingerprint) = attempt.against_the_door().map(|fingerprint| *fingerprint.bytes()) else {
+            return;
+        };
+        let (limits, fallback) = (Arc::clone(&self.limits), Arc::clone(&self.fallback));
+        let counting = self.drain.spawn(async move {
+            if limits.refused_certificate(&fingerprint).await.is_err() {
+                fallback.close_by_itself().await;
+            }
+        });
+        let _ = timeout(COUNT_WITHIN, counting).await;
     }
 
     /// What nginx refused before it asked. The certificate's own checks say why; if they find nothing, nginx's word does.
@@ -128,3 +137,6 @@ fn sent_by(inbound: &Inbound, site: &Site, facts: &Facts<'_>) -> SentBy {
         SentBy::Unproven
     }
 }
+
+/// How long an answer waits for a refused certificate to be counted.
+const COUNT_WITHIN: Duration = Duration::from_millis(100);

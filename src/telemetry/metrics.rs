@@ -19,6 +19,14 @@ use crate::{
     telemetry::{EndCause, Event},
 };
 
+/// Sets of labels.
+macro_rules! labels {
+    ($($name:ident { $($field:ident: $type:ty),+ })+) => {
+        $(#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+        struct $name { $($field: $type,)+ })+
+    };
+}
+
 pub mod fallback;
 
 use self::fallback::FallbackMetrics;
@@ -60,13 +68,6 @@ pub struct Metrics {
     rate_limited: Family<LimitLabel, Counter>,
     limits_counted_alone: Counter,
     fallback: FallbackMetrics,
-}
-
-macro_rules! labels {
-    ($($name:ident { $($field:ident: $type:ty),+ })+) => {
-        $(#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-        struct $name { $($field: $type,)+ })+
-    };
 }
 
 labels! {

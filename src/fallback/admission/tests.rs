@@ -78,7 +78,7 @@ fn who_is_near_the_end_comes_in_with_a_warning() {
         let admitted = attempt.outcome().unwrap();
         assert_eq!((admitted.is_near_expiry(), attempt.shown("", None, HOUR).near_expiry), (expected, expected));
         let header = admitted.ends_soon();
-        assert_eq!(header, expected.then(|| NOW.plus(left).to_rfc3339()));
+        assert_eq!(header, expected.then(|| NOW.plus(left).in_words()));
     };
     check(23 * HOUR, true);
     check(Duration::ZERO, true);

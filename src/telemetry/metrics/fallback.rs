@@ -60,13 +60,6 @@ pub struct IdpHealth {
     pub stabilising: bool,
 }
 
-macro_rules! labels {
-    ($($name:ident { $($field:ident: $type:ty),+ })+) => {
-        $(#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-        struct $name { $($field: $type,)+ })+
-    };
-}
-
 labels! {
     IdpLabel { idp: String }
     IdpResultLabels { idp: String, result: &'static str }
