@@ -4,13 +4,14 @@ use std::fs;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::Method;
+use serde_json::Value;
 
 use crate::{
     outage::{self, MINUTE},
     support::{
         Visitor,
-        admin_ca::{AdminCa, Asked, DAY, Identity},
-        emergency::Emergency,
+        admin_ca::{AdminCa, Asked, DAY, Identity, Lists},
+        emergency::{Emergency, prepared},
         eventually, free_port, nginx, wire,
     },
 };
@@ -323,6 +324,65 @@ async fn under_a_name_of_their_own_administrators_alone_are_asked_for_a_certific
     assert_eq!((reply.status, reply.header("x-portcullis-mode")), (200, "fallback"), "{reply:?}");
     assert_eq!(alice.fetch(Method::GET, "/admin").await.refusal(), (401, "no_certificate"), "nobody asked for it");
     assert_eq!(Visitor::new(&emergency.stage).visit(&own).await.refusal(), (503, "idp_down"));
+}
+
+/// The figures of an outage that is found out within a second.
+const AT_ONCE: [(&str, &str); 3] =
+    [("HEALTH__INTERVAL", "200ms"), ("HEALTH__TIMEOUT", "200ms"), ("HEALTH__DOWN_INTERVAL", "200ms")];
+
+#[tokio::test]
+async fn every_attempt_is_a_line_of_the_audit_log() {
+    let ca = AdminCa::make();
+    let lists = Lists::of(&ca).await;
+    let audit = ca.path("audit.log");
+    let plan = AT_ONCE.into_iter().fold(prepared(&ca, &lists), |plan, (key, value)| plan.set(key, value));
+    let plan = plan.set("LOG__AUDIT", audit.display().to_string()).without_gateway();
+    let emergency = Emergency { stage: plan.start().await, ca, lists };
+    let program = emergency.stage.start_program("audited").await;
+    emergency.arm();
+    emergency.stage.idp.stop().await;
+    eventually("the provider is found down", async || outage::is_down(&emergency.stage).await).await;
+    let (alice, mallory) = (emergency.alice(), emergency.ca.issue("mallory", &Asked::named("mallory")));
+    eventually("alice is in", async || emergency.ask(&alice).await.status == 200).await;
+    assert_eq!(emergency.ask(&mallory).await.refusal(), (403, "name_not_allowed"));
+    let staff = Visitor::showing(&emergency.stage, &alice).fetch(Method::GET, "/").await;
+    assert_eq!(staff.refusal(), (403, "policy_denied"));
+    program.end().await;
+
+    let log = fs::read_to_string(audit).unwrap();
+    let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let attempts: Vec<Value> = lines.filter(|line| line["event"] == "client_certificate").collect();
+    let last = |count: usize| &attempts[attempts.len() - count];
+    let (let_in, unknown, denied) = (last(3), last(2), last(1));
+    let openssl = |identity: &Identity, what: &str| {
+        let output = std::process::Command::new("openssl")
+            .args(["x509", "-noout", what, "-sha256", "-in"])
+            .arg(&identity.certificate)
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        said.trim().rsplit('=').next().unwrap().replace(':', "").to_lowercase()
+    };
+    for (line, identity, cn, decision, reason) in [
+        (let_in, &alice, "alice", "allow", Value::Null),
+        (unknown, &mallory, "unauthorized", "refuse", "name_not_allowed".into()),
+        (denied, &alice, "alice", "refuse", "policy_denied".into()),
+    ] {
+        assert_eq!(
+            (&line["decision"], &line["reason"], &line["cn"]),
+            (&decision.into(), &reason, &cn.into()),
+            "{line}"
+        );
+        assert_eq!(line["fingerprint"], openssl(identity, "-fingerprint"), "{line}");
+        assert_eq!(line["serial"], openssl(identity, "-serial"), "{line}");
+        assert_eq!((&line["client"], &line["crl_status"]), (&"127.0.0.1".into(), &"good".into()), "{line}");
+        assert!(line["subject"].as_str().unwrap().contains(if cn == "alice" { "CN=alice" } else { "CN=mallory" }));
+        assert!(line["not_after"].as_u64().unwrap() > 1_700_000_000 && line["request_id"].is_string(), "{line}");
+    }
+    let switched = log.lines().find(|line| line.contains("fallback_switched")).unwrap();
+    assert!(switched.contains("on-duty") && switched.contains("the provider is down"), "{switched}");
+    assert!(log.contains("idp_down"), "{log}");
+    assert!(!log.contains("BEGIN") && !log.contains("%2D"), "no certificate is written down: {log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
