@@ -209,13 +209,17 @@ impl Base<'_> {
         }
     }
 
-    /// The kill switch where the store could not be asked: high enough above all that is known to be above what it holds.
+    /// The kill switch where the store could not be asked: high enough above all that is known to be above what it holds. A
+    /// new record though it is known to be killed, because the store may hold one that took that back.
     ///
     /// # Errors
     /// [`Refused::Last`].
     pub fn disable_unseen(self, by: &By, now: Timestamp) -> Result<Next, Refused> {
-        let leap = |next: Record| Record { epoch: next.epoch.saturating_add(UNSEEN_EPOCHS), ..next };
-        Ok(self.disable(by, now)?.map(leap))
+        if let Self::Known(Record { killed: true, epoch: u64::MAX, .. }) = self {
+            return Ok(None);
+        }
+        let next = self.next(Action::Disable, by, now)?;
+        Ok(Some(Record { killed: true, epoch: next.epoch.saturating_add(UNSEEN_EPOCHS), ..next }))
     }
 
     /// Takes back what keeps the door shut.

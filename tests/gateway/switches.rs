@@ -175,13 +175,13 @@ async fn with_redis_down_every_gateway_that_can_be_reached_is_told_and_the_other
     // A gateway that did not run when the switch was thrown goes by its file, and hears of it when it is thrown again.
     fleet.start("three").await;
     eventually("it goes by its file", async || fleet.is("three", "armed").await).await;
-    expect(fleet.kill(&[]), 0, &["disable already"]);
+    expect(fleet.kill(&[]), 0, &["disable: epoch 2003"]);
     assert!(fleet.is("three", "killed").await);
 
     // Redis comes back with what it had before, and learns better.
     fleet.redis.up();
     eventually("the store is mended", async || {
-        fleet.fallback(&["status", "--json"]).1.parse::<Value>().is_ok_and(|status| status["store"] == "epoch 1002")
+        fleet.fallback(&["status", "--json"]).1.parse::<Value>().is_ok_and(|status| status["store"] == "epoch 2003")
     })
     .await;
     fleet.all_are("killed").await;

@@ -73,7 +73,10 @@ fn what_is_so_already_changes_nothing() {
 fn a_kill_switch_that_is_thrown_without_the_store_is_above_what_it_may_hold() {
     let thrown = Base::Known(&armed()).disable_unseen(&by(), NOW).unwrap().unwrap();
     assert_eq!((thrown.epoch, thrown.killed), (2 + UNSEEN_EPOCHS, true));
-    assert_eq!(Base::Known(&killed()).disable_unseen(&by(), NOW), Ok(None));
+    let again = Base::Known(&killed()).disable_unseen(&by(), NOW).unwrap().unwrap();
+    assert_eq!((again.epoch, again.killed), (3 + UNSEEN_EPOCHS, true), "the store may hold one that took it back");
+    let last = Record { epoch: u64::MAX, ..killed() };
+    assert_eq!(Base::Known(&last).disable_unseen(&by(), NOW), Ok(None), "nothing can be above it");
     assert_eq!(Base::Doubtful(u64::MAX - 1).disable_unseen(&by(), NOW).unwrap().unwrap().epoch, u64::MAX);
 }
 

@@ -278,6 +278,22 @@ fn while_the_store_is_down_from_the_start_the_file_counts() {
     assert!(!begun(&Said::Absent), "whoever flushed it may be about to lay a higher one again");
 }
 
+#[test]
+fn a_kill_switch_that_is_thrown_twice_without_the_store_outdoes_what_the_store_took_back_meanwhile() {
+    let mut fleet = Fleet::new();
+    for happening in [Happening::Disable, Happening::StoreDown] {
+        fleet.happens(&happening);
+    }
+    // Others have enabled and armed it in the store, which is not reached from here.
+    let taken_back = fleet.seal(&armed(3).record);
+    fleet.store = Some(taken_back);
+    fleet.happens(&Happening::Disable);
+    fleet.happens(&Happening::StoreUp);
+    fleet.happens(&Happening::Rounds(8));
+    assert_eq!(fleet.open_doors(), 0);
+    assert!(Record::open(&ring(), fleet.store.as_ref().unwrap()).unwrap().killed);
+}
+
 /// Something that happens to a fleet.
 #[derive(Clone, Debug)]
 enum Happening {
