@@ -18,8 +18,9 @@ use std::{
 };
 
 use tokio::{
+    sync::Semaphore,
     task::spawn_blocking,
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
 use super::{
@@ -60,8 +61,10 @@ struct Parts {
     keeper: Arc<Keeper>,
     telemetry: Telemetry,
     agreement: Mutex<Agreement>,
-    /// Held while the file is written, so that an older record never lands on a newer one.
-    writing: Mutex<()>,
+    /// One read of the file at a time: one that hangs is left alone, and nobody waits for it twice.
+    reading: Arc<Semaphore>,
+    /// One write at a time, so that an older record never lands on a newer one.
+    writing: Arc<Semaphore>,
     file_is_bad: AtomicBool,
     began: Instant,
 }
@@ -112,7 +115,8 @@ impl Switches {
             keeper,
             telemetry,
             agreement: Mutex::default(),
-            writing: Mutex::default(),
+            reading: Arc::new(Semaphore::new(1)),
+            writing: Arc::new(Semaphore::new(1)),
             file_is_bad: AtomicBool::new(false),
             began: Instant::now(),
         }))
@@ -146,7 +150,7 @@ impl Switches {
 
     async fn agree(&self) {
         let before = self.agreement().epoch();
-        let (store, file) = tokio::join!(self.ask_store(), self.read_file());
+        let (store, file) = tokio::join!(self.hear_store(before), self.read_file());
         let news = {
             let mut agreement = self.agreement();
             agreement.meet(&store, self.store().is_shared(), self.0.began.elapsed());
@@ -155,6 +159,16 @@ impl Switches {
         self.tell(news);
         self.make(Agreement::reconciliation).await;
         self.mend(&store, &file).await;
+    }
+
+    /// A record in the store counts at once, whatever the file is doing.
+    async fn hear_store(&self, before: u64) -> Said {
+        let said = self.ask_store().await;
+        if matches!(said, Said::Record(_)) {
+            let news = self.agreement().hear(vec![(Source::Stored, said.clone())], before);
+            self.tell(news);
+        }
+        said
     }
 
     /// Closes the door in this process at once, then everywhere.
@@ -210,13 +224,18 @@ impl Switches {
             let agreement = self.agreement();
             (agreement.owed_to_store(store).cloned(), agreement.owed_to_file(file).is_some())
         };
-        if to_file {
-            self.keep().await;
-        }
-        if let Some(owed) = to_store {
-            // What could not be written is owed in the next round too.
-            let _ = self.store().throw_switches(&owed).await;
-        }
+        let mend_file = async {
+            if to_file {
+                self.keep().await;
+            }
+        };
+        let mend_store = async {
+            if let Some(owed) = to_store {
+                // What could not be written is owed in the next round too.
+                let _ = self.store().throw_switches(&owed).await;
+            }
+        };
+        tokio::join!(mend_file, mend_store);
     }
 
     /// An answer that makes no sense may be another question's, or not Redis's at all.
@@ -241,29 +260,58 @@ impl Switches {
         let Some(path) = self.0.config.file.clone() else {
             return Said::Unknown;
         };
+        let Ok(place) = Arc::clone(&self.0.reading).try_acquire_owned() else {
+            return Said::Unknown;
+        };
         let this = self.clone();
-        let read = spawn_blocking(move || match read(&path) {
-            Ok(text) => Said::of_text(this.0.keeper.ring(), &text),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Said::Absent,
-            Err(error) => {
-                this.file_failed(&error);
+        let read = spawn_blocking(move || {
+            let _place = place;
+            this.read_now(&path)
+        });
+        match timeout(FILE_TIME, read).await {
+            Ok(said) => said.unwrap_or(Said::Unknown),
+            Err(_) => {
+                self.file_failed(&io::ErrorKind::TimedOut.into());
                 Said::Unknown
             }
-        });
-        read.await.unwrap_or(Said::Unknown)
+        }
     }
 
-    /// Writes to the file what is believed by the time it is written.
+    fn read_now(&self, path: &Path) -> Said {
+        match read(path) {
+            Ok(text) => Said::of_text(self.0.keeper.ring(), &text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Said::Absent,
+            Err(error) => {
+                self.file_failed(&error);
+                Said::Unknown
+            }
+        }
+    }
+
+    /// Writes to the file what is believed by the time it is written; false too if that takes too long.
     async fn keep(&self) -> bool {
         let Some(path) = self.0.config.file.clone() else {
             return false;
         };
-        let this = self.clone();
-        spawn_blocking(move || this.keep_now(&path)).await.unwrap_or(false)
+        let kept = async {
+            let turn = Arc::clone(&self.0.writing).acquire_owned().await.ok()?;
+            let this = self.clone();
+            let write = spawn_blocking(move || {
+                let _turn = turn;
+                this.keep_now(&path)
+            });
+            write.await.ok()
+        };
+        match timeout(FILE_TIME, kept).await {
+            Ok(kept) => kept.unwrap_or(false),
+            Err(_) => {
+                self.file_failed(&io::ErrorKind::TimedOut.into());
+                false
+            }
+        }
     }
 
     fn keep_now(&self, path: &Path) -> bool {
-        let _turn = self.0.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let owed = self.agreement().owed_to_file(&Said::Absent).map(to_text);
         let Some(text) = owed else {
             return false;
@@ -310,8 +358,15 @@ impl Switches {
     }
 }
 
-/// A file's text, and one byte more than a record may have of one that is longer.
+/// A file's text, and one byte more than a record may have of one that is longer. Only a regular file is opened: opening a
+/// pipe waits for whoever writes to it.
+///
+/// # Errors
+/// Whatever the system says, and [`io::ErrorKind::InvalidInput`] for what is no regular file.
 pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
     let mut text = Vec::new();
     File::open(path)?.take(MAX_RECORD_BYTES as u64 + 1).read_to_end(&mut text)?;
     Ok(text)
@@ -344,3 +399,9 @@ fn write_new(path: &Path, line: &str) -> io::Result<()> {
 
 /// How often each process asks the store: often enough for all to agree within a second.
 const PACE: Duration = Duration::from_millis(400);
+
+/// How long a look at the file, or a write, may hold up anything else; a disk that hangs goes on alone.
+const FILE_TIME: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::PathBuf,
+    process::Command,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -244,6 +245,24 @@ async fn a_file_that_cannot_be_written_stops_nothing_and_a_command_is_told() {
     let taken = process.switches.take(to_text(&killed(1).sealed).as_bytes()).await.unwrap();
     assert_eq!((taken.epoch, taken.kept, taken.stored), (1, false, true));
     assert!(process.standing().killed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipe_in_place_of_the_file_keeps_nobody_from_hearing_the_store_and_opens_nothing() {
+    let server = Server::start();
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("switches");
+    let process = Process::begin(&server, Some(file.clone()));
+    throw(&server.store(), &armed(1)).await;
+    eventually("it is armed", async || process.opens()).await;
+    let _ = fs::remove_file(&file);
+    assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+    let fresh = Process::begin(&server, Some(file.clone()));
+    eventually("it is armed too, from the store", async || fresh.opens()).await;
+    throw(&server.store(), &killed(2)).await;
+    let began = Instant::now();
+    eventually("both are killed", async || process.standing().killed && fresh.standing().killed).await;
+    assert!(began.elapsed() < WITHIN, "{:?}", began.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,12 @@
 //! Looks at store, file and processes, and lays a record down in them.
 
-use std::{io::ErrorKind, path::PathBuf, thread, time::Duration};
+use std::{
+    io,
+    path::PathBuf,
+    sync::mpsc::{self, Receiver},
+    thread,
+    time::Duration,
+};
 
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -34,19 +40,13 @@ impl Scene {
     /// Asks everybody at once. The kill switch must not wait long for a process that hangs.
     pub(super) fn look(plan: &Plan, runtime: &Runtime, store: Option<&Store>) -> Self {
         let patience = plan.timeout.min(LOOK_TIMEOUT);
+        let reading = plan.switches.file.clone().map(|path| (path.clone(), read_aside(path)));
         let (store, processes) = thread::scope(|scope| {
             let asking = scope.spawn(move || each(&plan.processes, |target| ask(target, patience)));
             let store = store.map(|store| runtime.block_on(ask_store(store, &plan.ring)));
             (store, asking.join().unwrap_or_else(|_| each(&plan.processes, |_| Err(NOT_ASKED.to_owned()))))
         });
-        let file = plan.switches.file.clone().map(|path| {
-            let said = match switches::read(&path) {
-                Ok(text) => Said::of_text(&plan.ring, &text),
-                Err(error) if error.kind() == ErrorKind::NotFound => Said::Absent,
-                Err(_) => Said::Unknown,
-            };
-            (path, said)
-        });
+        let file = reading.map(|(path, told)| (path, of_file(&told, patience, &plan.ring)));
         let mut agreement = Agreement::default();
         agreement.meet(&Said::Absent, false, Duration::ZERO);
         let mut scene = Self { agreement, store, file, processes };
@@ -139,6 +139,24 @@ async fn ask_store(store: &Store, ring: &KeyRing) -> Said {
         Ok(stored) => Said::of_stored(ring, stored),
         Err(StoreError::Garbage(_)) => Said::Broken { epoch: None, cause: "something that is no record" },
         Err(_) => Said::Unknown,
+    }
+}
+
+/// Reads this machine's file in a thread of its own, which is left alone when its disk hangs.
+fn read_aside(path: PathBuf) -> Receiver<io::Result<Vec<u8>>> {
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        // Nobody listens any more if it took too long.
+        let _ = tell.send(switches::read(&path));
+    });
+    told
+}
+
+fn of_file(told: &Receiver<io::Result<Vec<u8>>>, patience: Duration, ring: &KeyRing) -> Said {
+    match told.recv_timeout(patience) {
+        Ok(Ok(text)) => Said::of_text(ring, &text),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Said::Absent,
+        Ok(Err(_)) | Err(_) => Said::Unknown,
     }
 }
 
