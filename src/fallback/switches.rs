@@ -27,7 +27,7 @@ use super::{
     door,
     switch::{
         MAX_RECORD_BYTES, Record,
-        agreement::{Agreement, Kept, News, Said, Source},
+        agreement::{Agreement, Arming, Kept, News, Said, Source},
         to_text,
     },
 };
@@ -49,6 +49,13 @@ pub struct Config {
     pub require_arming: bool,
     /// How long it may be armed for at most.
     pub longest_arming: Duration,
+}
+
+impl Config {
+    /// What is demanded of an arming.
+    pub const fn arming(&self) -> Arming {
+        Arming { required: self.require_arming, longest: self.longest_arming }
+    }
 }
 
 /// The switches of one process. Clones share them.
@@ -124,14 +131,14 @@ impl Switches {
 
     /// How they stand.
     pub fn standing(&self, now: Timestamp) -> door::Switches {
-        self.agreement().standing(now, self.0.config.require_arming)
+        self.agreement().standing(now, self.0.config.arming())
     }
 
     /// The same, with the record they follow from.
     pub fn status(&self, now: Timestamp) -> Status {
         let agreement = self.agreement();
         Status {
-            switches: agreement.standing(now, self.0.config.require_arming),
+            switches: agreement.standing(now, self.0.config.arming()),
             epoch: agreement.epoch(),
             record: agreement.held().map(|kept| kept.record.clone()),
             sealed: agreement.held().map(|kept| to_text(&kept.sealed)),

@@ -140,7 +140,7 @@ pub(super) fn table(plan: &Plan, scene: &Scene) {
 /// The same, for scripts.
 pub(super) fn json(plan: &Plan, scene: &Scene) {
     let now = Clock::system().now();
-    let switches = scene.standing(now, plan.switches.require_arming);
+    let switches = scene.standing(now, plan.switches.arming());
     let record = scene.held().map(|kept| &kept.record);
     let processes: Vec<Value> = scene.processes.iter().map(|(target, status)| process(target, status)).collect();
     let store = match &plan.store {
@@ -174,7 +174,7 @@ fn process(target: &Target, status: &Result<Value, String>) -> Value {
 }
 
 fn stand(plan: &Plan, scene: &Scene) -> String {
-    let switches = scene.standing(Clock::system().now(), plan.switches.require_arming);
+    let switches = scene.standing(Clock::system().now(), plan.switches.arming());
     let until = scene.held().and_then(|kept| kept.record.armed_until);
     if !switches.believed {
         return "CANNOT BE BELIEVED: the door is closed until they are thrown anew".to_owned();

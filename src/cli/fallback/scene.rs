@@ -18,7 +18,7 @@ use crate::{
         door::Switches,
         switch::{
             Base,
-            agreement::{Agreement, Kept, Said, Source},
+            agreement::{Agreement, Arming, Kept, Said, Source},
             to_text,
         },
         switches,
@@ -78,8 +78,8 @@ impl Scene {
     }
 
     /// How the switches stand, as far as can be seen from here.
-    pub(super) fn standing(&self, now: Timestamp, require_arming: bool) -> Switches {
-        self.agreement.standing(now, require_arming)
+    pub(super) fn standing(&self, now: Timestamp, arming: Arming) -> Switches {
+        self.agreement.standing(now, arming)
     }
 
     /// Whether it was there before.

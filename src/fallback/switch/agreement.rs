@@ -282,12 +282,12 @@ impl Agreement {
     }
 
     /// How the switches stand.
-    pub fn standing(&self, now: Timestamp, require_arming: bool) -> Switches {
+    pub fn standing(&self, now: Timestamp, arming: Arming) -> Switches {
         let believed = self.doubt.is_none();
         let Some((Kept { record, .. }, _)) = &self.held else {
             return Switches { believed, killed: false, auto_closed: false, armed: false };
         };
-        let in_time = !require_arming || record.armed_until.is_some_and(|until| now < until);
+        let in_time = !arming.required || arming.is_on(record, now);
         Switches {
             believed,
             killed: record.killed,
@@ -337,6 +337,24 @@ impl Agreement {
     }
 }
 
+/// What the process demands of an arming.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arming {
+    /// Whether the door opens only while it is armed.
+    pub required: bool,
+    /// The longest that counts, whatever the record says.
+    pub longest: Duration,
+}
+
+impl Arming {
+    /// Only from about when it was done until its end: a clock that was set back far must not arm what is long over.
+    fn is_on(self, record: &Record, now: Timestamp) -> bool {
+        let from = record.at.minus(CLOCK_SKEW);
+        let latest = record.at.plus(self.longest);
+        record.armed_until.is_some_and(|until| from <= now && now < until && until <= latest)
+    }
+}
+
 impl Record {
     /// Doors that several processes close by themselves at one moment make different records that say the same.
     fn is_as_closed_as(&self, other: &Self) -> bool {
@@ -347,6 +365,9 @@ impl Record {
 
 /// For how long the store must say the same to a process that has just begun.
 pub const SETTLE_TIME: Duration = Duration::from_secs(2);
+
+/// How far an operator's clock may be ahead of a process's for an arming to count.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
 
 #[cfg(test)]
 mod tests;
