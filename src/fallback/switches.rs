@@ -27,7 +27,7 @@ use super::{
     door,
     switch::{
         MAX_RECORD_BYTES, Record,
-        agreement::{Agreement, Arming, Kept, News, Said, Source},
+        agreement::{Agreement, Arming, Kept, News, NotTaken, Said, Source},
         to_text,
     },
 };
@@ -98,20 +98,6 @@ pub struct Taken {
     pub kept: bool,
     /// Whether the store holds it.
     pub stored: bool,
-}
-
-/// A record was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotTaken {
-    /// No key of ours opens it.
-    #[error("it is no record of ours")]
-    Broken,
-    /// This process has seen one of this epoch or of a higher one.
-    #[error("a record of epoch {epoch} is known already")]
-    Stale {
-        /// The highest epoch that this process has seen.
-        epoch: u64,
-    },
 }
 
 impl Switches {
@@ -186,13 +172,14 @@ impl Switches {
     /// Takes a record that an operator's command made; in this process it counts at once.
     ///
     /// # Errors
-    /// [`NotTaken`] when it is no record of ours, or too old.
+    /// [`NotTaken`] when it is no record of ours, known already, or opens the door and is old.
     pub async fn take(&self, text: &[u8]) -> Result<Taken, NotTaken> {
         let Said::Record(kept) = Said::of_text(self.0.keeper.ring(), text) else {
             return Err(NotTaken::Broken);
         };
         let epoch = kept.record.epoch;
-        let news = self.agreement().take(kept.clone()).map_err(|epoch| NotTaken::Stale { epoch })?;
+        let now = self.0.keeper.clock().now();
+        let news = self.agreement().take(kept.clone(), now)?;
         self.tell(news);
         let (kept, stored) = self.lay_down(&kept).await;
         Ok(Taken { epoch, kept, stored })

@@ -12,8 +12,12 @@ use portcullis::{
     clock::Clock,
     fallback::{
         door,
-        switch::{Base, By, Record, agreement::Kept, to_text},
-        switches::{Config, NotTaken, Switches},
+        switch::{
+            Base, By, Record,
+            agreement::{Kept, NotTaken},
+            to_text,
+        },
+        switches::{Config, Switches},
     },
     random,
     seal::{KeyRing, MasterKey},

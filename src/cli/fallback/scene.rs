@@ -172,11 +172,10 @@ fn ask(target: &Target, timeout: Duration) -> Result<Value, String> {
 /// Gives a process a record.
 fn push(target: &Target, record: &[u8], timeout: Duration) -> Result<Took, String> {
     let reply = target.ask(PATH, Some(record), timeout).map_err(|error| format!("{error:#}"))?;
+    let answer = || serde_json::from_slice::<Value>(&reply.body).unwrap_or_default();
     match reply.status {
-        200 => {
-            let answer: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-            Ok(Took::Taken { kept: answer["kept"] == true })
-        }
+        200 => Ok(Took::Taken { kept: answer()["kept"] == true }),
+        409 if answer()["too_old"] == true => Err(TOO_OLD.to_owned()),
         409 => Ok(Took::Stale),
         status => Err(match reply.reason.as_deref() {
             Some(reason) if reason == Reason::SwitchesInvalid.code() => {
@@ -199,5 +198,8 @@ const PATH: &str = "/fallback";
 
 /// How long a process may take to say how its switches stand, before a change is made without it.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
+
+const TOO_OLD: &str =
+    "it takes a record that may open the door only in the two minutes after it was made; is its clock right?";
 
 const NOT_ASKED: &str = "could not be asked";

@@ -177,13 +177,17 @@ impl Agreement {
     /// Takes in a record that an operator's command brings.
     ///
     /// # Errors
-    /// The highest epoch that was seen, when the record is not above it and not the one that counts already.
-    pub fn take(&mut self, kept: Kept) -> Result<Option<News>, u64> {
+    /// [`NotTaken`]. One that closes is never too old.
+    pub fn take(&mut self, kept: Kept, now: Timestamp) -> Result<Option<News>, NotTaken> {
         let again = self.doubt.is_none() && self.held().is_some_and(|held| held.sealed == kept.sealed);
-        if again || kept.record.epoch > self.epoch() {
-            return Ok(self.weigh(Source::Sent, kept));
+        let old = !kept.record.closes() && now.since(kept.record.at) > COMMAND_TIME;
+        match (again, kept.record.epoch > self.epoch()) {
+            // It is the one that is held, and is trusted no more for being sent.
+            (true, _) if old => Ok(None),
+            (false, true) if old => Err(NotTaken::Old { epoch: self.epoch() }),
+            (true, _) | (_, true) => Ok(self.weigh(Source::Sent, kept)),
+            (false, false) => Err(NotTaken::Stale { epoch: self.epoch() }),
         }
-        Err(self.epoch())
     }
 
     /// Believes nothing that is known by now: a record that should follow could not be made.
@@ -337,6 +341,26 @@ impl Agreement {
     }
 }
 
+/// A record that was sent was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotTaken {
+    /// No key of ours opens it.
+    #[error("it is no record of ours")]
+    Broken,
+    /// This process has seen one of this epoch or of a higher one.
+    #[error("a record of epoch {epoch} is known already")]
+    Stale {
+        /// The highest epoch that this process has seen.
+        epoch: u64,
+    },
+    /// It may open the door, and was not made just now: anybody who once saw it may have sent it again.
+    #[error("it was made too long ago")]
+    Old {
+        /// The highest epoch that this process has seen.
+        epoch: u64,
+    },
+}
+
 /// What the process demands of an arming.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arming {
@@ -368,6 +392,9 @@ pub const SETTLE_TIME: Duration = Duration::from_secs(2);
 
 /// How far an operator's clock may be ahead of a process's for an arming to count.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
+
+/// For how long a record that may open the door is taken from whoever sends it: sealed records are shown to all who ask.
+pub const COMMAND_TIME: Duration = Duration::from_secs(2 * 60);
 
 #[cfg(test)]
 mod tests;

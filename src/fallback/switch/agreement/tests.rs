@@ -233,15 +233,33 @@ fn a_store_or_file_that_lost_or_never_had_the_record_is_given_it() {
 #[test]
 fn a_command_is_taken_above_all_that_was_seen_or_again() {
     let mut agreement = told([(Source::Stored, Said::Record(armed(5)))]);
-    assert_eq!(agreement.take(armed(5)), Ok(None));
-    assert_eq!(agreement.take(killed(4)), Err(5));
-    assert_eq!(agreement.take(killed(5)), Err(5));
+    assert_eq!(agreement.take(armed(5), NOW), Ok(None));
+    assert_eq!(agreement.take(killed(4), NOW), Err(NotTaken::Stale { epoch: 5 }));
+    assert_eq!(agreement.take(killed(5), NOW), Err(NotTaken::Stale { epoch: 5 }));
     assert!(agreement.standing(NOW, ARMING).believed, "what is not taken does no harm");
-    assert_eq!(agreement.take(killed(6)), Ok(Some(News::Thrown(killed(6).record, Source::Sent))));
+    assert_eq!(agreement.take(killed(6), NOW), Ok(Some(News::Thrown(killed(6).record, Source::Sent))));
     agreement.learn(Source::Filed, broken(Some(8)), 6);
-    assert_eq!((agreement.take(killed(6)), agreement.take(armed(8))), (Err(8), Err(8)));
-    assert!(agreement.take(armed(9)).is_ok() && opens(&agreement));
+    for late in [killed(6), armed(8)] {
+        assert_eq!(agreement.take(late, NOW), Err(NotTaken::Stale { epoch: 8 }));
+    }
+    assert!(agreement.take(armed(9), NOW).is_ok() && opens(&agreement));
     agreement.distrust();
+    assert!(!opens(&agreement));
+}
+
+#[test]
+fn an_old_record_that_was_seen_somewhere_and_is_sent_again_opens_nothing() {
+    let later = NOW.plus(COMMAND_TIME);
+    let too_late = later.plus(Duration::from_millis(1));
+    assert_eq!(settled().take(armed(5), too_late), Err(NotTaken::Old { epoch: 0 }));
+    assert!(settled().take(armed(5), later).is_ok());
+    assert!(settled().take(killed(5), NOW.plus(1_000 * HOUR)).is_ok(), "a closing one is always taken");
+
+    // Nor does it cut the time short in which others may know better than the store.
+    let mut agreement = Agreement::default();
+    agreement.meet(&Said::Record(armed(5)), true, Duration::ZERO);
+    agreement.learn(Source::Stored, Said::Record(armed(5)), 0);
+    assert_eq!(agreement.take(armed(5), too_late), Ok(None));
     assert!(!opens(&agreement));
 }
 
