@@ -202,6 +202,26 @@ async fn a_store_that_is_flushed_or_rolled_back_is_mended_and_opens_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn garbage_in_the_store_keeps_nobody_from_throwing_the_switches() {
+    let server = Server::start();
+    let store = server.store();
+    let process = Process::begin(&server, None);
+    throw(&store, &armed(1)).await;
+    eventually("it is armed", async || process.opens()).await;
+    // As high as an epoch is long, but no number that there is; then one that says nothing more than its epoch.
+    let _: () = server.ask(&["SET", "portcullis:switches", "99999999999999999999garbage"]);
+    eventually("it is broken", async || !process.standing().believed).await;
+    throw(&store, &armed(2)).await;
+    eventually("it is armed", async || process.opens()).await;
+    let _: () = server.ask(&["SET", "portcullis:switches", "00000000000000000900garbage"]);
+    eventually("it is broken", async || !process.standing().believed).await;
+    assert_eq!(process.epoch(), 900, "as the store's own step has it");
+    assert_eq!(store.throw_switches(&killed(900).sealed).await, Ok(Thrown::Stale));
+    throw(&store, &killed(901)).await;
+    eventually("it is killed", async || process.standing().believed && process.standing().killed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_with_an_empty_disk_takes_an_open_door_from_the_store_only_after_a_while() {
     let server = Server::start();
     throw(&server.store(), &armed(5)).await;
