@@ -13,11 +13,11 @@ use tokio::runtime::Runtime;
 
 use super::{Acknowledged, Outcome, Plan, Target, report::Took};
 use crate::{
-    clock::Timestamp,
+    clock::{Clock, Timestamp},
     fallback::{
         door::Switches,
         switch::{
-            Base,
+            Base, By, Record, Refused,
             agreement::{Agreement, Arming, Kept, Said, Source},
             to_text,
         },
@@ -92,8 +92,19 @@ impl Scene {
         self.store == Some(Said::Unknown)
     }
 
-    /// Whether everybody could be asked.
+    /// The kill switch where nothing can be above what somebody holds: for the processes that have not heard of that.
+    pub(super) fn disable_whom_it_reaches(&self, by: &By) -> Result<Option<Record>, Refused> {
+        let base = self.held().map_or(Base::Nothing, |kept| Base::Known(&kept.record));
+        base.disable_unseen(by, Clock::system().now())
+    }
+
+    /// Whether everybody could be asked, and can be believed.
     pub(super) fn outcome(&self) -> Outcome {
+        if self.agreement.base() == Base::Doubtful(self.agreement.epoch())
+            || matches!(self.store, Some(Said::Broken { .. }))
+        {
+            return Outcome::Doubtful;
+        }
         let silent = self.processes.iter().filter(|(_, status)| status.is_err()).count();
         match (silent, self.store.as_ref().is_some_and(|said| *said != Said::Unknown)) {
             (0, _) => Outcome::Done,
@@ -103,15 +114,21 @@ impl Scene {
     }
 }
 
-/// Gives a record to the store, then to every process.
-pub(super) fn lay_down(plan: &Plan, runtime: &Runtime, store: Option<&Store>, record: &StoredSwitches) -> Acknowledged {
+/// Gives a record to the store, then to every process; who insists, to them even if the store holds a higher one.
+pub(super) fn lay_down(
+    plan: &Plan,
+    runtime: &Runtime,
+    store: Option<&Store>,
+    record: &StoredSwitches,
+    insist: bool,
+) -> Acknowledged {
     let in_store = store.map(|store| match runtime.block_on(store.throw_switches(record)) {
         Ok(Thrown::Done) => Took::Taken { kept: true },
         Ok(Thrown::Stale) => Took::Stale,
         Err(error) => Took::Not(error.to_string()),
     });
     // Who was quicker in the store has made a record that the processes shall not hear against.
-    if in_store == Some(Took::Stale) {
+    if in_store == Some(Took::Stale) && !insist {
         return Acknowledged { store: in_store, processes: Vec::new() };
     }
     let text = to_text(record);
