@@ -109,6 +109,10 @@ fn operators_and_reasons_are_short_plain_text() {
     check("alice", &"a".repeat(MAX_REASON_CHARS + 1), Err(WordsError::TooLong("reason", MAX_REASON_CHARS)));
     check("alice\u{1b}[2K", "why", Err(WordsError::Control("operator")));
     check("alice", "one\ntwo", Err(WordsError::Control("reason")));
+    for hidden in ['\u{202a}', '\u{202e}', '\u{2066}', '\u{2069}', '\u{2028}', '\u{2029}', '\u{200b}', '\u{e0041}'] {
+        check(&format!("al{hidden}ice"), "why", Err(WordsError::Control("operator")));
+        assert_eq!(By::itself(&format!("too{hidden} many")).reason, "too many");
+    }
     assert_eq!(By::itself(&"a\n".repeat(MAX_REASON_CHARS)).reason.len(), MAX_REASON_CHARS);
 }
 
