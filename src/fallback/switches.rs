@@ -330,13 +330,15 @@ impl Switches {
     fn tell(&self, news: impl IntoIterator<Item = News>) {
         for news in news {
             self.0.telemetry.event(&Event::Fallback(match &news {
-                News::Thrown(record, source) => FallbackEvent::SwitchThrown {
+                News::Thrown { record, source, at_start } => FallbackEvent::SwitchThrown {
                     action: record.action.label(),
                     epoch: record.epoch,
                     operator: &record.operator,
                     reason: &record.reason,
                     source: source.label(),
                     armed_until: record.armed_until,
+                    at: record.at,
+                    at_start: *at_start,
                 },
                 News::Invalid(source, cause) => FallbackEvent::SwitchesInvalid { place: source.label(), cause },
             }));

@@ -85,7 +85,14 @@ impl Source {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
     /// The switches were thrown.
-    Thrown(Record, Source),
+    Thrown {
+        /// How they stand now.
+        record: Record,
+        /// By which way it is known.
+        source: Source,
+        /// The process has just begun, and it was so before.
+        at_start: bool,
+    },
     /// A place says something that cannot be believed.
     Invalid(Source, &'static str),
 }
@@ -98,6 +105,8 @@ pub struct Agreement {
     doubt: Option<u64>,
     contradicted: Option<Contradiction>,
     store_is_broken: bool,
+    /// What the store says now, it did not say all along.
+    store_was_heard: bool,
     file_is_broken: bool,
     meeting: Meeting,
 }
@@ -152,7 +161,10 @@ impl Agreement {
         });
         let known = records.fold(before, u64::max);
         said.sort_by_key(|(_, said)| matches!(said, Said::Broken { .. }));
-        said.into_iter().filter_map(|(source, said)| self.learn(source, said, known)).collect()
+        let hears = said.iter().any(|(source, said)| *source == Source::Stored && *said != Said::Unknown);
+        let news = said.into_iter().filter_map(|(source, said)| self.learn(source, said, known)).collect();
+        self.store_was_heard |= hears;
+        news
     }
 
     fn learn(&mut self, source: Source, said: Said, known: u64) -> Option<News> {
@@ -221,12 +233,18 @@ impl Agreement {
 
     fn take_over(&mut self, source: Source, kept: Kept) -> News {
         let record = kept.record.clone();
+        let at_start = self.held.is_none()
+            && match source {
+                Source::Filed => true,
+                Source::Stored => !self.store_was_heard,
+                Source::Sent | Source::Made => false,
+            };
         self.held = Some((kept, source));
         if self.doubt.is_some_and(|doubt| record.epoch > doubt) {
             self.doubt = None;
         }
         self.contradicted = self.contradicted.filter(|contradiction| contradiction.epoch >= record.epoch);
-        News::Thrown(record, source)
+        News::Thrown { record, source, at_start }
     }
 
     /// Believes nothing up to that epoch; false if something above it is known, or if it is doubted already.

@@ -208,6 +208,7 @@ impl FallbackMetrics {
             FallbackEvent::CrlFetched { url, outcome, took } => {
                 self.fetched(url, outcome.as_ref().ok().map(|news| news.this_update), *took);
             }
+            FallbackEvent::SwitchThrown { at_start: true, .. } => {}
             FallbackEvent::SwitchThrown { action, .. } => {
                 self.switches.get_or_create(&ActionLabel { action }).inc();
             }

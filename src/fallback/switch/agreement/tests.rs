@@ -53,6 +53,10 @@ fn settled() -> Agreement {
     agreement
 }
 
+fn thrown(kept: Kept, source: Source, at_start: bool) -> News {
+    News::Thrown { record: kept.record, source, at_start }
+}
+
 fn told(said: impl IntoIterator<Item = (Source, Said)>) -> Agreement {
     let mut agreement = settled();
     for (source, said) in said {
@@ -237,7 +241,7 @@ fn a_command_is_taken_above_all_that_was_seen_or_again() {
     assert_eq!(agreement.take(killed(4), NOW), Err(NotTaken::Stale { epoch: 5 }));
     assert_eq!(agreement.take(killed(5), NOW), Err(NotTaken::Stale { epoch: 5 }));
     assert!(agreement.standing(NOW, ARMING).believed, "what is not taken does no harm");
-    assert_eq!(agreement.take(killed(6), NOW), Ok(Some(News::Thrown(killed(6).record, Source::Sent))));
+    assert_eq!(agreement.take(killed(6), NOW), Ok(Some(thrown(killed(6), Source::Sent, false))));
     agreement.learn(Source::Filed, broken(Some(8)), 6);
     for late in [killed(6), armed(8)] {
         assert_eq!(agreement.take(late, NOW), Err(NotTaken::Stale { epoch: 8 }));
@@ -261,6 +265,22 @@ fn an_old_record_that_was_seen_somewhere_and_is_sent_again_opens_nothing() {
     agreement.learn(Source::Stored, Said::Record(armed(5)), 0);
     assert_eq!(agreement.take(armed(5), too_late), Ok(None));
     assert!(!opens(&agreement));
+}
+
+#[test]
+fn what_a_process_learns_at_its_start_is_no_change_and_what_comes_later_is_one() {
+    for source in [Source::Stored, Source::Filed] {
+        let mut agreement = settled();
+        assert_eq!(agreement.hear(vec![(source, Said::Record(armed(5)))], 0), [thrown(armed(5), source, true)]);
+        let closed = auto_closed(6, 3);
+        let news = agreement.hear(vec![(Source::Stored, Said::Record(closed.clone()))], 5);
+        assert_eq!(news, [thrown(closed, Source::Stored, false)]);
+    }
+    let mut agreement = settled();
+    agreement.hear(vec![(Source::Stored, Said::Absent)], 0);
+    let news = agreement.hear(vec![(Source::Stored, Said::Record(killed(1)))], 0);
+    assert_eq!(news, [thrown(killed(1), Source::Stored, false)], "the first one ever");
+    assert_eq!(settled().take(killed(5), NOW), Ok(Some(thrown(killed(5), Source::Sent, false))));
 }
 
 #[test]
