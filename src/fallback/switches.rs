@@ -262,13 +262,11 @@ impl Switches {
             let _place = place;
             this.read_now(&path)
         });
-        match timeout(FILE_TIME, read).await {
-            Ok(said) => said.unwrap_or(Said::Unknown),
-            Err(_) => {
-                self.file_failed(&io::ErrorKind::TimedOut.into());
-                Said::Unknown
-            }
+        if let Ok(said) = timeout(FILE_TIME, read).await {
+            return said.unwrap_or(Said::Unknown);
         }
+        self.file_failed(&io::ErrorKind::TimedOut.into());
+        Said::Unknown
     }
 
     fn read_now(&self, path: &Path) -> Said {
@@ -296,13 +294,11 @@ impl Switches {
             });
             write.await.ok()
         };
-        match timeout(FILE_TIME, kept).await {
-            Ok(kept) => kept.unwrap_or(false),
-            Err(_) => {
-                self.file_failed(&io::ErrorKind::TimedOut.into());
-                false
-            }
+        if let Ok(kept) = timeout(FILE_TIME, kept).await {
+            return kept.unwrap_or(false);
         }
+        self.file_failed(&io::ErrorKind::TimedOut.into());
+        false
     }
 
     fn keep_now(&self, path: &Path) -> bool {

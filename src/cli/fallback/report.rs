@@ -118,7 +118,7 @@ pub(super) fn thrown(wish: &str, record: &Record, before: bool, acknowledged: &A
     match outcome {
         Outcome::Done | Outcome::Doubtful => {}
         Outcome::Some if in_store => {
-            note("some processes did not acknowledge: one that the store does not reach goes on as before")
+            note("some processes did not acknowledge: one that the store does not reach goes on as before");
         }
         Outcome::Some => note("some processes do not know of it, or the store did not take it"),
         Outcome::Nobody => note("neither the store nor any process took it"),

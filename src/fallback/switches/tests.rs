@@ -76,6 +76,21 @@ async fn while_a_write_hangs_commands_are_answered_and_the_store_is_heard() {
 }
 
 #[tokio::test]
+async fn a_restart_counts_no_switch_anew() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let counted = |switches: &Switches| {
+        let text = switches.0.telemetry.metrics().text().unwrap();
+        text.lines().any(|line| line.starts_with("oauth2_fallback_switches_total") && line.ends_with(" 1"))
+    };
+    let first = switches(folder.path().join("switches"));
+    first.take(to_text(&killed().sealed).as_bytes()).await.unwrap();
+    assert!(counted(&first));
+    let second = switches(folder.path().join("switches"));
+    second.agree().await;
+    assert!(second.standing(Clock::system().now()).killed && !counted(&second));
+}
+
+#[tokio::test]
 async fn only_a_regular_file_is_opened() {
     let folder = tempfile::TempDir::new().unwrap();
     assert_eq!(read(folder.path()).unwrap_err().kind(), io::ErrorKind::InvalidInput);
