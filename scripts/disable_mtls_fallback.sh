@@ -20,10 +20,11 @@ stays so.
 The program is $PORTCULLIS, or else portcullis on the PATH, or else the one that was built here.
 
 Exit codes:
-  0  disabled, or so already: the store has it, or every process acknowledged
+  0  disabled, or so already: every process acknowledged
   1  could not be done: neither the store nor any process took it
   2  the settings or the arguments are wrong
-  3  the store did not take it, and some process did not acknowledge; each is named
+  3  some process did not acknowledge, whether or not the store took it; each is named. One that is cut off from the store
+     stays as it was
 127  there is no portcullis
 USAGE
 }

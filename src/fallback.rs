@@ -205,7 +205,7 @@ impl Fallback {
     /// that would let an administrator in.
     ///
     /// # Errors
-    /// [`Reason::SwitchesInvalid`] for an order that nobody with a master key of ours has sealed,
+    /// [`Reason::SwitchesInvalid`] for an order that nobody with a master key of ours has sealed, or not just now,
     /// [`Reason::FallbackDisabled`] where the settings say nothing of certificates.
     pub async fn drill<'a>(
         &self,
@@ -214,7 +214,8 @@ impl Fallback {
         accepting: impl FnOnce(&Entry) -> Vec<String>,
         sets: impl IntoIterator<Item = impl IntoIterator<Item = &'a String>>,
     ) -> Result<Answer, Reason> {
-        let order = Order::open(ring, body).map_err(|_| Reason::SwitchesInvalid)?;
+        let order = Order::open(ring, body).ok().filter(|order| order.is_fresh(self.clock.now()));
+        let order = order.ok_or(Reason::SwitchesInvalid)?;
         let checks = self.checks.as_ref().ok_or(Reason::FallbackDisabled)?;
         let verdict = checks.verdict(order.shown(), self.clock.now(), true).await;
         if let (None, Some(entry), Some(leaf)) = (verdict.refused(), verdict.entry(), verdict.leaf()) {

@@ -160,6 +160,11 @@ impl Wish {
         }
     }
 
+    /// Whether every process must have heard of it: one that did not may be open.
+    const fn closes(self) -> bool {
+        matches!(self, Self::Disable)
+    }
+
     /// The record that fulfils it; none if it is so already.
     fn next(self, scene: &Scene, plan: &Plan, by: &By) -> Result<Option<Record>, Refused> {
         let (base, now) = (scene.base(), Clock::system().now());
@@ -231,7 +236,13 @@ impl Change {
         let mut attempt = 1;
         loop {
             let scene = Scene::look(plan, &runtime, store.as_ref());
-            let next = wish.next(&scene, plan, by)?;
+            let next = match wish.next(&scene, plan, by) {
+                Err(refused @ Refused::Last) if wish.closes() => {
+                    report::note(&refused.to_string());
+                    scene.disable_whom_it_reaches(by)?
+                }
+                next => next?,
+            };
             if !plan.enabled && matches!(wish, Wish::Arm(_)) {
                 bail!("the settings have no fallback: fallback.enabled is false");
             }
@@ -243,13 +254,15 @@ impl Change {
                 Some(record) => sealed(record, &plan.ring)?,
                 None => scene.held().context("nothing to lay down")?.clone(),
             };
-            let acknowledged = lay_down(plan, &runtime, store.as_ref(), &kept.sealed);
-            if acknowledged.is_stale() && attempt < ATTEMPTS {
+            let is_last = attempt == ATTEMPTS;
+            let acknowledged = lay_down(plan, &runtime, store.as_ref(), &kept.sealed, wish.closes() && is_last);
+            if acknowledged.is_stale() && !is_last {
                 attempt += 1;
                 continue;
             }
-            report::thrown(wish.label(), &kept.record, scene.holds(&kept), &acknowledged);
-            return Ok(acknowledged.outcome());
+            let outcome = acknowledged.outcome(wish.closes());
+            report::thrown(wish.label(), &kept.record, scene.holds(&kept), &acknowledged, outcome);
+            return Ok(outcome);
         }
     }
 }
@@ -297,7 +310,9 @@ fn whoever_it_is() -> String {
 const ATTEMPTS: u32 = 3;
 
 const EXIT_CODES: &str = "Exit codes:
-  0  done, or so already: the store has it, or every process acknowledged
+  0  done, or so already: the store has it, or every process acknowledged; disable: every process acknowledged
   1  could not be done: refused, or neither the store nor any process took it
   2  the settings or the arguments are wrong
-  3  the store did not take it, and some process did not acknowledge; each is named";
+  3  some process did not acknowledge or answer, and the store did not take it or could not be asked; disable: some process
+     did not acknowledge, whatever the store took; each is named
+  4  status: the switches cannot be believed, or the store's record is broken";

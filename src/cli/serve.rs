@@ -1,6 +1,6 @@
 //! `portcullis serve`: from checked settings to a running gateway, and to its end.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use tokio::{
@@ -24,7 +24,9 @@ use crate::{
 pub(super) fn serve(config: Config) -> anyhow::Result<()> {
     telemetry::log::begin(&config.telemetry)?;
     let runtime = Builder::new_multi_thread().enable_all().build().context("no runtime")?;
-    runtime.block_on(until_stopped(config))
+    let served = runtime.block_on(until_stopped(config));
+    runtime.shutdown_timeout(LAST_WAIT);
+    served
 }
 
 async fn until_stopped(config: Config) -> anyhow::Result<()> {
@@ -51,3 +53,6 @@ fn stop_on_signal(drain: &Drain) -> anyhow::Result<()> {
     });
     Ok(())
 }
+
+/// How long a disk may take with what was begun, once all else has ended; one that hangs must not keep the process.
+const LAST_WAIT: Duration = Duration::from_secs(1);

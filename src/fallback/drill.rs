@@ -3,6 +3,8 @@
 //! What it says of the certificate is the very verdict that an attempt would get. The order to hold a drill comes sealed,
 //! as only who has the master key can seal it.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -52,6 +54,11 @@ impl Order {
         let key = ring.by_id(KeyId(*id)).ok_or(Unsealable)?;
         let plain = key.purpose(Purpose::Command).open(DRILL, rest)?;
         postcard::from_bytes(&plain).map_err(|_| Unsealable)
+    }
+
+    /// Whether it was given just now: one that somebody kept is no order.
+    pub fn is_fresh(&self, now: Timestamp) -> bool {
+        self.at.minus(ORDER_TIME) <= now && now <= self.at.plus(ORDER_TIME)
     }
 
     /// The certificate as nginx would show it, having verified it: nginx itself is not asked in a drill.
@@ -127,3 +134,24 @@ const STEPS: [(&str, &[Reason]); 6] = [
     ("names", &[Reason::NameNotAllowed]),
 ];
 const DRILL: &[u8] = b"drill";
+
+/// How far from now an order may have been given, by clocks that differ a little.
+const ORDER_TIME: Duration = Duration::from_secs(5 * 60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_that_was_kept_is_no_order() {
+        let given = Timestamp::from_seconds(1_000_000);
+        let order = Order::of_pem(b"a certificate", given);
+        let check = |now: Timestamp, expected| assert_eq!(order.is_fresh(now), expected, "{now:?}");
+        let more = ORDER_TIME + Duration::from_millis(1);
+        check(given, true);
+        check(given.plus(ORDER_TIME), true);
+        check(given.minus(ORDER_TIME), true);
+        check(given.plus(more), false);
+        check(given.minus(more), false);
+    }
+}

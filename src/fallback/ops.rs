@@ -5,8 +5,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    switch::Record,
-    switches::{NotTaken, Switches},
+    switch::{Record, agreement::NotTaken},
+    switches::Switches,
 };
 use crate::{answer::Answer, clock::Timestamp, reason::Reason};
 
@@ -46,12 +46,14 @@ pub fn status(switches: &Switches, surroundings: &Surroundings, now: Timestamp) 
     }))
 }
 
-/// Takes a sealed record: 200 with its epoch, 409 with the one that is known when it comes too late, 403 when no key of ours
+/// Takes a sealed record: 200 with its epoch, 409 with the one that is known when it comes too late (`too_old` when it may
+/// open the door and was not made just now), 403 when no key of ours
 /// opens it.
 pub async fn throw(switches: &Switches, body: &[u8]) -> Answer {
     match switches.take(body).await {
         Ok(taken) => Answer::json(json!({"epoch": taken.epoch, "kept": taken.kept, "stored": taken.stored})),
         Err(NotTaken::Stale { epoch }) => Answer::conflict(json!({"epoch": epoch})),
+        Err(NotTaken::Old { epoch }) => Answer::conflict(json!({"epoch": epoch, "too_old": true})),
         Err(NotTaken::Broken) => Answer::json_error(Reason::SwitchesInvalid),
     }
 }

@@ -3,7 +3,7 @@
 //! One record is the whole state. Its epoch goes up with every change, and the highest one counts. Only who has the
 //! master key can make one: it is sealed, its epoch stands before it in the open too, and the two must be the same.
 
-use std::{fmt, time::Duration};
+use std::{fmt, ops::RangeInclusive, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
@@ -112,7 +112,7 @@ pub fn from_text(text: &[u8]) -> Result<StoredSwitches, Option<u64>> {
     Ok(StoredSwitches { epoch, sealed })
 }
 
-/// Who changes the switches, and why. Neither is empty, very long, or holds control characters.
+/// Who changes the switches, and why. Neither is empty, very long, or holds what is not seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct By {
     operator: String,
@@ -133,7 +133,7 @@ impl By {
 
     /// The gateway, where nobody else did it. A reason that is too long is cut.
     pub fn itself(reason: &str) -> Self {
-        let reason = reason.chars().filter(|letter| !letter.is_control()).take(MAX_REASON_CHARS).collect();
+        let reason = reason.chars().filter(|letter| !is_hidden(*letter)).take(MAX_REASON_CHARS).collect();
         Self { operator: ITSELF.to_owned(), reason }
     }
 }
@@ -146,10 +146,15 @@ fn words(what: &'static str, given: &str, most: usize) -> Result<String, WordsEr
     if given.chars().count() > most {
         return Err(WordsError::TooLong(what, most));
     }
-    if given.chars().any(char::is_control) {
+    if given.chars().any(is_hidden) {
         return Err(WordsError::Control(what));
     }
     Ok(given.to_owned())
+}
+
+/// Whether it could forge a line, or turn around how one reads: Unicode's Cc, Cf, Zl and Zp.
+fn is_hidden(letter: char) -> bool {
+    letter.is_control() || HIDDEN.iter().any(|hidden| hidden.contains(&letter))
 }
 
 /// Why an operator's name or reason is not taken.
@@ -162,7 +167,7 @@ pub enum WordsError {
     #[error("the {0} is longer than {1} characters")]
     TooLong(&'static str, usize),
     /// It could forge a line of the log.
-    #[error("the {0} holds control characters")]
+    #[error("the {0} holds control characters, or others that are not seen")]
     Control(&'static str),
 }
 
@@ -209,13 +214,17 @@ impl Base<'_> {
         }
     }
 
-    /// The kill switch where the store could not be asked: high enough above all that is known to be above what it holds.
+    /// The kill switch where the store could not be asked: high enough above all that is known to be above what it holds. A
+    /// new record though it is known to be killed, because the store may hold one that took that back.
     ///
     /// # Errors
     /// [`Refused::Last`].
     pub fn disable_unseen(self, by: &By, now: Timestamp) -> Result<Next, Refused> {
-        let leap = |next: Record| Record { epoch: next.epoch.saturating_add(UNSEEN_EPOCHS), ..next };
-        Ok(self.disable(by, now)?.map(leap))
+        if let Self::Known(Record { killed: true, epoch: u64::MAX, .. }) = self {
+            return Ok(None);
+        }
+        let next = self.next(Action::Disable, by, now)?;
+        Ok(Some(Record { killed: true, epoch: next.epoch.saturating_add(UNSEEN_EPOCHS), ..next }))
     }
 
     /// Takes back what keeps the door shut.
@@ -287,6 +296,31 @@ impl fmt::Display for Shown<'_> {
         humantime::format_duration(*self.0).fmt(formatter)
     }
 }
+
+/// Format characters (Cf), and separators of lines and paragraphs (Zl, Zp).
+const HIDDEN: [RangeInclusive<char>; 21] = [
+    '\u{ad}'..='\u{ad}',
+    '\u{600}'..='\u{605}',
+    '\u{61c}'..='\u{61c}',
+    '\u{6dd}'..='\u{6dd}',
+    '\u{70f}'..='\u{70f}',
+    '\u{890}'..='\u{891}',
+    '\u{8e2}'..='\u{8e2}',
+    '\u{180e}'..='\u{180e}',
+    '\u{200b}'..='\u{200f}',
+    '\u{2028}'..='\u{202e}',
+    '\u{2060}'..='\u{2064}',
+    '\u{2066}'..='\u{206f}',
+    '\u{feff}'..='\u{feff}',
+    '\u{fff9}'..='\u{fffb}',
+    '\u{110bd}'..='\u{110bd}',
+    '\u{110cd}'..='\u{110cd}',
+    '\u{13430}'..='\u{1343f}',
+    '\u{1bca0}'..='\u{1bca3}',
+    '\u{1d173}'..='\u{1d17a}',
+    '\u{e0001}'..='\u{e0001}',
+    '\u{e0020}'..='\u{e007f}',
+];
 
 /// Changes that a store may hold, and no process may know of, when a kill switch is thrown without it.
 pub const UNSEEN_EPOCHS: u64 = 1_000;

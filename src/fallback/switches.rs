@@ -18,15 +18,16 @@ use std::{
 };
 
 use tokio::{
+    sync::Semaphore,
     task::spawn_blocking,
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
 use super::{
     door,
     switch::{
         MAX_RECORD_BYTES, Record,
-        agreement::{Agreement, Kept, News, Said, Source},
+        agreement::{Agreement, Arming, Kept, News, NotTaken, Said, Source},
         to_text,
     },
 };
@@ -50,6 +51,13 @@ pub struct Config {
     pub longest_arming: Duration,
 }
 
+impl Config {
+    /// What is demanded of an arming.
+    pub const fn arming(&self) -> Arming {
+        Arming { required: self.require_arming, longest: self.longest_arming }
+    }
+}
+
 /// The switches of one process. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Switches(Arc<Parts>);
@@ -60,8 +68,10 @@ struct Parts {
     keeper: Arc<Keeper>,
     telemetry: Telemetry,
     agreement: Mutex<Agreement>,
-    /// Held while the file is written, so that an older record never lands on a newer one.
-    writing: Mutex<()>,
+    /// One read of the file at a time: one that hangs is left alone, and nobody waits for it twice.
+    reading: Arc<Semaphore>,
+    /// One write at a time, so that an older record never lands on a newer one.
+    writing: Arc<Semaphore>,
     file_is_bad: AtomicBool,
     began: Instant,
 }
@@ -90,20 +100,6 @@ pub struct Taken {
     pub stored: bool,
 }
 
-/// A record was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotTaken {
-    /// No key of ours opens it.
-    #[error("it is no record of ours")]
-    Broken,
-    /// This process has seen one of this epoch or of a higher one.
-    #[error("a record of epoch {epoch} is known already")]
-    Stale {
-        /// The highest epoch that this process has seen.
-        epoch: u64,
-    },
-}
-
 impl Switches {
     /// Switches that nobody has looked at yet: closed until [`Switches::keep_agreeing`] has.
     pub fn new(config: Config, keeper: Arc<Keeper>, telemetry: Telemetry) -> Self {
@@ -112,7 +108,8 @@ impl Switches {
             keeper,
             telemetry,
             agreement: Mutex::default(),
-            writing: Mutex::default(),
+            reading: Arc::new(Semaphore::new(1)),
+            writing: Arc::new(Semaphore::new(1)),
             file_is_bad: AtomicBool::new(false),
             began: Instant::now(),
         }))
@@ -120,14 +117,14 @@ impl Switches {
 
     /// How they stand.
     pub fn standing(&self, now: Timestamp) -> door::Switches {
-        self.agreement().standing(now, self.0.config.require_arming)
+        self.agreement().standing(now, self.0.config.arming())
     }
 
     /// The same, with the record they follow from.
     pub fn status(&self, now: Timestamp) -> Status {
         let agreement = self.agreement();
         Status {
-            switches: agreement.standing(now, self.0.config.require_arming),
+            switches: agreement.standing(now, self.0.config.arming()),
             epoch: agreement.epoch(),
             record: agreement.held().map(|kept| kept.record.clone()),
             sealed: agreement.held().map(|kept| to_text(&kept.sealed)),
@@ -146,7 +143,7 @@ impl Switches {
 
     async fn agree(&self) {
         let before = self.agreement().epoch();
-        let (store, file) = tokio::join!(self.ask_store(), self.read_file());
+        let (store, file) = tokio::join!(self.hear_store(before), self.read_file());
         let news = {
             let mut agreement = self.agreement();
             agreement.meet(&store, self.store().is_shared(), self.0.began.elapsed());
@@ -157,6 +154,16 @@ impl Switches {
         self.mend(&store, &file).await;
     }
 
+    /// A record in the store counts at once, whatever the file is doing.
+    async fn hear_store(&self, before: u64) -> Said {
+        let said = self.ask_store().await;
+        if matches!(said, Said::Record(_)) {
+            let news = self.agreement().hear(vec![(Source::Stored, said.clone())], before);
+            self.tell(news);
+        }
+        said
+    }
+
     /// Closes the door in this process at once, then everywhere.
     pub async fn auto_close(&self, reason: &str) {
         self.make(|agreement, now| agreement.auto_close(reason, now)).await;
@@ -165,13 +172,14 @@ impl Switches {
     /// Takes a record that an operator's command made; in this process it counts at once.
     ///
     /// # Errors
-    /// [`NotTaken`] when it is no record of ours, or too old.
+    /// [`NotTaken`] when it is no record of ours, known already, or opens the door and is old.
     pub async fn take(&self, text: &[u8]) -> Result<Taken, NotTaken> {
         let Said::Record(kept) = Said::of_text(self.0.keeper.ring(), text) else {
             return Err(NotTaken::Broken);
         };
         let epoch = kept.record.epoch;
-        let news = self.agreement().take(kept.clone()).map_err(|epoch| NotTaken::Stale { epoch })?;
+        let now = self.0.keeper.clock().now();
+        let news = self.agreement().take(kept.clone(), now)?;
         self.tell(news);
         let (kept, stored) = self.lay_down(&kept).await;
         Ok(Taken { epoch, kept, stored })
@@ -210,13 +218,18 @@ impl Switches {
             let agreement = self.agreement();
             (agreement.owed_to_store(store).cloned(), agreement.owed_to_file(file).is_some())
         };
-        if to_file {
-            self.keep().await;
-        }
-        if let Some(owed) = to_store {
-            // What could not be written is owed in the next round too.
-            let _ = self.store().throw_switches(&owed).await;
-        }
+        let mend_file = async {
+            if to_file {
+                self.keep().await;
+            }
+        };
+        let mend_store = async {
+            if let Some(owed) = to_store {
+                // What could not be written is owed in the next round too.
+                let _ = self.store().throw_switches(&owed).await;
+            }
+        };
+        tokio::join!(mend_file, mend_store);
     }
 
     /// An answer that makes no sense may be another question's, or not Redis's at all.
@@ -241,29 +254,54 @@ impl Switches {
         let Some(path) = self.0.config.file.clone() else {
             return Said::Unknown;
         };
+        let Ok(place) = Arc::clone(&self.0.reading).try_acquire_owned() else {
+            return Said::Unknown;
+        };
         let this = self.clone();
-        let read = spawn_blocking(move || match read(&path) {
-            Ok(text) => Said::of_text(this.0.keeper.ring(), &text),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Said::Absent,
-            Err(error) => {
-                this.file_failed(&error);
-                Said::Unknown
-            }
+        let read = spawn_blocking(move || {
+            let _place = place;
+            this.read_now(&path)
         });
-        read.await.unwrap_or(Said::Unknown)
+        if let Ok(said) = timeout(FILE_TIME, read).await {
+            return said.unwrap_or(Said::Unknown);
+        }
+        self.file_failed(&io::ErrorKind::TimedOut.into());
+        Said::Unknown
     }
 
-    /// Writes to the file what is believed by the time it is written.
+    fn read_now(&self, path: &Path) -> Said {
+        match read(path) {
+            Ok(text) => Said::of_text(self.0.keeper.ring(), &text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Said::Absent,
+            Err(error) => {
+                self.file_failed(&error);
+                Said::Unknown
+            }
+        }
+    }
+
+    /// Writes to the file what is believed by the time it is written; false too if that takes too long.
     async fn keep(&self) -> bool {
         let Some(path) = self.0.config.file.clone() else {
             return false;
         };
-        let this = self.clone();
-        spawn_blocking(move || this.keep_now(&path)).await.unwrap_or(false)
+        let kept = async {
+            let turn = Arc::clone(&self.0.writing).acquire_owned().await.ok()?;
+            let this = self.clone();
+            let write = spawn_blocking(move || {
+                let _turn = turn;
+                this.keep_now(&path)
+            });
+            write.await.ok()
+        };
+        if let Ok(kept) = timeout(FILE_TIME, kept).await {
+            return kept.unwrap_or(false);
+        }
+        self.file_failed(&io::ErrorKind::TimedOut.into());
+        false
     }
 
     fn keep_now(&self, path: &Path) -> bool {
-        let _turn = self.0.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let owed = self.agreement().owed_to_file(&Said::Absent).map(to_text);
         let Some(text) = owed else {
             return false;
@@ -288,13 +326,15 @@ impl Switches {
     fn tell(&self, news: impl IntoIterator<Item = News>) {
         for news in news {
             self.0.telemetry.event(&Event::Fallback(match &news {
-                News::Thrown(record, source) => FallbackEvent::SwitchThrown {
+                News::Thrown { record, source, at_start } => FallbackEvent::SwitchThrown {
                     action: record.action.label(),
                     epoch: record.epoch,
                     operator: &record.operator,
                     reason: &record.reason,
                     source: source.label(),
                     armed_until: record.armed_until,
+                    at: record.at,
+                    at_start: *at_start,
                 },
                 News::Invalid(source, cause) => FallbackEvent::SwitchesInvalid { place: source.label(), cause },
             }));
@@ -310,8 +350,15 @@ impl Switches {
     }
 }
 
-/// A file's text, and one byte more than a record may have of one that is longer.
+/// A file's text, and one byte more than a record may have of one that is longer. Only a regular file is opened: opening a
+/// pipe waits for whoever writes to it.
+///
+/// # Errors
+/// Whatever the system says, and [`io::ErrorKind::InvalidInput`] for what is no regular file.
 pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
     let mut text = Vec::new();
     File::open(path)?.take(MAX_RECORD_BYTES as u64 + 1).read_to_end(&mut text)?;
     Ok(text)
@@ -344,3 +391,9 @@ fn write_new(path: &Path, line: &str) -> io::Result<()> {
 
 /// How often each process asks the store: often enough for all to agree within a second.
 const PACE: Duration = Duration::from_millis(400);
+
+/// How long a look at the file, or a write, may hold up anything else; a disk that hangs goes on alone.
+const FILE_TIME: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests;

@@ -60,6 +60,10 @@ pub enum FallbackEvent<'a> {
         source: &'static str,
         /// Until when the door is armed.
         armed_until: Option<Timestamp>,
+        /// When it was done.
+        at: Timestamp,
+        /// The process has just begun, and learns of what was so before: it does not count as a change.
+        at_start: bool,
     },
     /// The switches cannot be believed, so the door is closed.
     SwitchesInvalid {
@@ -138,10 +142,11 @@ impl FallbackEvent<'_> {
                 warn!(url, reason = reason.code(), cause, millis = millis(*took), "revocation list not fetched");
             }
             Self::CrlNotKept { url, cause } => warn!(url, cause, "a revocation list is not kept on disk"),
-            Self::SwitchThrown { action, epoch, operator, reason, source, armed_until } => {
+            Self::SwitchThrown { action, epoch, operator, reason, source, armed_until, at, at_start } => {
+                let at = at.seconds();
                 let armed_until = armed_until.map(Timestamp::seconds);
-                warn!(action, epoch, operator, reason, source, armed_until, "fallback switched");
-                info!(target: AUDIT, event = "fallback_switched", action, epoch, operator, reason, source, armed_until);
+                warn!(action, epoch, operator, reason, source, armed_until, at, at_start, "fallback switched");
+                info!(target: AUDIT, event = "fallback_switched", action, epoch, operator, reason, source, armed_until, at, at_start);
             }
             Self::SwitchesInvalid { place, cause } => {
                 error!(place, cause, "the fallback's switches cannot be believed: its door is closed");

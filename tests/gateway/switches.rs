@@ -175,16 +175,46 @@ async fn with_redis_down_every_gateway_that_can_be_reached_is_told_and_the_other
     // A gateway that did not run when the switch was thrown goes by its file, and hears of it when it is thrown again.
     fleet.start("three").await;
     eventually("it goes by its file", async || fleet.is("three", "armed").await).await;
-    expect(fleet.kill(&[]), 0, &["disable already"]);
+    expect(fleet.kill(&[]), 0, &["disable: epoch 2003"]);
     assert!(fleet.is("three", "killed").await);
 
     // Redis comes back with what it had before, and learns better.
     fleet.redis.up();
     eventually("the store is mended", async || {
-        fleet.fallback(&["status", "--json"]).1.parse::<Value>().is_ok_and(|status| status["store"] == "epoch 1002")
+        fleet.fallback(&["status", "--json"]).1.parse::<Value>().is_ok_and(|status| status["store"] == "epoch 2003")
     })
     .await;
     fleet.all_are("killed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_switch_that_the_store_has_is_not_done_while_a_gateway_does_not_acknowledge() {
+    let mut fleet = Fleet::of(&["one", "two"], &["one", "two"]).await;
+    fleet.stop("two").await;
+    let two = fleet.ops("two").display().to_string();
+    expect(fleet.kill(&[]), 3, &["disable: epoch 1", "DID NOT ACKNOWLEDGE", &two]);
+    assert!(fleet.is("one", "killed").await);
+    fleet.start("two").await;
+    expect(fleet.kill(&[]), 0, &["disable already: epoch 1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_lies_in_the_store_a_kill_switch_reaches_whom_it_can() {
+    let fleet = Fleet::of(&["one"], &[]).await;
+    let put = |record: &str| fleet.redis.ask::<()>(&["SET", "portcullis:switches", record]);
+    put("99999999999999999999garbage");
+    expect(fleet.kill(&[]), 0, &["disable: epoch 1"]);
+    put("00000000000000000900garbage");
+    expect(fleet.enable(), 0, &["enable: epoch 901"]);
+    expect(fleet.arm(), 0, &["arm: epoch 902"]);
+    fleet.all_are("armed").await;
+    put("18446744073709551615garbage");
+    let told = fleet.kill(&[]);
+    assert!(told.0 == 3 || told.0 == 1, "whether the gateway has seen it already or not: {}", told.1);
+    assert!(told.1.contains("take it away by hand"), "{}", told.1);
+    assert!(!fleet.is("one", "armed").await);
+    let status = fleet.ask("one").await.unwrap();
+    assert!(status["killed"] == true || status["believed"] == false, "{status}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -220,7 +250,7 @@ async fn what_is_broken_closes_the_door_until_the_switches_are_thrown_anew() {
     fleet.all_are("armed").await;
     let _: () = fleet.redis.ask(&["SET", "portcullis:switches", "garbage"]);
     fleet.none_is("believed").await;
-    expect(fleet.fallback(&["status"]), 0, &["CANNOT BE BELIEVED", "BROKEN"]);
+    expect(fleet.fallback(&["status"]), 4, &["CANNOT BE BELIEVED", "BROKEN"]);
     expect(fleet.arm(), 1, &["disable or enable the fallback first"]);
     expect(fleet.enable(), 0, &[]);
     expect(fleet.arm(), 0, &[]);

@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::PathBuf,
+    process::Command,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -11,8 +12,12 @@ use portcullis::{
     clock::Clock,
     fallback::{
         door,
-        switch::{Base, By, Record, agreement::Kept, to_text},
-        switches::{Config, NotTaken, Switches},
+        switch::{
+            Base, By, Record,
+            agreement::{Kept, NotTaken},
+            to_text,
+        },
+        switches::{Config, Switches},
     },
     random,
     seal::{KeyRing, MasterKey},
@@ -197,6 +202,26 @@ async fn a_store_that_is_flushed_or_rolled_back_is_mended_and_opens_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn garbage_in_the_store_keeps_nobody_from_throwing_the_switches() {
+    let server = Server::start();
+    let store = server.store();
+    let process = Process::begin(&server, None);
+    throw(&store, &armed(1)).await;
+    eventually("it is armed", async || process.opens()).await;
+    // As high as an epoch is long, but no number that there is; then one that says nothing more than its epoch.
+    let _: () = server.ask(&["SET", "portcullis:switches", "99999999999999999999garbage"]);
+    eventually("it is broken", async || !process.standing().believed).await;
+    throw(&store, &armed(2)).await;
+    eventually("it is armed", async || process.opens()).await;
+    let _: () = server.ask(&["SET", "portcullis:switches", "00000000000000000900garbage"]);
+    eventually("it is broken", async || !process.standing().believed).await;
+    assert_eq!(process.epoch(), 900, "as the store's own step has it");
+    assert_eq!(store.throw_switches(&killed(900).sealed).await, Ok(Thrown::Stale));
+    throw(&store, &killed(901)).await;
+    eventually("it is killed", async || process.standing().believed && process.standing().killed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_with_an_empty_disk_takes_an_open_door_from_the_store_only_after_a_while() {
     let server = Server::start();
     throw(&server.store(), &armed(5)).await;
@@ -244,6 +269,24 @@ async fn a_file_that_cannot_be_written_stops_nothing_and_a_command_is_told() {
     let taken = process.switches.take(to_text(&killed(1).sealed).as_bytes()).await.unwrap();
     assert_eq!((taken.epoch, taken.kept, taken.stored), (1, false, true));
     assert!(process.standing().killed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipe_in_place_of_the_file_keeps_nobody_from_hearing_the_store_and_opens_nothing() {
+    let server = Server::start();
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("switches");
+    let process = Process::begin(&server, Some(file.clone()));
+    throw(&server.store(), &armed(1)).await;
+    eventually("it is armed", async || process.opens()).await;
+    let _ = fs::remove_file(&file);
+    assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+    let fresh = Process::begin(&server, Some(file.clone()));
+    eventually("it is armed too, from the store", async || fresh.opens()).await;
+    throw(&server.store(), &killed(2)).await;
+    let began = Instant::now();
+    eventually("both are killed", async || process.standing().killed && fresh.standing().killed).await;
+    assert!(began.elapsed() < WITHIN, "{:?}", began.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

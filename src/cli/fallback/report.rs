@@ -48,6 +48,8 @@ pub(super) enum Outcome {
     Some,
     /// Nobody does.
     Nobody,
+    /// Everybody was asked, and what they say cannot be believed.
+    Doubtful,
 }
 
 impl Outcome {
@@ -57,6 +59,7 @@ impl Outcome {
             Self::Done => 0,
             Self::Nobody => 1,
             Self::Some => 3,
+            Self::Doubtful => 4,
         }
     }
 }
@@ -68,14 +71,16 @@ impl Acknowledged {
         self.store.iter().chain(processes).any(|took| *took == Took::Stale)
     }
 
-    /// The store's word is enough: every process that lives asks it within a second.
-    pub(super) fn outcome(&self) -> Outcome {
+    /// The store's word is enough where the door may open: every process that lives asks it within a second. Not where it must
+    /// close: a process that is cut off from the store would stay open.
+    pub(super) fn outcome(&self, closes: bool) -> Outcome {
         let in_store = matches!(self.store, Some(Took::Taken { .. }));
         let taken = self.processes.iter().filter(|(_, took)| matches!(took, Ok(Took::Taken { .. }))).count();
-        if in_store || (taken > 0 && taken == self.processes.len()) {
+        let by_all = taken > 0 && taken == self.processes.len() && self.store != Some(Took::Stale);
+        if by_all || (in_store && !closes) {
             return Outcome::Done;
         }
-        if taken == 0 { Outcome::Nobody } else { Outcome::Some }
+        if taken == 0 && !in_store { Outcome::Nobody } else { Outcome::Some }
     }
 }
 
@@ -96,7 +101,7 @@ pub(super) fn would(wish: &str, next: Option<&Record>, scene: &Scene) {
 }
 
 /// What a change came to.
-pub(super) fn thrown(wish: &str, record: &Record, before: bool, acknowledged: &Acknowledged) {
+pub(super) fn thrown(wish: &str, record: &Record, before: bool, acknowledged: &Acknowledged, outcome: Outcome) {
     let already = if before { " already" } else { "" };
     println!("{wish}{already}: {}", line(record));
     if let Some(took) = &acknowledged.store {
@@ -109,9 +114,13 @@ pub(super) fn thrown(wish: &str, record: &Record, before: bool, acknowledged: &A
         };
         println!("  {:<28} {how}", target.to_string());
     }
-    match acknowledged.outcome() {
-        Outcome::Done => {}
-        Outcome::Some => note("some processes do not know of it, and the store did not take it"),
+    let in_store = matches!(acknowledged.store, Some(Took::Taken { .. }));
+    match outcome {
+        Outcome::Done | Outcome::Doubtful => {}
+        Outcome::Some if in_store => {
+            note("some processes did not acknowledge: one that the store does not reach goes on as before");
+        }
+        Outcome::Some => note("some processes do not know of it, or the store did not take it"),
         Outcome::Nobody => note("neither the store nor any process took it"),
     }
 }
@@ -140,7 +149,7 @@ pub(super) fn table(plan: &Plan, scene: &Scene) {
 /// The same, for scripts.
 pub(super) fn json(plan: &Plan, scene: &Scene) {
     let now = Clock::system().now();
-    let switches = scene.standing(now, plan.switches.require_arming);
+    let switches = scene.standing(now, plan.switches.arming());
     let record = scene.held().map(|kept| &kept.record);
     let processes: Vec<Value> = scene.processes.iter().map(|(target, status)| process(target, status)).collect();
     let store = match &plan.store {
@@ -174,7 +183,7 @@ fn process(target: &Target, status: &Result<Value, String>) -> Value {
 }
 
 fn stand(plan: &Plan, scene: &Scene) -> String {
-    let switches = scene.standing(Clock::system().now(), plan.switches.require_arming);
+    let switches = scene.standing(Clock::system().now(), plan.switches.arming());
     let until = scene.held().and_then(|kept| kept.record.armed_until);
     if !switches.believed {
         return "CANNOT BE BELIEVED: the door is closed until they are thrown anew".to_owned();
@@ -246,7 +255,7 @@ mod tests {
             let process = |taken: &bool| if *taken { Ok(TAKEN) } else { refused() };
             let processes = processes.iter().map(|taken| (Target::Tcp("a:1".into()), process(taken)));
             let acknowledged = Acknowledged { store, processes: processes.collect() };
-            assert_eq!(acknowledged.outcome().code(), expected, "{acknowledged:?}");
+            assert_eq!(acknowledged.outcome(false).code(), expected, "{acknowledged:?}");
         };
         let down = || Some(Took::Not("down".into()));
         check(Some(TAKEN), &[true, true], 0);
@@ -258,6 +267,25 @@ mod tests {
         check(None, &[true, false], 3);
         check(None, &[false], 1);
         check(Some(Took::Stale), &[], 1);
+    }
+
+    #[test]
+    fn a_kill_switch_is_thrown_only_where_every_process_says_so() {
+        let check = |store: Option<Took>, processes: &[bool], expected| {
+            let process = |taken: &bool| if *taken { Ok(TAKEN) } else { Err("is not there".to_owned()) };
+            let processes = processes.iter().map(|taken| (Target::Tcp("a:1".into()), process(taken)));
+            let acknowledged = Acknowledged { store, processes: processes.collect() };
+            assert_eq!(acknowledged.outcome(true).code(), expected, "{acknowledged:?}");
+        };
+        let down = || Some(Took::Not("down".into()));
+        check(Some(TAKEN), &[true, true], 0);
+        check(Some(TAKEN), &[true, false], 3);
+        check(Some(TAKEN), &[false, false], 3);
+        check(down(), &[true, true], 0);
+        check(down(), &[true, false], 3);
+        check(down(), &[false, false], 1);
+        check(Some(Took::Stale), &[true, true], 3);
+        check(Some(Took::Stale), &[false], 1);
     }
 
     #[test]

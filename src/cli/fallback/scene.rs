@@ -1,18 +1,24 @@
 //! Looks at store, file and processes, and lays a record down in them.
 
-use std::{io::ErrorKind, path::PathBuf, thread, time::Duration};
+use std::{
+    io,
+    path::PathBuf,
+    sync::mpsc::{self, Receiver},
+    thread,
+    time::Duration,
+};
 
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::{Acknowledged, Outcome, Plan, Target, report::Took};
 use crate::{
-    clock::Timestamp,
+    clock::{Clock, Timestamp},
     fallback::{
         door::Switches,
         switch::{
-            Base,
-            agreement::{Agreement, Kept, Said, Source},
+            Base, By, Record, Refused,
+            agreement::{Agreement, Arming, Kept, Said, Source},
             to_text,
         },
         switches,
@@ -34,19 +40,13 @@ impl Scene {
     /// Asks everybody at once. The kill switch must not wait long for a process that hangs.
     pub(super) fn look(plan: &Plan, runtime: &Runtime, store: Option<&Store>) -> Self {
         let patience = plan.timeout.min(LOOK_TIMEOUT);
+        let reading = plan.switches.file.clone().map(|path| (path.clone(), read_aside(path)));
         let (store, processes) = thread::scope(|scope| {
             let asking = scope.spawn(move || each(&plan.processes, |target| ask(target, patience)));
             let store = store.map(|store| runtime.block_on(ask_store(store, &plan.ring)));
             (store, asking.join().unwrap_or_else(|_| each(&plan.processes, |_| Err(NOT_ASKED.to_owned()))))
         });
-        let file = plan.switches.file.clone().map(|path| {
-            let said = match switches::read(&path) {
-                Ok(text) => Said::of_text(&plan.ring, &text),
-                Err(error) if error.kind() == ErrorKind::NotFound => Said::Absent,
-                Err(_) => Said::Unknown,
-            };
-            (path, said)
-        });
+        let file = reading.map(|(path, told)| (path, of_file(&told, patience, &plan.ring)));
         let mut agreement = Agreement::default();
         agreement.meet(&Said::Absent, false, Duration::ZERO);
         let mut scene = Self { agreement, store, file, processes };
@@ -78,8 +78,8 @@ impl Scene {
     }
 
     /// How the switches stand, as far as can be seen from here.
-    pub(super) fn standing(&self, now: Timestamp, require_arming: bool) -> Switches {
-        self.agreement.standing(now, require_arming)
+    pub(super) fn standing(&self, now: Timestamp, arming: Arming) -> Switches {
+        self.agreement.standing(now, arming)
     }
 
     /// Whether it was there before.
@@ -92,8 +92,19 @@ impl Scene {
         self.store == Some(Said::Unknown)
     }
 
-    /// Whether everybody could be asked.
+    /// The kill switch where nothing can be above what somebody holds: for the processes that have not heard of that.
+    pub(super) fn disable_whom_it_reaches(&self, by: &By) -> Result<Option<Record>, Refused> {
+        let base = self.held().map_or(Base::Nothing, |kept| Base::Known(&kept.record));
+        base.disable_unseen(by, Clock::system().now())
+    }
+
+    /// Whether everybody could be asked, and can be believed.
     pub(super) fn outcome(&self) -> Outcome {
+        if self.agreement.base() == Base::Doubtful(self.agreement.epoch())
+            || matches!(self.store, Some(Said::Broken { .. }))
+        {
+            return Outcome::Doubtful;
+        }
         let silent = self.processes.iter().filter(|(_, status)| status.is_err()).count();
         match (silent, self.store.as_ref().is_some_and(|said| *said != Said::Unknown)) {
             (0, _) => Outcome::Done,
@@ -103,15 +114,21 @@ impl Scene {
     }
 }
 
-/// Gives a record to the store, then to every process.
-pub(super) fn lay_down(plan: &Plan, runtime: &Runtime, store: Option<&Store>, record: &StoredSwitches) -> Acknowledged {
+/// Gives a record to the store, then to every process; who insists, to them even if the store holds a higher one.
+pub(super) fn lay_down(
+    plan: &Plan,
+    runtime: &Runtime,
+    store: Option<&Store>,
+    record: &StoredSwitches,
+    insist: bool,
+) -> Acknowledged {
     let in_store = store.map(|store| match runtime.block_on(store.throw_switches(record)) {
         Ok(Thrown::Done) => Took::Taken { kept: true },
         Ok(Thrown::Stale) => Took::Stale,
         Err(error) => Took::Not(error.to_string()),
     });
     // Who was quicker in the store has made a record that the processes shall not hear against.
-    if in_store == Some(Took::Stale) {
+    if in_store == Some(Took::Stale) && !insist {
         return Acknowledged { store: in_store, processes: Vec::new() };
     }
     let text = to_text(record);
@@ -142,6 +159,24 @@ async fn ask_store(store: &Store, ring: &KeyRing) -> Said {
     }
 }
 
+/// Reads this machine's file in a thread of its own, which is left alone when its disk hangs.
+fn read_aside(path: PathBuf) -> Receiver<io::Result<Vec<u8>>> {
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        // Nobody listens any more if it took too long.
+        let _ = tell.send(switches::read(&path));
+    });
+    told
+}
+
+fn of_file(told: &Receiver<io::Result<Vec<u8>>>, patience: Duration, ring: &KeyRing) -> Said {
+    match told.recv_timeout(patience) {
+        Ok(Ok(text)) => Said::of_text(ring, &text),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Said::Absent,
+        Ok(Err(_)) | Err(_) => Said::Unknown,
+    }
+}
+
 /// What a process says of itself.
 fn ask(target: &Target, timeout: Duration) -> Result<Value, String> {
     let reply = target.ask(PATH, None, timeout).map_err(|error| format!("{error:#}"))?;
@@ -154,11 +189,10 @@ fn ask(target: &Target, timeout: Duration) -> Result<Value, String> {
 /// Gives a process a record.
 fn push(target: &Target, record: &[u8], timeout: Duration) -> Result<Took, String> {
     let reply = target.ask(PATH, Some(record), timeout).map_err(|error| format!("{error:#}"))?;
+    let answer = || serde_json::from_slice::<Value>(&reply.body).unwrap_or_default();
     match reply.status {
-        200 => {
-            let answer: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-            Ok(Took::Taken { kept: answer["kept"] == true })
-        }
+        200 => Ok(Took::Taken { kept: answer()["kept"] == true }),
+        409 if answer()["too_old"] == true => Err(TOO_OLD.to_owned()),
         409 => Ok(Took::Stale),
         status => Err(match reply.reason.as_deref() {
             Some(reason) if reason == Reason::SwitchesInvalid.code() => {
@@ -181,5 +215,8 @@ const PATH: &str = "/fallback";
 
 /// How long a process may take to say how its switches stand, before a change is made without it.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
+
+const TOO_OLD: &str =
+    "it takes a record that may open the door only in the two minutes after it was made; is its clock right?";
 
 const NOT_ASKED: &str = "could not be asked";

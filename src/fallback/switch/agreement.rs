@@ -85,7 +85,14 @@ impl Source {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
     /// The switches were thrown.
-    Thrown(Record, Source),
+    Thrown {
+        /// How they stand now.
+        record: Record,
+        /// By which way it is known.
+        source: Source,
+        /// The process has just begun, and it was so before.
+        at_start: bool,
+    },
     /// A place says something that cannot be believed.
     Invalid(Source, &'static str),
 }
@@ -98,6 +105,8 @@ pub struct Agreement {
     doubt: Option<u64>,
     contradicted: Option<Contradiction>,
     store_is_broken: bool,
+    /// What the store says now, it did not say all along.
+    store_was_heard: bool,
     file_is_broken: bool,
     meeting: Meeting,
 }
@@ -152,7 +161,10 @@ impl Agreement {
         });
         let known = records.fold(before, u64::max);
         said.sort_by_key(|(_, said)| matches!(said, Said::Broken { .. }));
-        said.into_iter().filter_map(|(source, said)| self.learn(source, said, known)).collect()
+        let hears = said.iter().any(|(source, said)| *source == Source::Stored && *said != Said::Unknown);
+        let news = said.into_iter().filter_map(|(source, said)| self.learn(source, said, known)).collect();
+        self.store_was_heard |= hears;
+        news
     }
 
     fn learn(&mut self, source: Source, said: Said, known: u64) -> Option<News> {
@@ -177,13 +189,17 @@ impl Agreement {
     /// Takes in a record that an operator's command brings.
     ///
     /// # Errors
-    /// The highest epoch that was seen, when the record is not above it and not the one that counts already.
-    pub fn take(&mut self, kept: Kept) -> Result<Option<News>, u64> {
+    /// [`NotTaken`]. One that closes is never too old.
+    pub fn take(&mut self, kept: Kept, now: Timestamp) -> Result<Option<News>, NotTaken> {
         let again = self.doubt.is_none() && self.held().is_some_and(|held| held.sealed == kept.sealed);
-        if again || kept.record.epoch > self.epoch() {
-            return Ok(self.weigh(Source::Sent, kept));
+        let old = !kept.record.closes() && now.since(kept.record.at) > COMMAND_TIME;
+        match (again, kept.record.epoch > self.epoch()) {
+            // It is the one that is held, and is trusted no more for being sent.
+            (true, _) if old => Ok(None),
+            (false, true) if old => Err(NotTaken::Old { epoch: self.epoch() }),
+            (true, _) | (_, true) => Ok(self.weigh(Source::Sent, kept)),
+            (false, false) => Err(NotTaken::Stale { epoch: self.epoch() }),
         }
-        Err(self.epoch())
     }
 
     /// Believes nothing that is known by now: a record that should follow could not be made.
@@ -217,12 +233,18 @@ impl Agreement {
 
     fn take_over(&mut self, source: Source, kept: Kept) -> News {
         let record = kept.record.clone();
+        let at_start = self.held.is_none()
+            && match source {
+                Source::Filed => true,
+                Source::Stored => !self.store_was_heard,
+                Source::Sent | Source::Made => false,
+            };
         self.held = Some((kept, source));
         if self.doubt.is_some_and(|doubt| record.epoch > doubt) {
             self.doubt = None;
         }
         self.contradicted = self.contradicted.filter(|contradiction| contradiction.epoch >= record.epoch);
-        News::Thrown(record, source)
+        News::Thrown { record, source, at_start }
     }
 
     /// Believes nothing up to that epoch; false if something above it is known, or if it is doubted already.
@@ -282,12 +304,12 @@ impl Agreement {
     }
 
     /// How the switches stand.
-    pub fn standing(&self, now: Timestamp, require_arming: bool) -> Switches {
+    pub fn standing(&self, now: Timestamp, arming: Arming) -> Switches {
         let believed = self.doubt.is_none();
         let Some((Kept { record, .. }, _)) = &self.held else {
             return Switches { believed, killed: false, auto_closed: false, armed: false };
         };
-        let in_time = !require_arming || record.armed_until.is_some_and(|until| now < until);
+        let in_time = !arming.required || arming.is_on(record, now);
         Switches {
             believed,
             killed: record.killed,
@@ -337,6 +359,44 @@ impl Agreement {
     }
 }
 
+/// A record that was sent was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotTaken {
+    /// No key of ours opens it.
+    #[error("it is no record of ours")]
+    Broken,
+    /// This process has seen one of this epoch or of a higher one.
+    #[error("a record of epoch {epoch} is known already")]
+    Stale {
+        /// The highest epoch that this process has seen.
+        epoch: u64,
+    },
+    /// It may open the door, and was not made just now: anybody who once saw it may have sent it again.
+    #[error("it was made too long ago")]
+    Old {
+        /// The highest epoch that this process has seen.
+        epoch: u64,
+    },
+}
+
+/// What the process demands of an arming.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arming {
+    /// Whether the door opens only while it is armed.
+    pub required: bool,
+    /// The longest that counts, whatever the record says.
+    pub longest: Duration,
+}
+
+impl Arming {
+    /// Only from about when it was done until its end: a clock that was set back far must not arm what is long over.
+    fn is_on(self, record: &Record, now: Timestamp) -> bool {
+        let from = record.at.minus(CLOCK_SKEW);
+        let latest = record.at.plus(self.longest);
+        record.armed_until.is_some_and(|until| from <= now && now < until && until <= latest)
+    }
+}
+
 impl Record {
     /// Doors that several processes close by themselves at one moment make different records that say the same.
     fn is_as_closed_as(&self, other: &Self) -> bool {
@@ -347,6 +407,12 @@ impl Record {
 
 /// For how long the store must say the same to a process that has just begun.
 pub const SETTLE_TIME: Duration = Duration::from_secs(2);
+
+/// How far an operator's clock may be ahead of a process's for an arming to count.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
+
+/// For how long a record that may open the door is taken from whoever sends it: sealed records are shown to all who ask.
+pub const COMMAND_TIME: Duration = Duration::from_secs(2 * 60);
 
 #[cfg(test)]
 mod tests;

@@ -73,7 +73,10 @@ fn what_is_so_already_changes_nothing() {
 fn a_kill_switch_that_is_thrown_without_the_store_is_above_what_it_may_hold() {
     let thrown = Base::Known(&armed()).disable_unseen(&by(), NOW).unwrap().unwrap();
     assert_eq!((thrown.epoch, thrown.killed), (2 + UNSEEN_EPOCHS, true));
-    assert_eq!(Base::Known(&killed()).disable_unseen(&by(), NOW), Ok(None));
+    let again = Base::Known(&killed()).disable_unseen(&by(), NOW).unwrap().unwrap();
+    assert_eq!((again.epoch, again.killed), (3 + UNSEEN_EPOCHS, true), "the store may hold one that took it back");
+    let last = Record { epoch: u64::MAX, ..killed() };
+    assert_eq!(Base::Known(&last).disable_unseen(&by(), NOW), Ok(None), "nothing can be above it");
     assert_eq!(Base::Doubtful(u64::MAX - 1).disable_unseen(&by(), NOW).unwrap().unwrap().epoch, u64::MAX);
 }
 
@@ -106,6 +109,10 @@ fn operators_and_reasons_are_short_plain_text() {
     check("alice", &"a".repeat(MAX_REASON_CHARS + 1), Err(WordsError::TooLong("reason", MAX_REASON_CHARS)));
     check("alice\u{1b}[2K", "why", Err(WordsError::Control("operator")));
     check("alice", "one\ntwo", Err(WordsError::Control("reason")));
+    for hidden in ['\u{202a}', '\u{202e}', '\u{2066}', '\u{2069}', '\u{2028}', '\u{2029}', '\u{200b}', '\u{e0041}'] {
+        check(&format!("al{hidden}ice"), "why", Err(WordsError::Control("operator")));
+        assert_eq!(By::itself(&format!("too{hidden} many")).reason, "too many");
+    }
     assert_eq!(By::itself(&"a\n".repeat(MAX_REASON_CHARS)).reason.len(), MAX_REASON_CHARS);
 }
 

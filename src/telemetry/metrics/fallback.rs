@@ -201,10 +201,11 @@ impl FallbackMetrics {
             FallbackEvent::CrlFetched { url, outcome, took } => {
                 self.fetched(url, outcome.as_ref().ok().map(|news| news.this_update), *took);
             }
-            FallbackEvent::SwitchThrown { action, .. } => {
+            FallbackEvent::SwitchThrown { action, at_start: false, .. } => {
                 self.switches.get_or_create(&ActionLabel { action }).inc();
             }
             FallbackEvent::Verdict { .. }
+            | FallbackEvent::SwitchThrown { at_start: true, .. }
             | FallbackEvent::CrlNotKept { .. }
             | FallbackEvent::SwitchesInvalid { .. }
             | FallbackEvent::SwitchesNotKept { .. } => {}

@@ -9,6 +9,8 @@ use crate::{fallback::switch::to_text, seal::MasterKey};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_000_000);
 const HOUR: Duration = Duration::from_secs(3_600);
+const ARMING: Arming = Arming { required: true, longest: HOUR };
+const FREE: Arming = Arming { required: false, longest: HOUR };
 const ROUND: Duration = Duration::from_millis(400);
 
 fn ring() -> KeyRing {
@@ -51,6 +53,10 @@ fn settled() -> Agreement {
     agreement
 }
 
+fn thrown(kept: Kept, source: Source, at_start: bool) -> News {
+    News::Thrown { record: kept.record, source, at_start }
+}
+
 fn told(said: impl IntoIterator<Item = (Source, Said)>) -> Agreement {
     let mut agreement = settled();
     for (source, said) in said {
@@ -60,7 +66,7 @@ fn told(said: impl IntoIterator<Item = (Source, Said)>) -> Agreement {
 }
 
 fn opens(agreement: &Agreement) -> bool {
-    let Switches { believed, killed, auto_closed, armed } = agreement.standing(NOW, true);
+    let Switches { believed, killed, auto_closed, armed } = agreement.standing(NOW, ARMING);
     believed && !killed && !auto_closed && armed
 }
 
@@ -82,19 +88,35 @@ fn the_highest_epoch_wins_wherever_it_comes_from() {
 fn absent_everywhere_is_closed_and_simply_not_armed() {
     let agreement = told([(Source::Stored, Said::Absent), (Source::Filed, Said::Absent)]);
     let expected = Switches { believed: true, killed: false, auto_closed: false, armed: false };
-    assert_eq!(agreement.standing(NOW, true), expected);
-    assert_eq!(agreement.standing(NOW, false), expected);
+    assert_eq!(agreement.standing(NOW, ARMING), expected);
+    assert_eq!(agreement.standing(NOW, FREE), expected);
 }
 
 #[test]
 fn arming_ends_by_itself_unless_nobody_needs_to_arm() {
     let agreement = told([(Source::Stored, Said::Record(armed(1)))]);
-    let armed = |at, required| agreement.standing(at, required).armed;
-    assert!(armed(NOW.plus(HOUR).minus(Duration::from_millis(1)), true));
-    assert!(!armed(NOW.plus(HOUR), true));
-    assert!(armed(NOW.plus(HOUR), false));
+    let armed = |at, arming| agreement.standing(at, arming).armed;
+    assert!(armed(NOW.plus(HOUR).minus(Duration::from_millis(1)), ARMING));
+    assert!(!armed(NOW.plus(HOUR), ARMING));
+    assert!(armed(NOW.plus(HOUR), FREE));
     let disabled = told([(Source::Stored, Said::Record(killed(1)))]);
-    assert!(!disabled.standing(NOW, false).armed);
+    assert!(!disabled.standing(NOW, FREE).armed);
+}
+
+#[test]
+fn a_clock_that_was_set_back_far_arms_nothing_again() {
+    let agreement = told([(Source::Stored, Said::Record(armed(1)))]);
+    let armed = |at| agreement.standing(at, ARMING).armed;
+    assert!(armed(NOW.minus(CLOCK_SKEW)));
+    assert!(!armed(NOW.minus(CLOCK_SKEW).minus(Duration::from_millis(1))));
+}
+
+#[test]
+fn an_arming_that_lasts_longer_than_this_process_allows_counts_for_nothing() {
+    let agreement = told([(Source::Stored, Said::Record(armed(1)))]);
+    let armed = |longest| agreement.standing(NOW, Arming { required: true, longest }).armed;
+    assert!(armed(HOUR) && armed(2 * HOUR));
+    assert!(!armed(Duration::from_millis(3_599_999)));
 }
 
 #[test]
@@ -104,7 +126,7 @@ fn what_is_broken_closes_until_there_is_a_record_above_all_that_was_seen() {
             let mut agreement = told([(Source::Sent, Said::Record(armed(5)))]);
             let news = agreement.learn(place, broken(epoch), 5);
             assert_eq!(news, Some(News::Invalid(place, "garbage")));
-            assert!(!agreement.standing(NOW, true).believed);
+            assert!(!agreement.standing(NOW, ARMING).believed);
             assert_eq!(agreement.learn(place, broken(epoch), 5), None, "told once");
             assert_eq!((agreement.owed_to_store(&Said::Absent), agreement.owed_to_file(&Said::Absent)), (None, None));
             agreement.learn(place, Said::Absent, 5);
@@ -166,12 +188,12 @@ fn two_records_of_one_epoch_close_the_door_for_all() {
         let mut agreement = told([(Source::Filed, Said::Record(one))]);
         let news = agreement.learn(Source::Stored, Said::Record(other), 5);
         assert_eq!(news, Some(News::Invalid(Source::Stored, "another record of the same epoch")));
-        assert!(!agreement.standing(NOW, true).believed);
+        assert!(!agreement.standing(NOW, ARMING).believed);
         let end = agreement.reconciliation(NOW).unwrap();
         assert_eq!((end.epoch, end.killed, end.auto_closed, end.armed_until), (6, true, true, None));
         agreement.learn(Source::Made, Said::Record(kept(end, 9)), 5);
         let closed = Switches { believed: true, killed: true, auto_closed: true, armed: false };
-        assert_eq!(agreement.standing(NOW, true), closed);
+        assert_eq!(agreement.standing(NOW, ARMING), closed);
         assert_eq!(agreement.reconciliation(NOW), None);
     }
     let twice = kept(armed(5).record, 7);
@@ -184,7 +206,7 @@ fn doors_that_close_by_themselves_at_one_moment_do_not_contradict_each_other() {
     let mut agreement = told([(Source::Made, Said::Record(auto_closed(5, 3)))]);
     let stores = auto_closed(5, 4);
     assert_eq!(agreement.learn(Source::Stored, Said::Record(stores.clone()), 5), None);
-    assert!(agreement.standing(NOW, true).believed && agreement.standing(NOW, true).auto_closed);
+    assert!(agreement.standing(NOW, ARMING).believed && agreement.standing(NOW, ARMING).auto_closed);
     assert_eq!(agreement.held(), Some(&stores), "the store's is everybody's");
     assert_eq!(agreement.owed_to_file(&Said::Record(auto_closed(5, 3))), Some(&stores.sealed));
 }
@@ -194,7 +216,7 @@ fn an_end_of_a_contradiction_that_kills_is_not_taken_for_one_that_does_not() {
     let ended = |killed, nonce| kept(Record { killed, ..auto_closed(6, 3).record }, nonce);
     let said = [(Source::Made, Said::Record(ended(false, 3))), (Source::Stored, Said::Record(ended(true, 4)))];
     let agreement = told(said);
-    assert!(!agreement.standing(NOW, true).believed);
+    assert!(!agreement.standing(NOW, ARMING).believed);
     assert!(agreement.reconciliation(NOW).unwrap().killed);
 }
 
@@ -215,16 +237,50 @@ fn a_store_or_file_that_lost_or_never_had_the_record_is_given_it() {
 #[test]
 fn a_command_is_taken_above_all_that_was_seen_or_again() {
     let mut agreement = told([(Source::Stored, Said::Record(armed(5)))]);
-    assert_eq!(agreement.take(armed(5)), Ok(None));
-    assert_eq!(agreement.take(killed(4)), Err(5));
-    assert_eq!(agreement.take(killed(5)), Err(5));
-    assert!(agreement.standing(NOW, true).believed, "what is not taken does no harm");
-    assert_eq!(agreement.take(killed(6)), Ok(Some(News::Thrown(killed(6).record, Source::Sent))));
+    assert_eq!(agreement.take(armed(5), NOW), Ok(None));
+    assert_eq!(agreement.take(killed(4), NOW), Err(NotTaken::Stale { epoch: 5 }));
+    assert_eq!(agreement.take(killed(5), NOW), Err(NotTaken::Stale { epoch: 5 }));
+    assert!(agreement.standing(NOW, ARMING).believed, "what is not taken does no harm");
+    assert_eq!(agreement.take(killed(6), NOW), Ok(Some(thrown(killed(6), Source::Sent, false))));
     agreement.learn(Source::Filed, broken(Some(8)), 6);
-    assert_eq!((agreement.take(killed(6)), agreement.take(armed(8))), (Err(8), Err(8)));
-    assert!(agreement.take(armed(9)).is_ok() && opens(&agreement));
+    for late in [killed(6), armed(8)] {
+        assert_eq!(agreement.take(late, NOW), Err(NotTaken::Stale { epoch: 8 }));
+    }
+    assert!(agreement.take(armed(9), NOW).is_ok() && opens(&agreement));
     agreement.distrust();
     assert!(!opens(&agreement));
+}
+
+#[test]
+fn an_old_record_that_was_seen_somewhere_and_is_sent_again_opens_nothing() {
+    let later = NOW.plus(COMMAND_TIME);
+    let too_late = later.plus(Duration::from_millis(1));
+    assert_eq!(settled().take(armed(5), too_late), Err(NotTaken::Old { epoch: 0 }));
+    assert!(settled().take(armed(5), later).is_ok());
+    assert!(settled().take(killed(5), NOW.plus(1_000 * HOUR)).is_ok(), "a closing one is always taken");
+
+    // Nor does it cut the time short in which others may know better than the store.
+    let mut agreement = Agreement::default();
+    agreement.meet(&Said::Record(armed(5)), true, Duration::ZERO);
+    agreement.learn(Source::Stored, Said::Record(armed(5)), 0);
+    assert_eq!(agreement.take(armed(5), too_late), Ok(None));
+    assert!(!opens(&agreement));
+}
+
+#[test]
+fn what_a_process_learns_at_its_start_is_no_change_and_what_comes_later_is_one() {
+    for source in [Source::Stored, Source::Filed] {
+        let mut agreement = settled();
+        assert_eq!(agreement.hear(vec![(source, Said::Record(armed(5)))], 0), [thrown(armed(5), source, true)]);
+        let closed = auto_closed(6, 3);
+        let news = agreement.hear(vec![(Source::Stored, Said::Record(closed.clone()))], 5);
+        assert_eq!(news, [thrown(closed, Source::Stored, false)]);
+    }
+    let mut agreement = settled();
+    agreement.hear(vec![(Source::Stored, Said::Absent)], 0);
+    let news = agreement.hear(vec![(Source::Stored, Said::Record(killed(1)))], 0);
+    assert_eq!(news, [thrown(killed(1), Source::Stored, false)], "the first one ever");
+    assert_eq!(settled().take(killed(5), NOW), Ok(Some(thrown(killed(5), Source::Sent, false))));
 }
 
 #[test]
@@ -254,7 +310,7 @@ fn a_process_that_begins_takes_a_closing_record_and_a_command_at_once() {
     let mut agreement = Agreement::default();
     agreement.meet(&Said::Record(killed(5)), true, Duration::ZERO);
     agreement.learn(Source::Stored, Said::Record(killed(5)), 0);
-    assert!(agreement.standing(NOW, true).killed);
+    assert!(agreement.standing(NOW, ARMING).killed);
     assert!(agreement.owed_to_file(&Said::Absent).is_some());
 
     let mut agreement = Agreement::default();
@@ -276,6 +332,22 @@ fn while_the_store_is_down_from_the_start_the_file_counts() {
     };
     assert!(begun(&Said::Unknown));
     assert!(!begun(&Said::Absent), "whoever flushed it may be about to lay a higher one again");
+}
+
+#[test]
+fn a_kill_switch_that_is_thrown_twice_without_the_store_outdoes_what_the_store_took_back_meanwhile() {
+    let mut fleet = Fleet::new();
+    for happening in [Happening::Disable, Happening::StoreDown] {
+        fleet.happens(&happening);
+    }
+    // Others have enabled and armed it in the store, which is not reached from here.
+    let taken_back = fleet.seal(&armed(3).record);
+    fleet.store = Some(taken_back);
+    fleet.happens(&Happening::Disable);
+    fleet.happens(&Happening::StoreUp);
+    fleet.happens(&Happening::Rounds(8));
+    assert_eq!(fleet.open_doors(), 0);
+    assert!(Record::open(&ring(), fleet.store.as_ref().unwrap()).unwrap().killed);
 }
 
 /// Something that happens to a fleet.
@@ -479,7 +551,7 @@ proptest! {
         fleet.store_is_up = true;
         fleet.happens(&Happening::Rounds(8));
         prop_assert_eq!(fleet.open_doors(), 0);
-        prop_assert!(fleet.processes.iter().all(|process| process.agreement.standing(NOW, true).killed));
+        prop_assert!(fleet.processes.iter().all(|process| process.agreement.standing(NOW, ARMING).killed));
 
         // And it is no dead end.
         fleet.happens(&Happening::Enable);
