@@ -356,4 +356,4 @@ pub const LONGEST_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 pub const NEAR_EXPIRY: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

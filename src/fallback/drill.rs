@@ -140,7 +140,13 @@ const ORDER_TIME: Duration = Duration::from_secs(5 * 60);
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
     use super::*;
+    use crate::{
+        fallback::{admission::tests::verdicts, door::tests::OPEN},
+        seal::MasterKey,
+    };
 
     #[test]
     fn an_order_that_was_kept_is_no_order() {
@@ -153,5 +159,64 @@ mod tests {
         check(given.minus(ORDER_TIME), true);
         check(given.plus(more), false);
         check(given.minus(more), false);
+    }
+
+    #[test]
+    fn an_order_opens_under_the_key_that_sealed_it_alone() {
+        let ring = |byte| KeyRing::new(&MasterKey::from_bytes([byte; 32]), &[]);
+        let order = Order::of_pem(b"-----BEGIN CERTIFICATE-----\n+/=", Timestamp::from_seconds(1));
+        let sealed = order.seal(&ring(1), [7; NONCE_BYTES]).unwrap();
+        let opened = Order::open(&ring(1), &sealed).unwrap();
+        assert_eq!(opened.at, order.at);
+        let shown = opened.shown();
+        assert_eq!((shown.verify, shown.escaped.contains("%2B%2F%3D")), ("SUCCESS", true));
+        assert!(Order::open(&ring(2), &sealed).is_err());
+        assert!(Order::open(&ring(1), &sealed[1..]).is_err());
+    }
+
+    /// Whether a drill holds, and each step with its mark.
+    fn told(door: Conditions, verdict: &Verdict, accepting: &[&str]) -> (bool, Vec<String>) {
+        let accepting: Vec<String> = accepting.iter().map(|name| (*name).to_owned()).collect();
+        let report = report(door, verdict, &accepting);
+        let line = |step: &Value| {
+            let mark = if step["ok"].as_bool().unwrap() { '+' } else { '-' };
+            format!("{mark}{} {}", step["step"].as_str().unwrap(), step["says"].as_str().unwrap())
+        };
+        (report["ok"].as_bool().unwrap(), report["steps"].as_array().unwrap().iter().map(line).collect())
+    }
+
+    #[test]
+    fn a_drill_tells_each_step_up_to_the_one_that_fails() {
+        let check = |(held, steps): (bool, Vec<String>), expected: bool, marks: &[&str]| {
+            assert_eq!(held, expected, "{steps:?}");
+            assert_eq!(steps.len(), marks.len(), "{steps:?}");
+            for (step, mark) in steps.iter().zip(marks) {
+                assert!(step.starts_with(mark), "{mark}: {steps:?}");
+            }
+        };
+        let (alice, nobody) = verdicts(Ok(()));
+        let in_order =
+            ["+certificate CN=Alice Admin, serial", "+dates as", "+chain as", "+lifetime as", "+revocation as"];
+        let with = |first: &'static str, last: &[&'static str]| [&[first], &in_order[..], last].concat();
+        let named = "+names Alice Admin is alice@example.com, in the groups [admins]";
+        let open = "+door open: this";
+        check(told(OPEN, &alice, &["consoles"]), true, &with(open, &[named, "+policies let in by consoles"]));
+        check(told(OPEN, &alice, &[]), false, &with(open, &[named, "-policies policy_denied"]));
+        let closed = Conditions { providers_down: false, ..OPEN };
+        let shut = "+door closed now (idp_healthy)";
+        check(told(closed, &alice, &["consoles"]), true, &with(shut, &[named, "+policies let in by"]));
+        let unknown = [
+            "+certificate",
+            "+dates",
+            "+chain",
+            "+lifetime",
+            "+revocation",
+            "-names name_not_allowed",
+            "-policies not",
+        ];
+        check(told(OPEN, &nobody, &[]), false, &[&[open], &unknown[..]].concat());
+        let (revoked, _) = verdicts(Err(Reason::Revoked));
+        let stops = ["+certificate", "+dates", "+chain", "+lifetime", "-revocation revoked", "-policies not"];
+        check(told(OPEN, &revoked, &["consoles"]), false, &[&[open], &stops[..]].concat());
     }
 }

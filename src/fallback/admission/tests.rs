@@ -137,6 +137,12 @@ impl Wrong {
     }
 }
 
+/// For tests of what is made of verdicts: Alice's, of whom the lists say this, and that of somebody who is on no list.
+pub(crate) fn verdicts(lists: Result<(), Reason>) -> (Verdict, Verdict) {
+    let nobody = Wrong { listed: false, ..RIGHT };
+    (Wrong { lists, ..RIGHT }.verdict(), nobody.verdict())
+}
+
 /// Every combination of everything that the door, a certificate and a request can be: two to the power of sixteen.
 #[test]
 fn of_all_combinations_of_all_conditions_exactly_one_lets_somebody_in() {
