@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use portcullis::{
     fallback::switch::{
         Base, By, Record,
-        agreement::{Agreement, Said, Source},
+        agreement::{Agreement, Arming, Said, Source},
         from_text, to_text,
     },
     seal::KeyRing,
@@ -44,7 +44,11 @@ fn spoilt(plan: &[u8]) {
     let mut agreement = Agreement::default();
     agreement.meet(&Said::Absent, false, Duration::ZERO);
     agreement.hear(vec![(Source::Stored, said)], 0);
-    assert!(!agreement.standing(NOW, false).armed);
+    assert!(!agreement.standing(NOW, arming(false)).armed);
+}
+
+fn arming(required: bool) -> Arming {
+    Arming { required, longest: Duration::from_secs(86_400) }
 }
 
 /// Whatever a record says, it can be judged, it keeps what it closes, and what follows it is above it.
@@ -55,7 +59,7 @@ fn inside_a_whole_seal(plain: &[u8]) {
     let mut agreement = Agreement::default();
     agreement.meet(&said, false, Duration::ZERO);
     agreement.hear(vec![(Source::Stored, said)], 0);
-    let standing = agreement.standing(NOW, true);
+    let standing = agreement.standing(NOW, arming(true));
     assert!(!standing.armed || !(record.killed || record.auto_closed));
     if let Ok(Some(next)) = agreement.base().disable(&BY, NOW) {
         assert!(next.killed && next.epoch > record.epoch);
