@@ -138,14 +138,21 @@ async fn restarted_under_load_the_gateway_lets_nobody_in_whom_it_did_not_know_an
 #[tokio::test(flavor = "multi_thread")]
 async fn with_one_of_two_gateways_dead_every_refusal_is_still_told_by_the_other() {
     let mut stage = Plan::new().with_redis().start().await;
-    let bob = stage.signed_in("bob").await;
+    let session = stage.signed_in("bob").await.session().unwrap();
+    let bob = || {
+        let bob = Visitor::new(&stage);
+        bob.plant(&format!("__Host-portcullis={session}"));
+        bob
+    };
     let dead = format!("server 127.0.0.1:{} max_fails=0; server unix:", free_port());
     stage.nginx.reread("portcullis/portcullis.conf", |text| text.replacen("server unix:", &dead, 1));
+    // Each on a connection of its own: an nginx that rereads its files closes those that are kept when it likes.
     eventually("both are asked", async || {
-        bob.get("/").await;
+        bob().get("/").await;
         stage.nginx.error_log().contains("Connection refused")
     })
     .await;
+    let bob = bob();
     for _ in 0..4 {
         assert_eq!(bob.get("/api/whoami").await.status, 200);
         assert_eq!(bob.fetch(Method::GET, "/admin").await.refusal(), (403, "policy_denied"));
