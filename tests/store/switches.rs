@@ -279,8 +279,10 @@ async fn a_pipe_in_place_of_the_file_keeps_nobody_from_hearing_the_store_and_ope
     let process = Process::begin(&server, Some(file.clone()));
     throw(&server.store(), &armed(1)).await;
     eventually("it is armed", async || process.opens()).await;
-    let _ = fs::remove_file(&file);
-    assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+    // In one step: a file that is gone is written again.
+    let pipe = folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    fs::rename(&pipe, &file).unwrap();
     let fresh = Process::begin(&server, Some(file.clone()));
     eventually("it is armed too, from the store", async || fresh.opens()).await;
     throw(&server.store(), &killed(2)).await;
