@@ -239,8 +239,11 @@ mod tests {
         for seconds in [0, 10, 20] {
             let _ = health.end(at(seconds), false);
         }
+        assert!(!health.is_stabilising(), "it fails still");
+        assert_eq!(health.down_for(at(25)), Some(Duration::from_secs(5)));
         assert!((3..32).all(|tens| health.end(at(tens * 10), true).is_none() && health.is_stabilising()));
         assert_eq!(health.end(at(320), true), Some(Change::Up { after: Duration::from_secs(300) }));
+        assert_eq!(health.down_for(at(321)), None);
         assert!(!health.is_stabilising());
     }
 
@@ -255,6 +258,7 @@ mod tests {
     fn a_clock_that_is_set_back_holds_no_probe_up() {
         let mut health = Health::new(Rules::default());
         health.begin(Timestamp::from_seconds(START));
+        assert!(!health.is_due(Timestamp::from_seconds(START)));
         assert!(!health.is_due(Timestamp::from_seconds(START + 9)));
         assert!(health.is_due(Timestamp::from_seconds(START + 10)));
         assert!(health.is_due(Timestamp::from_seconds(START - 3_600)));
