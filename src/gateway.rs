@@ -415,6 +415,7 @@ impl Gateway {
         if let Ok(count) = self.store.count().await {
             self.telemetry.metrics().set_active_sessions(count);
         }
+        self.monitor.tell();
         self.fallback.tell(self.doors());
         self.telemetry.metrics().text().map(Answer::metrics).map_err(|_| Reason::Internal)
     }

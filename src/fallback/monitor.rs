@@ -78,7 +78,13 @@ impl Monitor {
             if due {
                 self.probe(provider, watched).await;
             }
-            self.tell(provider, watched);
+        }
+    }
+
+    /// Tells the metrics what is known of every provider.
+    pub fn tell(&self) {
+        for (provider, watched) in &self.watched {
+            self.tell_of(provider, watched);
         }
     }
 
@@ -101,7 +107,7 @@ impl Monitor {
         self.telemetry.event(&Event::Fallback(verdict));
     }
 
-    fn tell(&self, provider: &str, watched: &Watched) {
+    fn tell_of(&self, provider: &str, watched: &Watched) {
         let health = watched.health();
         let told = IdpHealth {
             failures: health.failures(),

@@ -12,6 +12,7 @@ use crate::{
         emergency::{Emergency, said},
         eventually,
         twin::{AsNginx, Twin},
+        within,
     },
 };
 
@@ -223,12 +224,12 @@ async fn what_one_gateway_decides_is_the_others_decision_too() {
         assert_eq!(refused, refusal("name_not_allowed"), "{number}");
     }
     assert_eq!(emergency.refused(&alice).await, refusal("auto_closed"));
-    within_a_second("the twin closes", async || at_twin().await == refusal("auto_closed")).await;
+    within(A_SECOND, "the twin closes", async || at_twin().await == refusal("auto_closed")).await;
 
     emergency.fallback(&["arm", "--for", "1h", "--reason", "looked at", "--operator", "on-duty"]);
-    within_a_second("the twin opens", async || at_twin().await.0 == 200).await;
+    within(A_SECOND, "the twin opens", async || at_twin().await.0 == 200).await;
     emergency.kill();
-    within_a_second("the twin closes", async || at_twin().await == refusal("kill_switch")).await;
+    within(A_SECOND, "the twin closes", async || at_twin().await == refusal("kill_switch")).await;
     assert_eq!(emergency.refused(&alice).await, refusal("kill_switch"));
 }
 
@@ -299,10 +300,5 @@ async fn a_drill_goes_the_whole_way_and_opens_nothing() {
     assert_eq!(forged.status(), 403);
 }
 
-async fn within_a_second(what: &str, holds: impl AsyncFn() -> bool) {
-    let began = std::time::Instant::now();
-    while !holds().await {
-        assert!(began.elapsed() < Duration::from_secs(1), "in vain: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
+/// How soon a switch that is thrown at one gateway counts at the other.
+const A_SECOND: Duration = Duration::from_secs(1);

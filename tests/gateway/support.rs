@@ -442,11 +442,19 @@ pub(crate) fn free_port() -> u16 {
 const FIRST_PORT: u16 = 18_000;
 
 /// Waits until something holds.
-pub(crate) async fn eventually<F>(what: &str, mut holds: impl FnMut() -> F)
+pub(crate) async fn eventually<F>(what: &str, holds: impl FnMut() -> F)
 where
     F: Future<Output = bool>,
 {
-    let deadline = Instant::now() + PATIENCE;
+    within(PATIENCE, what, holds).await;
+}
+
+/// The same where how long it may take is what the test is about.
+pub(crate) async fn within<F>(limit: Duration, what: &str, mut holds: impl FnMut() -> F)
+where
+    F: Future<Output = bool>,
+{
+    let deadline = Instant::now() + limit;
     let mut pause = tokio::time::interval(Duration::from_millis(10));
     while !holds().await {
         assert!(Instant::now() < deadline, "in vain: {what}");
