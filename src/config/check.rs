@@ -10,6 +10,7 @@ use rustls_pki_types::{CertificateDer, pem::PemObject};
 
 use super::{
     Config, Mode,
+    given::Given,
     problem::{Checked, Path, Problems},
     raw::{
         Raw,
@@ -35,7 +36,7 @@ mod store;
 mod tls;
 
 /// Checks all of it.
-pub(super) fn check(raw: &Raw, problems: &mut Problems) -> Checked<Config> {
+pub(super) fn check(raw: &Raw, given: Given, problems: &mut Problems) -> Checked<Config> {
     let mode = raw.mode.or(Mode::Production);
     let prefix = raw.server.prefix.or_some(Prefix::parse(DEFAULT_PREFIX), problems);
     let sites = site::sites(&raw.site, &raw.provider, mode, problems);
@@ -76,6 +77,7 @@ pub(super) fn check(raw: &Raw, problems: &mut Problems) -> Checked<Config> {
             csp_reports: csp_reports?,
         },
         telemetry: telemetry?,
+        given,
     })
 }
 

@@ -34,6 +34,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     random,
+    seal::KeyRing,
     session::keeper::Keeper,
     store::{Store, StoreError, Thrown},
     telemetry::{Event, Telemetry, fallback::FallbackEvent},
@@ -174,7 +175,7 @@ impl Switches {
     /// # Errors
     /// [`NotTaken`] when it is no record of ours, known already, or opens the door and is old.
     pub async fn take(&self, text: &[u8]) -> Result<Taken, NotTaken> {
-        let Said::Record(kept) = Said::of_text(self.0.keeper.ring(), text) else {
+        let Said::Record(kept) = Said::of_text(&self.ring(), text) else {
             return Err(NotTaken::Broken);
         };
         let epoch = kept.record.epoch;
@@ -198,7 +199,7 @@ impl Switches {
         let mut agreement = self.agreement();
         let record = next(&agreement, self.0.keeper.clock().now())?;
         let nonce = random::bytes().ok();
-        let Some(sealed) = nonce.and_then(|nonce| record.seal(self.0.keeper.ring(), nonce).ok()) else {
+        let Some(sealed) = nonce.and_then(|nonce| record.seal(&self.ring(), nonce).ok()) else {
             agreement.distrust();
             return None;
         };
@@ -244,7 +245,7 @@ impl Switches {
 
     async fn ask_store_once(&self) -> Said {
         match self.store().switches().await {
-            Ok(stored) => Said::of_stored(self.0.keeper.ring(), stored),
+            Ok(stored) => Said::of_stored(&self.ring(), stored),
             Err(StoreError::Garbage(_)) => Said::Broken { epoch: None, cause: "something that is no record" },
             Err(_) => Said::Unknown,
         }
@@ -271,7 +272,7 @@ impl Switches {
 
     fn read_now(&self, path: &Path) -> Said {
         match read(path) {
-            Ok(text) => Said::of_text(self.0.keeper.ring(), &text),
+            Ok(text) => Said::of_text(&self.ring(), &text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Said::Absent,
             Err(error) => {
                 self.file_failed(&error);
@@ -339,6 +340,10 @@ impl Switches {
                 News::Invalid(source, cause) => FallbackEvent::SwitchesInvalid { place: source.label(), cause },
             }));
         }
+    }
+
+    fn ring(&self) -> Arc<KeyRing> {
+        self.0.keeper.ring_in_force().load()
     }
 
     fn store(&self) -> &Store {

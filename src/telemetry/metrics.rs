@@ -28,8 +28,9 @@ macro_rules! labels {
 }
 
 pub mod fallback;
+mod reload;
 
-use self::fallback::FallbackMetrics;
+use self::{fallback::FallbackMetrics, reload::ReloadMetrics};
 
 /// The metrics of one gateway.
 #[derive(Debug)]
@@ -68,6 +69,7 @@ pub struct Metrics {
     rate_limited: Family<LimitLabel, Counter>,
     limits_counted_alone: Counter,
     fallback: FallbackMetrics,
+    reload: ReloadMetrics,
 }
 
 labels! {
@@ -124,6 +126,7 @@ impl Metrics {
             rate_limited: Family::default(),
             limits_counted_alone: Counter::default(),
             fallback: FallbackMetrics::new(),
+            reload: ReloadMetrics::default(),
         };
         metrics.register();
         metrics.begin_at_zero();
@@ -215,6 +218,7 @@ impl Metrics {
             self.limits_counted_alone.clone(),
         );
         self.fallback.register(registry);
+        self.reload.register(registry);
         self.register_tls();
     }
 
@@ -299,6 +303,9 @@ impl Metrics {
                 self.rate_limited.get_or_create(&LimitLabel { limit }).inc();
             }
             Event::Fallback(event) => self.fallback.count(event),
+            Event::Reloaded { at, .. } => self.reload.done(*at),
+            Event::ReloadRefused { .. } => self.reload.refused(),
+            Event::KeyRetired { .. } => self.reload.key_retired(),
             Event::StoreFailed { operation, error } => {
                 self.store_failures.get_or_create(&StoreFailureLabels { operation, error: error.label() }).inc();
             }
