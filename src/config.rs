@@ -34,16 +34,6 @@ pub struct Config {
     pub given: Given,
 }
 
-impl Config {
-    /// Whether a gateway that runs by these settings can take others over.
-    ///
-    /// # Errors
-    /// Each key that takes a restart.
-    pub fn admits(&self, other: &Self) -> Result<(), Problems> {
-        self.given.admits(&other.given)
-    }
-}
-
 /// How strict the rules are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {

@@ -254,7 +254,7 @@ impl Gateway {
         Ok(match route.endpoint {
             Endpoint::Health => Answer::healthy(),
             Endpoint::Livez => Answer::probe(true),
-            Endpoint::Readyz => Answer::probe(!self.drain.is_stopping()),
+            Endpoint::Readyz => Answer::probe(!self.drain.is_leaving()),
             Endpoint::Metrics => self.metrics().await?,
             Endpoint::Check => self.account.check(&self.find(inbound, visit?).await?),
             Endpoint::CheckActive => self.account.check_active(&self.find(inbound, visit?).await?).await,

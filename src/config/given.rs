@@ -72,6 +72,12 @@ impl Given {
         }
     }
 
+    /// Adds a key that was not given, where what it then means depends on others.
+    pub(super) fn imply(&mut self, path: Path, value: &str) {
+        let leaf = Leaf { path, may: May::NotChange, value: hash(value.as_bytes()), contents: None };
+        self.0.entry(leaf.path.to_string()).or_insert(leaf);
+    }
+
     /// What of other settings would take a restart.
     ///
     /// # Errors
@@ -162,6 +168,15 @@ mod tests {
             "log.filter: has changed, and takes a restart\nserver.drain_timeout: has changed, and takes a restart",
         );
         check("[health]\nfailures = 5", "health.failures: has changed, and takes a restart");
+    }
+
+    #[test]
+    fn an_applications_site_stays_the_same_though_it_is_not_named() {
+        let with = "[listener.app]\nkind = 'application'\naddress = 'unix:/run/portcullis/app.sock'";
+        let before = Settings::valid().with(with).config().given;
+        let renamed = Settings::valid().with(with).without("site").with("[site.other]\npublic_url = 'https://app.example.com'");
+        let said = before.admits(&renamed.config().given).map_err(|problems| problems.to_string());
+        assert_eq!(said, Err("listener.app.site: has changed, and takes a restart".to_owned()));
     }
 
     #[test]
