@@ -7,28 +7,7 @@ use std::sync::{
 
 use reqwest::Method;
 
-use crate::support::{
-    Plan, Stage, Visitor, eventually,
-    replica::{Replica, put_behind_nginx},
-    traffic::Traffic,
-};
-
-/// Both, running, and nginx asks both.
-async fn two() -> (Stage, Replica, Replica) {
-    let stage = Plan::new().with_redis().without_gateway().start().await;
-    let (mut one, mut other) = (Replica::prepared(&stage, "one"), Replica::prepared(&stage, "other"));
-    tokio::join!(one.start(), other.start());
-    put_behind_nginx(&stage, [&one.socket(), &other.socket()]);
-    let visitor = Visitor::new(&stage);
-    for replica in [&one, &other] {
-        eventually("nginx asks it", async || {
-            visitor.get("/auth/health").await;
-            replica.metric("portcullis_responses_total{endpoint=\"health\",status=\"200\"}").await > 0.5
-        })
-        .await;
-    }
-    (stage, one, other)
-}
+use crate::support::{Visitor, replica::two, traffic::Traffic};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolling_restart_of_two_loses_no_request_and_no_session() {

@@ -4,10 +4,7 @@ use std::{
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
-    sync::{
-
-        atomic::{AtomicU16, Ordering},
-    },
+    sync::atomic::{AtomicU16, Ordering},
     time::{Duration, Instant},
 };
 
@@ -36,6 +33,7 @@ pub(crate) mod prometheus;
 #[path = "../store/support/redis.rs"]
 pub(crate) mod redis;
 pub(crate) mod replica;
+pub(crate) mod systemd;
 pub(crate) mod traffic;
 pub(crate) mod twin;
 pub(crate) mod visitor;

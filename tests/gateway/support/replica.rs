@@ -1,11 +1,12 @@
 //! The program as one of several gateways behind one nginx, with settings that a journey changes while it runs.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
-use super::{SETTINGS, Stage, binary::Binary, eventually, free_port};
+use tempfile::TempDir;
+
+use super::{
+    Plan, SETTINGS, Stage, binary::Binary, certificates::Certificates, eventually, free_port, nginx::Way,
+};
 
 /// One of them; its settings are a file of its own, and its session keys are files too.
 pub(crate) struct Replica {
@@ -90,6 +91,11 @@ impl Replica {
         self.starts += 1;
         let name = format!("{}-{}", self.name, self.starts);
         self.program = Some(Binary::launch(command, &self.settings_file(), &self.environment, &name));
+        self.is_up().await;
+    }
+
+    /// Waits until it is ready, whoever has started it.
+    pub(crate) async fn is_up(&self) {
         eventually("the replica is ready", || self.is_ready()).await;
     }
 
@@ -127,15 +133,21 @@ impl Replica {
     }
 }
 
-/// Has nginx ask both, as docs/deployment.md says.
-pub(crate) fn put_behind_nginx(stage: &Stage, replicas: [&Path; 2]) {
-    let lines = replicas.map(|socket| format!("server unix:{} max_fails=0;", socket.display())).join("\n    ");
-    stage.nginx.reread("portcullis/portcullis.conf", |text| {
-        let mut lines = Some(lines);
-        let put = |line: &str| match line.trim_start().starts_with("server unix:") {
-            true => lines.take().unwrap_or_default(),
-            false => line.to_owned(),
-        };
-        text.lines().map(put).collect::<Vec<_>>().join("\n")
-    });
+/// A stage whose nginx asks the replicas of these names, one or two of them; its Redis is theirs.
+pub(crate) async fn stage_for(names: &[&str]) -> Stage {
+    let folder = TempDir::new().unwrap();
+    let certificates = Certificates::make(folder.path());
+    let socket = |name: &str| format!("unix:{}/{name}/nginx.sock", folder.path().display());
+    let second: Vec<_> = names.iter().skip(1).flat_map(|name| ["--second-gateway".to_owned(), socket(name)]).collect();
+    let way = Way::to(&socket(names[0]));
+    let plan = Plan::new().with_redis().without_gateway().asking_by(way).rendering(&second);
+    plan.standing_on(folder, certificates).start().await
+}
+
+/// Two replicas, running, and nginx asks both.
+pub(crate) async fn two() -> (Stage, Replica, Replica) {
+    let stage = stage_for(&["one", "other"]).await;
+    let (mut one, mut other) = (Replica::prepared(&stage, "one"), Replica::prepared(&stage, "other"));
+    tokio::join!(one.start(), other.start());
+    (stage, one, other)
 }
