@@ -139,12 +139,11 @@ impl Fallback {
         let reloaded = |certificates: Certificates| {
             let Certificates { ca, administrators, rules, revocations } = certificates;
             let (ca, keys) = (Arc::new(ca), keeper.ring_in_force().clone());
-            let revocations = match &self.checks {
-                Some(checks) => checks.revocations.reloaded(revocations, &ca, keys)?,
-                None => {
-                    let (clock, telemetry) = (self.clock.clone(), self.telemetry.clone());
-                    Revocations::new(revocations, Arc::clone(&ca), keys, clock, telemetry, drain.clone())?
-                }
+            let revocations = if let Some(checks) = &self.checks {
+                checks.revocations.reloaded(revocations, &ca, keys)?
+            } else {
+                let (clock, telemetry) = (self.clock.clone(), self.telemetry.clone());
+                Revocations::new(revocations, Arc::clone(&ca), keys, clock, telemetry, drain.clone())?
             };
             Ok::<_, fetcher::StartError>(Checks { ca, administrators, rules, revocations })
         };

@@ -177,9 +177,9 @@ impl RingInForce {
     }
 
     /// Puts another ring in force, and tells which keys open nothing from now on.
-    pub fn replace(&self, ring: Arc<KeyRing>) -> Vec<KeyId> {
+    pub fn replace(&self, ring: &Arc<KeyRing>) -> Vec<KeyId> {
         ring.retire_as(&self.load());
-        let before = self.0.swap(Arc::clone(&ring));
+        let before = self.0.swap(Arc::clone(ring));
         before.all().map(Key::id).filter(|id| ring.by_id(*id).is_none()).collect()
     }
 
@@ -432,15 +432,15 @@ mod tests {
     #[test]
     fn a_ring_tells_what_it_takes_away_and_keeps_what_was_retired() {
         let force = RingInForce::new(of(1, None, None));
-        assert_eq!(force.replace(of(1, Some(2), None)), []);
-        assert_eq!(force.replace(of(2, None, Some(1))), []);
+        assert_eq!(force.replace(&of(1, Some(2), None)), []);
+        assert_eq!(force.replace(&of(2, None, Some(1))), []);
         assert!(force.load().is_old(id(1)) && !force.load().is_old(id(2)));
         assert!(force.retire(id(1)));
-        assert_eq!(force.replace(of(2, Some(3), Some(1))), [], "it opened nothing before either");
+        assert_eq!(force.replace(&of(2, Some(3), Some(1))), [], "it opened nothing before either");
         assert!(force.load().by_id(id(1)).is_none(), "the settings name it still");
-        assert_eq!(force.replace(of(3, None, Some(2))), []);
-        assert_eq!(force.replace(of(3, None, None)), [id(2)]);
-        force.replace(of(3, None, Some(1)));
+        assert_eq!(force.replace(&of(3, None, Some(2))), []);
+        assert_eq!(force.replace(&of(3, None, None)), [id(2)]);
+        force.replace(&of(3, None, Some(1)));
         assert!(force.load().by_id(id(1)).is_some(), "settings that did not name it, and now do, mean it");
     }
 
@@ -469,7 +469,8 @@ mod tests {
     #[test]
     fn keys_are_never_shown() {
         assert_eq!(format!("{:?}", MasterKey::from_bytes([1; 32])), "[redacted]");
-        let shown = "KeyRing { sealing: [redacted], accepted: [Accepted { key: [redacted], is_old: false, retired: false }] }";
+        let shown =
+            "KeyRing { sealing: [redacted], accepted: [Accepted { key: [redacted], is_old: false, retired: false }] }";
         assert_eq!(format!("{:?}", ring()), shown);
         assert_eq!(format!("{:?}", ring().sealing().purpose(Purpose::Index)), "[redacted]");
     }

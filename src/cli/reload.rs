@@ -28,7 +28,7 @@ impl Reloading {
 
     /// Reads the settings and takes them over, or says why not. Gives the keys that open nothing here any more.
     pub(super) async fn reload(&mut self) -> Vec<KeyId> {
-        match self.reloaded().await {
+        match Box::pin(self.reloaded()).await {
             Ok(removed) => {
                 let at = self.front.gateway().clock().now();
                 self.telemetry.event(&Event::Reloaded { removed: &removed, at });

@@ -110,8 +110,7 @@ impl May {
             ]
             | ["provider", _, "access", ..]
             | ["provider", _, "user_claim" | "groups_claim"] => Self::Change,
-            ["fallback", "enabled" | "state_file" | "require_arming" | "longest_arming"] => Self::NotChange,
-            ["fallback", ..] => Self::Change,
+            ["fallback", key, ..] if !BOUND_OF_FALLBACK.contains(key) => Self::Change,
             ["listener", _, "tls_certificate_file" | "tls_key_file" | "client_ca_file"] => Self::ChangeContents,
             _ => Self::NotChange,
         }
@@ -132,6 +131,8 @@ fn hash(bytes: &[u8]) -> Hash {
     hash
 }
 
+/// What of the fallback its switches were begun with.
+const BOUND_OF_FALLBACK: [&str; 4] = ["enabled", "state_file", "require_arming", "longest_arming"];
 /// What is said of a key that cannot change while the gateway runs.
 pub(super) const NEEDS_RESTART: &str = "has changed, and takes a restart";
 
@@ -174,7 +175,8 @@ mod tests {
     fn an_applications_site_stays_the_same_though_it_is_not_named() {
         let with = "[listener.app]\nkind = 'application'\naddress = 'unix:/run/portcullis/app.sock'";
         let before = Settings::valid().with(with).config().given;
-        let renamed = Settings::valid().with(with).without("site").with("[site.other]\npublic_url = 'https://app.example.com'");
+        let renamed =
+            Settings::valid().with(with).without("site").with("[site.other]\npublic_url = 'https://app.example.com'");
         let said = before.admits(&renamed.config().given).map_err(|problems| problems.to_string());
         assert_eq!(said, Err("listener.app.site: has changed, and takes a restart".to_owned()));
     }

@@ -152,7 +152,25 @@ impl Switches {
         };
         self.tell(news);
         self.make(Agreement::reconciliation).await;
+        self.renew().await;
         self.mend(&store, &file).await;
+    }
+
+    /// Seals the record anew, when its key is about to go. The store has it first: of two processes that do so at one time,
+    /// one is late there, and hears of the other's.
+    async fn renew(&self) {
+        let ring = self.ring();
+        let renewal = self.agreement().renewal(&ring);
+        let Some((record, nonce)) = renewal.zip(random::bytes().ok()) else {
+            return;
+        };
+        let Ok(sealed) = record.seal(&ring, nonce) else {
+            return;
+        };
+        if self.store().throw_switches(&sealed).await == Ok(Thrown::Done) {
+            let news = self.agreement().make(Kept { record, sealed });
+            self.tell(news);
+        }
     }
 
     /// A record in the store counts at once, whatever the file is doing.

@@ -1,12 +1,10 @@
-//! Sockets that were opened before the process began, as systemd does (sd_listen_fds(3)), so that they outlive a restart.
+//! Sockets that were opened before the process began, as systemd does (`sd_listen_fds(3)`), so that they outlive a restart.
 //!
 //! Invariant: each of them becomes the one listener whose address it has, or the start fails. Whom a listener believes
 //! follows from its address in the settings, so no socket takes the place of another one.
 
 use std::{
-    env,
-    fs,
-    io,
+    env, fs, io,
     net::{SocketAddr, TcpListener},
     os::unix::{fs::PermissionsExt, net::UnixListener},
     path::PathBuf,

@@ -27,7 +27,8 @@ pub struct Front {
 impl Front {
     /// Begins with that one.
     pub fn of(gateway: Gateway) -> Arc<Self> {
-        Arc::new(Self { gateway: ArcSwap::from_pointee(gateway), tls: Mutex::default(), changing: Default::default() })
+        let changing = tokio::sync::Mutex::default();
+        Arc::new(Self { gateway: ArcSwap::from_pointee(gateway), tls: Mutex::default(), changing })
     }
 
     /// The gateway in force. Taken once for each request.

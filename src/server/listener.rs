@@ -295,7 +295,7 @@ mod tests {
         assert!(path.exists());
         drop(first);
         assert!(!path.exists());
-        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        drop(unix::net::UnixListener::bind(&path).unwrap());
         assert!(path.exists(), "as after a crash");
         let mode = bind_unix(&path, 0o600).map(|_bound| fs::metadata(&path).unwrap().permissions().mode());
         assert_eq!(mode.unwrap() & 0o777, 0o600);
@@ -307,7 +307,7 @@ mod tests {
         let path = folder.path().join("nginx.sock");
         let first = bind_unix(&path, 0o660).unwrap();
         fs::remove_file(&path).unwrap();
-        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        drop(unix::net::UnixListener::bind(&path).unwrap());
         let second = bind_unix(&path, 0o660).unwrap();
         drop(first);
         assert!(is_listened_on(&path));

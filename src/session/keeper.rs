@@ -99,7 +99,7 @@ impl Keeper {
 
     /// Puts this keeper's ring in force, and tells which keys open nothing from now on.
     pub fn take_over(&self) -> Vec<KeyId> {
-        self.in_force.replace(Arc::clone(&self.ring))
+        self.in_force.replace(&self.ring)
     }
 
     /// Lets an accepted key open nothing any more, because another gateway has given it up; false if there is none, or if

@@ -59,7 +59,8 @@ async fn settings_that_cannot_be_used_change_nothing_and_say_why() {
         (
             "half of it takes a restart",
             |settings| {
-                settings.replace("groups = [\"admins\"]", "groups = [\"staff\"]") + "[server]\nconnections = 7\n[log]\nfilter = \"debug\"\n"
+                settings.replace("groups = [\"admins\"]", "groups = [\"staff\"]")
+                    + "[server]\nconnections = 7\n[log]\nfilter = \"debug\"\n"
             },
             &["server.connections: has changed, and takes a restart", "log.filter: has changed, and takes a restart"],
         ),
@@ -94,7 +95,8 @@ async fn no_answer_is_by_some_of_the_old_settings_and_some_of_the_new() {
     // Under the old settings the rule lets bob in and the header is none; under the new ones both are the other way.
     let asked = AsNginx::at(replica.socket());
     let old = std::fs::read_to_string(replica.settings_file()).unwrap();
-    let new = old.replace("groups = [\"staff\"]", "groups = [\"nobody\"]") + "[access]\nemails = [\"nobody@example.com\"]\n";
+    let new =
+        old.replace("groups = [\"staff\"]", "groups = [\"nobody\"]") + "[access]\nemails = [\"nobody@example.com\"]\n";
     let began = Instant::now();
     let ask = async {
         let mut seen = std::collections::BTreeSet::new();

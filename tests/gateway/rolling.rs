@@ -44,7 +44,8 @@ async fn a_rolling_restart_of_two_loses_no_request_and_no_session() {
     assert!(posted.iter().all(|status| *status == 200), "of {}: {posted:?}\n{}", posted.len(), stage.nginx.error_log());
     assert!(seen.len() > 200 && posted.len() > 50, "{} and {}", seen.len(), posted.len());
     for replica in [&one, &other] {
-        let asked = replica.metric("portcullis_verify_total{decision=\"allow\",reason=\"none\",policy=\"staff\"}").await;
+        let asked =
+            replica.metric("portcullis_verify_total{decision=\"allow\",reason=\"none\",policy=\"staff\"}").await;
         assert!(asked > 0.5, "it is asked again");
     }
 }

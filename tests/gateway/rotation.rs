@@ -60,7 +60,8 @@ async fn two_steps_change_the_keys_of_two_gateways_and_sign_nobody_out() {
         for ahead in [true, false] {
             let replica = if ahead { &mut one } else { &mut other };
             let callbacks = [Visitor::new(&stage), Visitor::new(&stage)];
-            let under_way = [callbacks[0].up_to_callback("bob", "/x").await, callbacks[1].up_to_callback("bob", "/x").await];
+            let under_way =
+                [callbacks[0].up_to_callback("bob", "/x").await, callbacks[1].up_to_callback("bob", "/x").await];
             step(replica, &old, &new);
             replica.reload("done").await;
             for (visitor, callback) in callbacks.iter().zip(&under_way) {

@@ -67,7 +67,8 @@ impl Shelf {
             return Err(ShelfError::NotOpened);
         }
         let associated = associated(url);
-        let open = self.keys.load().all().find_map(|key| key.purpose(Purpose::RevocationList).open(&associated, &sealed).ok());
+        let open =
+            self.keys.load().all().find_map(|key| key.purpose(Purpose::RevocationList).open(&associated, &sealed).ok());
         let plain = open.ok_or(ShelfError::NotOpened)?;
         postcard::from_bytes(&plain).map(Some).map_err(|_| ShelfError::NotOpened)
     }
@@ -118,16 +119,17 @@ const FORMAT: &[u8] = b"portcullis revocation list 1\n";
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::{os::unix::fs::PermissionsExt as _, sync::Arc};
 
     use tempfile::TempDir;
 
     use super::*;
-    use crate::seal::MasterKey;
+    use crate::seal::{KeyRing, MasterKey};
 
     fn ring(sealing: u8, accepted: &[u8]) -> RingInForce {
         let key = |byte: u8| MasterKey::from_bytes([byte; 32]);
-        Arc::new(KeyRing::new(&key(sealing), &accepted.iter().map(|byte| key(*byte)).collect::<Vec<_>>()))
+        let accepted: Vec<_> = accepted.iter().map(|byte| key(*byte)).collect();
+        RingInForce::new(Arc::new(KeyRing::new(&key(sealing), &accepted)))
     }
 
     fn url(path: &str) -> Url {

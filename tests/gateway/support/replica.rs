@@ -4,9 +4,7 @@ use std::{fs, path::PathBuf};
 
 use tempfile::TempDir;
 
-use super::{
-    Plan, SETTINGS, Stage, binary::Binary, certificates::Certificates, eventually, free_port, nginx::Way,
-};
+use super::{Plan, SETTINGS, Stage, binary::Binary, certificates::Certificates, eventually, free_port, nginx::Way};
 
 /// One of them; its settings are a file of its own, and its session keys are files too.
 pub(crate) struct Replica {
@@ -116,8 +114,10 @@ impl Replica {
         let series = format!("portcullis_reloads_total{{result=\"{result}\"}}");
         let before = self.metric(&series).await;
         self.program.as_ref().unwrap().signal("HUP");
-        eventually(&format!("{} reloads: {result}: {}", self.name, self.said()), async || self.metric(&series).await > before)
-            .await;
+        eventually(&format!("{} reloads: {result}: {}", self.name, self.said()), async || {
+            self.metric(&series).await > before
+        })
+        .await;
     }
 
     /// What it has said since its last start.

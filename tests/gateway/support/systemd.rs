@@ -77,7 +77,7 @@ pub(crate) fn log(folder: &Path, name: &str) -> String {
     std::fs::read_to_string(folder.join(name)).unwrap_or_default()
 }
 
-/// sd_listen_fds(3) from the other side.
+/// `sd_listen_fds(3)` from the other side.
 const PLAY: &str = r#"
 import fcntl, os, signal, socket, sys
 
