@@ -49,7 +49,7 @@ async fn settings_that_cannot_be_used_change_nothing_and_say_why() {
     let (stage, mut replica) = stage().await;
     let bob = stage.signed_in("bob").await;
     let good = |settings: &str| settings.to_owned();
-    let cases: [(&str, fn(&str) -> String, &[&str]); 4] = [
+    let cases: [(&str, Change, &[&str]); 4] = [
         (
             "wrong",
             |settings| settings.replace("groups = [\"admins\"]", "grups = [\"staff\"]") + "idle_timeout = \"9d\"\n",
@@ -115,3 +115,6 @@ async fn no_answer_is_by_some_of_the_old_settings_and_some_of_the_new() {
     let expected = [(200, String::new()), (403, "policy_denied".to_owned())];
     assert_eq!(seen.into_iter().collect::<Vec<_>>(), expected);
 }
+
+/// What is changed of the settings.
+type Change = fn(&str) -> String;

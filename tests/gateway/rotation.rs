@@ -47,7 +47,7 @@ async fn two_steps_change_the_keys_of_two_gateways_and_sign_nobody_out() {
         let file = replica.folder.join("new").display().to_string();
         replica.change(|settings| format!("{settings}key_new_file = {file:?}\n"));
     }
-    let steps: [(&str, fn(&mut Replica, &str, &str)); 2] = [
+    let steps: [(&str, Step); 2] = [
         ("the new key is accepted", |_, _, _| ()),
         ("the new key seals, and the old one opens", |replica, old, new| {
             replica.write("key", new);
@@ -87,6 +87,9 @@ async fn two_steps_change_the_keys_of_two_gateways_and_sign_nobody_out() {
         assert_eq!(asked.verify("staff", &late).await.0, 200);
     }
 }
+
+/// What is changed of a replica, by the old key and the new one.
+type Step = fn(&mut Replica, &str, &str);
 
 fn without(settings: &str, key: &str) -> String {
     settings.lines().filter(|line| !line.starts_with(key)).flat_map(|line| [line, "\n"]).collect()

@@ -20,6 +20,7 @@ use crate::{
         binary,
         certificates::Certificates,
         emergency, eventually,
+        replica::{Replica, stage_for},
     },
 };
 
@@ -134,12 +135,57 @@ async fn the_commands_of_the_certificates_runbook_do_what_it_says() {
     page.end();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_of_the_session_keys_runbook_do_what_it_says() {
+    let stage = stage_for(&["one"]).await;
+    let mut gateway = Replica::prepared(&stage, "one");
+    let file = |name: &str| gateway.folder.join(name).display().to_string();
+    fs::rename(file("key"), file("current")).unwrap();
+    let (current, others) = (file("current"), "#key_new_file = \"\"\n#key_old_file = \"\"\n");
+    let keys = file("");
+    gateway.change(|settings| {
+        let settings: Vec<_> = settings.lines().filter(|line| !line.starts_with("key_file")).collect();
+        format!("{}\nkey_file = {current:?}\n{others}", settings.join("\n"))
+    });
+    gateway.start().await;
+    let mut page = Runbook::open("session-keys.md");
+    page.known.extend(gateway.environment().iter().cloned());
+    page.know_that(&[
+        ("PORTCULLIS_CONFIG", gateway.settings_file().to_str().unwrap()),
+        ("OPS", &format!("http://{}", gateway.ops())),
+        ("KEYS", keys.trim_end_matches('/')),
+        ("RELOAD", &format!("kill -HUP {}", gateway.pid())),
+    ]);
+    let alice = stage.signed_in("alice").await;
+    page.run("Runbook: another session key", &[]).await;
+    page.run("Detection", &["seals and opens", "portcullis_last_reload_successful 1"]).await;
+
+    let good = fs::read_to_string(gateway.settings_file()).unwrap();
+    fs::write(gateway.settings_file(), good.replace("[policy.staff]", "[policy.staff]\nmood = 1")).unwrap();
+    gateway.reload("refused").await;
+    page.run("PortcullisReloadRefused", &["policy.staff.mood"]).await;
+    fs::write(gateway.settings_file(), good).unwrap();
+
+    page.run("Steps", &["(new) opens", "portcullis_last_reload_successful 1"]).await;
+    page.run("Steps", &["(old) opens", "portcullis_last_reload_successful 1"]).await;
+    let bob = stage.signed_in("bob").await;
+    assert_eq!([alice.get("/").await.status, bob.get("/").await.status], [200, 200], "nobody is signed out");
+    page.run("Steps", &["seals and opens", "portcullis_last_reload_successful 1"]).await;
+    assert_eq!(bob.get("/").await.status, 200);
+    assert_eq!(alice.fetch(Method::GET, "/").await.refusal(), (401, "session_malformed"), "hers is under the old key");
+    page.run("Roll-back", &["portcullis_last_reload_successful 1"]).await;
+    assert_eq!(bob.get("/").await.status, 200);
+    page.run("A key may be in other hands", &["portcullis_last_reload_successful 1"]).await;
+    assert_eq!(bob.fetch(Method::GET, "/").await.refusal(), (401, "session_malformed"));
+    page.end();
+}
+
 #[test]
 fn there_is_no_runbook_that_is_not_run_here() {
     let found = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut found: Vec<String> = found.collect();
     found.sort();
-    assert_eq!(found, ["client-certificates.md", "idp-outage.md"]);
+    assert_eq!(found, ["client-certificates.md", "idp-outage.md", "session-keys.md"]);
 }
 
 /// The blocks of a runbook that are still to be run.

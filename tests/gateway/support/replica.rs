@@ -120,6 +120,11 @@ impl Replica {
         .await;
     }
 
+    /// Its number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.program.as_ref().unwrap().pid()
+    }
+
     /// What it has said since its last start.
     pub(crate) fn said(&self) -> String {
         self.program.as_ref().unwrap().said()
