@@ -1,6 +1,6 @@
 //! One connection: HTTP/1, every hyper limit and timer, and bodies that are read within theirs.
 
-use std::{convert::Infallible, pin::pin, sync::Arc};
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response, header, request::Parts};
@@ -47,6 +47,11 @@ where
     let ended = match serving.kind {
         Listener::Ops => Some(connection.as_mut().await),
         Listener::Nginx | Listener::Application => serving.drain.until_stop(connection.as_mut(), over).await,
+    };
+    let ended = match ended {
+        // hyper would close it, and break the request that is on its way.
+        None if patience.expects_request() => timeout(LAST_REQUEST, connection.as_mut()).await.ok(),
+        ended => ended,
     };
     let ended = if let Some(ended) = ended {
         ended
@@ -119,6 +124,8 @@ async fn dropped(mut body: Limited<Incoming>) -> Option<Bytes> {
     Some(Bytes::new())
 }
 
+/// How long a connection that was made, or on which a head has begun, may wait for the whole of it once it is to end.
+const LAST_REQUEST: Duration = Duration::from_millis(500);
 /// Most header lines of a request; for more, hyper would take memory anew for each.
 pub const MOST_HEADERS: usize = 100;
 /// hyper refuses a smaller buffer.

@@ -7,7 +7,7 @@ use std::sync::{
 
 use reqwest::Method;
 
-use crate::support::{Visitor, replica::two, traffic::Traffic};
+use crate::support::{Stage, Visitor, replica::two, traffic::Traffic};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolling_restart_of_two_loses_no_request_and_no_session() {
@@ -40,12 +40,18 @@ async fn a_rolling_restart_of_two_loses_no_request_and_no_session() {
     over.store(true, Ordering::Release);
     let (posted, seen) = (posting.await.unwrap(), traffic.end().await);
     let bad: Vec<_> = seen.iter().filter(|one| one.status != 200 || one.meddles).collect();
-    assert!(bad.is_empty(), "of {}: {bad:?}\n{}", seen.len(), stage.nginx.error_log());
-    assert!(posted.iter().all(|status| *status == 200), "of {}: {posted:?}\n{}", posted.len(), stage.nginx.error_log());
+    let failed = posted.iter().filter(|status| **status != 200).collect::<Vec<_>>();
+    assert!(bad.is_empty() && failed.is_empty(), "of {}: {bad:?}; of {}: {failed:?}\n{}", seen.len(), posted.len(), strange(&stage));
     assert!(seen.len() > 200 && posted.len() > 50, "{} and {}", seen.len(), posted.len());
     for replica in [&one, &other] {
         let asked =
             replica.metric("portcullis_verify_total{decision=\"allow\",reason=\"none\",policy=\"staff\"}").await;
         assert!(asked > 0.5, "it is asked again");
     }
+}
+
+/// What nginx complains of, but for a socket that is not there, which is all that should happen.
+fn strange(stage: &Stage) -> String {
+    let log = stage.nginx.error_log();
+    log.lines().filter(|line| !line.contains("failed (2: No such file")).collect::<Vec<_>>().join("\n")
 }
