@@ -202,6 +202,13 @@ pub enum Event<'a> {
         /// How long they must wait.
         wait: Duration,
     },
+    /// This gateway began to listen to what others change.
+    Listening,
+    /// It does not hear them any more.
+    Deaf {
+        /// Why.
+        cause: &'a str,
+    },
     /// Something of the administrators' way in.
     Fallback(FallbackEvent<'a>),
     /// The store did not do what it was asked.
@@ -311,6 +318,8 @@ impl Telemetry {
                 info!(limit, client, wait_millis = millis(*wait), "over the limit");
                 info!(target: AUDIT, event = "over_the_limit", limit, client);
             }
+            Event::Listening => info!("listening to what other gateways change"),
+            Event::Deaf { cause } => warn!(cause, "other gateways are not heard: every session is asked of the store"),
             Event::Fallback(event) => event.write(),
             Event::StoreFailed { operation, error } => {
                 error!(operation, %error, "the store failed");
