@@ -204,6 +204,8 @@ pub enum Event<'a> {
     },
     /// This gateway began to listen to what others change.
     Listening,
+    /// The store has lost its data: somebody flushed it, or it began anew without them.
+    StoreEmptied,
     /// It does not hear them any more.
     Deaf {
         /// Why.
@@ -319,6 +321,10 @@ impl Telemetry {
                 info!(target: AUDIT, event = "over_the_limit", limit, client);
             }
             Event::Listening => info!("listening to what other gateways change"),
+            Event::StoreEmptied => {
+                warn!("the store has lost its data: everybody is asked to sign in");
+                info!(target: AUDIT, event = "store_emptied");
+            }
             Event::Deaf { cause } => warn!(cause, "other gateways are not heard: every session is asked of the store"),
             Event::Fallback(event) => event.write(),
             Event::StoreFailed { operation, error } => {

@@ -27,6 +27,11 @@ pub struct Config {
     pub bytes: usize,
 }
 
+impl Config {
+    /// Nothing is kept.
+    pub const NOTHING: Self = Self { entries: 0, bytes: 0 };
+}
+
 /// Opened sessions.
 pub struct Cache {
     entries: sync::Cache<Name, Entry, Weight, BuildHasherDefault<NameHasher>>,

@@ -1,8 +1,8 @@
 //! Whether this gateway hears what the others change, and how long it may go by what it has read before.
 //!
 //! It listens on the store's channel and sends itself beats over it; [`Beats`](super::lease::Beats) says what those prove.
-//! A subscription on which it does not hear itself is left for a new one. Nobody shares a store in memory, so there
-//! everything is heard at once.
+//! A subscription on which it does not hear itself is left for a new one. A beat also sees whether the store has lost its
+//! data, of which nobody says anything. Nobody shares a store in memory, so there everything is heard at once.
 
 use std::{
     future::{Future, pending},
@@ -20,7 +20,7 @@ use crate::{
     random,
     session::lease::{Beats, Heard},
     store::{
-        Store, StoreError, Token,
+        Beaten, Store, StoreError, Token,
         notice::{Beat, Notice},
         redis::Ear,
     },
@@ -88,12 +88,13 @@ impl Hearing {
     /// Listens for as long as it is polled. `flush` is called before anything is heard on a new subscription, and `hear`
     /// for whatever is said on it.
     pub async fn keep_hearing(&self, flush: impl Fn(), hear: impl Fn(Notice)) {
+        let mut mark = None;
         loop {
             match self.store.listen().await {
                 Ok(Some(ear)) => {
                     flush();
                     self.telemetry.event(&Event::Listening);
-                    self.hear_out(ear, &hear).await;
+                    self.hear_out(ear, &mut mark, &flush, &hear).await;
                     self.deaf("the subscription ended");
                 }
                 Ok(None) => return,
@@ -112,7 +113,7 @@ impl Hearing {
     }
 
     /// Hears until the subscription ends or is of no use.
-    async fn hear_out(&self, mut ear: Ear, hear: &impl Fn(Notice)) {
+    async fn hear_out(&self, mut ear: Ear, mark: &mut Option<Token>, flush: &impl Fn(), hear: &impl Fn(Notice)) {
         let Ok(me) = random::bytes().map(Token) else {
             return;
         };
@@ -134,6 +135,11 @@ impl Hearing {
                 },
                 (number, outcome) = said(&mut saying) => {
                     saying = None;
+                    let lost = outcome.as_ref().is_ok_and(|said| mark.replace(said.mark).is_some_and(|mark| mark != said.mark));
+                    if lost {
+                        self.telemetry.event(&Event::StoreEmptied);
+                        flush();
+                    }
                     self.beaten(&mut beats, number, &outcome)
                 }
                 _ = tick.tick() => {
@@ -143,8 +149,8 @@ impl Hearing {
                     }
                     if saying.is_none() && pace.is_due(now, &self.is_asked) {
                         let number = beats.begin(now);
-                        let beat = Notice::Beat(Beat { by: me, number });
-                        saying = Some(Box::pin(async move { (number, self.store.announce(beat).await) }));
+                        let beat = Beat { by: me, number };
+                        saying = Some(Box::pin(async move { (number, self.store.beat(beat, &me).await) }));
                     }
                     None
                 }
@@ -156,9 +162,9 @@ impl Hearing {
         }
     }
 
-    fn beaten(&self, beats: &mut Beats, number: u64, outcome: &Result<u32, StoreError>) -> Option<Heard> {
+    fn beaten(&self, beats: &mut Beats, number: u64, outcome: &Result<Beaten, StoreError>) -> Option<Heard> {
         match outcome {
-            Ok(servers) => {
+            Ok(Beaten { servers, .. }) => {
                 self.store_answered();
                 beats.said(number, *servers, Instant::now())
             }
@@ -187,10 +193,10 @@ impl Hearing {
 }
 
 /// A beat that the store is asked to say on.
-type Saying<'a> = Pin<Box<dyn Future<Output = (u64, Result<u32, StoreError>)> + Send + 'a>>;
+type Saying<'a> = Pin<Box<dyn Future<Output = (u64, Result<Beaten, StoreError>)> + Send + 'a>>;
 
 /// Waits for ever where there is nothing to wait for.
-async fn said(saying: &mut Option<Saying<'_>>) -> (u64, Result<u32, StoreError>) {
+async fn said(saying: &mut Option<Saying<'_>>) -> (u64, Result<Beaten, StoreError>) {
     match saying {
         Some(saying) => saying.await,
         None => pending().await,

@@ -26,9 +26,9 @@ use self::{
     whole::marked,
 };
 use super::{
-    Change, ENDED_BEFORE, Ended, GROUP_LIMIT, Mark, Member, NAME_TAKEN, Name, NewSession, StoreError, StoredFacts,
-    StoredSession, StoredSwitches, Swap, Thrown, Token,
-    notice::Notice,
+    Beaten, Change, ENDED_BEFORE, Ended, GROUP_LIMIT, Mark, Member, NAME_TAKEN, Name, NewSession, StoreError,
+    StoredFacts, StoredSession, StoredSwitches, Swap, Thrown, Token,
+    notice::{Beat, Notice},
     window::{Counted, Rate, Window},
 };
 use crate::{clock::Timestamp, random};
@@ -254,10 +254,18 @@ impl Redis {
     }
 
     /// See [`super::Store::announce`].
-    pub async fn announce(&self, notice: Notice) -> Result<u32, StoreError> {
+    pub async fn announce(&self, notice: Notice) -> Result<(), StoreError> {
         let mut command = cmd("PUBLISH");
         command.arg(self.keys.bus()).arg(notice.to_bytes());
-        self.within(|| self.ask(Request::Command(&command), reply::number)).await.map(|_| 1)
+        self.within(|| self.ask(Request::Command(&command), reply::number)).await.map(drop)
+    }
+
+    /// See [`super::Store::beat`].
+    pub async fn beat(&self, beat: Beat, new: &Token) -> Result<Beaten, StoreError> {
+        let mut step = self.scripts.beat.key(self.keys.mark());
+        step.arg(self.keys.bus()).arg(Notice::Beat(beat).to_bytes()).arg(&new.0).arg(lease(MARK_STAYS));
+        let mark = self.within(|| self.ask(Request::Script(&step), reply::token)).await?;
+        Ok(Beaten { servers: 1, mark })
     }
 
     /// See [`super::Store::listen`].
@@ -437,6 +445,10 @@ impl Request<'_> {
 
 /// Most names that one look at a group goes through; more than [`GROUP_LIMIT`], because some may lead nowhere.
 const GROUP_SCAN: usize = 10 * GROUP_LIMIT;
+
+/// How long the store's mark stays after it was prolonged last: a gateway that begins within that time may tell that all
+/// data was lost.
+const MARK_STAYS: Duration = Duration::from_secs(24 * 3_600);
 
 /// The room that the command for a session's facts takes, unless the prefix is long.
 const FACTS_COMMAND_BYTES: usize = 128;

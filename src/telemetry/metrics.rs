@@ -310,7 +310,7 @@ impl Metrics {
             }
             Event::Fallback(event) => self.fallback.count(event),
             Event::Listening => self.kept_sessions.subscribed(),
-            Event::Deaf { .. } => {}
+            Event::Deaf { .. } | Event::StoreEmptied => {}
             Event::StoreFailed { operation, error } => {
                 self.store_failures.get_or_create(&StoreFailureLabels { operation, error: error.label() }).inc();
             }

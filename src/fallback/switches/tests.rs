@@ -32,7 +32,7 @@ fn switches(file: PathBuf) -> Switches {
         keys: ring(),
         cookie: cookie::Config { name: "session".to_owned(), strict: false, plain: false },
         lifetimes: Lifetimes { absolute: HOUR, idle: HOUR, binding: UNBOUND },
-        cache: cache::Config { entries: 0, bytes: 0 },
+        cache: cache::Config::NOTHING,
         store_outage_grace: Duration::ZERO,
     };
     let telemetry = Telemetry::new(false);

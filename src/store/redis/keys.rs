@@ -65,6 +65,11 @@ impl Keys {
         format!("{}:bus", self.0)
     }
 
+    /// What the store bears for as long as it has its data.
+    pub(super) fn mark(&self) -> String {
+        format!("{}:mark", self.0)
+    }
+
     pub(super) fn switches(&self) -> String {
         format!("{}:switches", self.0)
     }
