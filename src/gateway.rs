@@ -40,9 +40,13 @@ use crate::{
         keeper::{self, Found, Keeper},
         refresher::Refresher,
     },
-    store,
+    store::{self, notice::Notice},
     telemetry::{Event, Telemetry},
-    verify::{identity, matching::Matching, policy::Policies},
+    verify::{
+        identity::{self, Identity},
+        matching::Matching,
+        policy::Policies,
+    },
 };
 
 mod assembly;
@@ -90,7 +94,7 @@ pub struct Gateway {
     csp: Delivery,
     policies: Policies,
     matching: Matching,
-    identity: identity::Config,
+    identity: Arc<Identity>,
     keeper: Arc<Keeper>,
     refresher: Refresher,
     sign_in: SignIn,
@@ -149,6 +153,16 @@ impl Gateway {
         self.fallback.begin(&self.drain);
         let keeper = Arc::clone(&self.keeper);
         self.drain.spawn_until_stop(async move { keeper.keep_settling().await });
+        let (keeper, fallback) = (Arc::clone(&self.keeper), Arc::clone(&self.fallback));
+        self.drain.spawn_until_stop(async move {
+            keeper
+                .keep_hearing(|notice| {
+                    if notice == Notice::Switches {
+                        fallback.switches_thrown();
+                    }
+                })
+                .await;
+        });
     }
 
     /// What time it is here.
@@ -297,7 +311,7 @@ impl Gateway {
     async fn refresh(&self, inbound: &Inbound, found: Found) -> Result<Answer, Reason> {
         let _place = self.providers.of_session(found.session.facts()).map(Member::place).transpose()?;
         Ok(match self.limits.admit_refresh(&found).await {
-            Ok(()) => self.account.refresh(found).await,
+            Ok(()) => self.account.refresh(&found).await,
             Err(wait) => too_many(inbound, wait, self.same_again(inbound)),
         })
     }
@@ -372,6 +386,7 @@ impl Gateway {
         if let Ok(count) = self.lasting.store.count().await {
             self.telemetry.metrics().set_active_sessions(count);
         }
+        self.keeper.tell();
         self.lasting.monitor.tell();
         self.fallback.tell(self.doors());
         self.telemetry.metrics().text().map(Answer::metrics).map_err(|_| Reason::Internal)

@@ -104,6 +104,7 @@ impl fmt::Debug for Given {
 impl May {
     fn of(way: &[&str]) -> Self {
         match way {
+            ["session", "cache_entries" | "cache_bytes"] => Self::NotChange,
             [
                 "access" | "session" | "sign_in" | "limits" | "policy" | "matching" | "identity" | "pages" | "site",
                 ..,

@@ -26,7 +26,11 @@ use crate::{
     },
     store::{self, Store},
     telemetry::Telemetry,
-    verify::{identity, matching::Matching, policy::Policies},
+    verify::{
+        identity::{self, Identity},
+        matching::Matching,
+        policy::Policies,
+    },
 };
 
 /// What no settings change: the same in the gateway before a reload and in the one after.
@@ -111,7 +115,7 @@ impl Gateway {
             },
             policies: settings.policies,
             matching: settings.matching,
-            identity: settings.identity,
+            identity: Arc::new(Identity::new(settings.identity)),
             keeper,
             refresher,
             fallback: Arc::new(fallback),

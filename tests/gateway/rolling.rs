@@ -41,7 +41,13 @@ async fn a_rolling_restart_of_two_loses_no_request_and_no_session() {
     let (posted, seen) = (posting.await.unwrap(), traffic.end().await);
     let bad: Vec<_> = seen.iter().filter(|one| one.status != 200 || one.meddles).collect();
     let failed = posted.iter().filter(|status| **status != 200).collect::<Vec<_>>();
-    assert!(bad.is_empty() && failed.is_empty(), "of {}: {bad:?}; of {}: {failed:?}\n{}", seen.len(), posted.len(), strange(&stage));
+    assert!(
+        bad.is_empty() && failed.is_empty(),
+        "of {}: {bad:?}; of {}: {failed:?}\n{}",
+        seen.len(),
+        posted.len(),
+        strange(&stage)
+    );
     assert!(seen.len() > 200 && posted.len() > 50, "{} and {}", seen.len(), posted.len());
     for replica in [&one, &other] {
         let asked =

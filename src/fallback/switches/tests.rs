@@ -10,7 +10,7 @@ use crate::{
     session::{
         Lifetimes,
         binding::{BindingRules, Strictness},
-        cookie, keeper,
+        cache, cookie, keeper,
     },
     store::memory,
 };
@@ -36,6 +36,8 @@ fn with_keys(file: PathBuf, keys: KeyRing) -> Switches {
         keys,
         cookie: cookie::Config { name: "session".to_owned(), strict: false, plain: false },
         lifetimes: Lifetimes { absolute: HOUR, idle: HOUR, binding: UNBOUND },
+        cache: cache::Config::NOTHING,
+        store_outage_grace: Duration::ZERO,
     };
     let telemetry = Telemetry::new(false);
     let keeper = Keeper::new(config, Arc::new(store), clock, telemetry.clone());
