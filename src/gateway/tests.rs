@@ -16,6 +16,7 @@ use crate::{
 };
 
 mod kept;
+mod reload;
 
 const NOW: Timestamp = Timestamp::from_seconds(1_000_000);
 

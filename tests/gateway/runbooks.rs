@@ -344,7 +344,7 @@ impl Authority {
 }
 
 /// The program is the gateway; it writes an audit log, and is quicker to find the provider down or up than usual.
-fn hasty(plan: Plan) -> Plan {
+pub(crate) fn hasty(plan: Plan) -> Plan {
     let folder = TempDir::new().unwrap();
     let certificates = Certificates::make(folder.path());
     let audit = folder.path().join("audit.log").display().to_string();
@@ -357,7 +357,7 @@ fn hasty(plan: Plan) -> Plan {
         .set("HEALTH__QUIET", "1s")
 }
 
-async fn provider_dies(stage: &Stage) {
+pub(crate) async fn provider_dies(stage: &Stage) {
     stage.idp.stop().await;
     eventually("the provider is found down", || async { outage::is_down(stage).await }).await;
 }
@@ -367,12 +367,12 @@ async fn provider_recovers(stage: &Stage) {
     eventually("the provider is found up", || async { !outage::is_down(stage).await }).await;
 }
 
-async fn door_is(stage: &Stage, open: bool) {
+pub(crate) async fn door_is(stage: &Stage, open: bool) {
     let is_open = async || stage.metric("oauth2_fallback_door_open").await > 0.5;
     eventually(&format!("the door's being open is {open}"), async || is_open().await == open).await;
 }
 
-fn arm(stage: &Stage) {
+pub(crate) fn arm(stage: &Stage) {
     let armed = fallback(stage, &ARM);
     assert!(armed.status.success(), "{}", emergency::said(&armed));
 }
@@ -384,7 +384,7 @@ fn fallback(stage: &Stage, arguments: &[&str]) -> Output {
 }
 
 /// Asks for an administrators' page as a script, with that certificate.
-async fn ask(stage: &Stage, identity: &Identity) -> Reply {
+pub(crate) async fn ask(stage: &Stage, identity: &Identity) -> Reply {
     Visitor::showing(stage, identity).fetch(Method::GET, "/admin").await
 }
 

@@ -29,6 +29,8 @@ impl Replica {
             ("LISTENER__APPLICATION__ADDRESS", format!("unix:{}", file("application.sock"))),
             ("LISTENER__OPS__ADDRESS", ops.clone()),
             ("FALLBACK__STATE_FILE", file("switches")),
+            // What is lost is counted here, and not how crowded the machine is.
+            ("STORE__REDIS__DEADLINE", "8s".to_owned()),
         ];
         let own = own.map(|(key, value)| (format!("PORTCULLIS_{key}"), value));
         let mut environment = stage.environment();
@@ -146,7 +148,11 @@ pub(crate) async fn stage_for(names: &[&str]) -> Stage {
     let second: Vec<_> = names.iter().skip(1).flat_map(|name| ["--second-gateway".to_owned(), socket(name)]).collect();
     let way = Way::to(&socket(names[0]));
     let plan = Plan::new().with_redis().without_gateway().asking_by(way).rendering(&second);
-    plan.standing_on(folder, certificates).start().await
+    let stage = plan.standing_on(folder, certificates).start().await;
+    stage.nginx.reread("portcullis/snippets/portcullis-question.conf", |text| {
+        text.replace("proxy_read_timeout 1500ms;", "proxy_read_timeout 20s;")
+    });
+    stage
 }
 
 /// Two replicas, running, and nginx asks both.
