@@ -1,4 +1,5 @@
-//! A word with Redis behind everybody's back: what it was asked so far, and where the session is.
+//! A word with Redis behind everybody's back: what it was asked so far, what it holds, and
+//! where the sessions are.
 
 use std::{
     collections::BTreeMap,
@@ -20,13 +21,16 @@ pub(crate) fn commands(socket: &Path) -> anyhow::Result<BTreeMap<String, u64>> {
     Ok(counted.filter(|(name, _)| !is_background(name)).collect())
 }
 
-/// The key of the one session record.
-pub(crate) fn record(socket: &Path) -> anyhow::Result<String> {
-    let keys = ask(socket, "KEYS *:session:*")?;
-    match keys.lines().collect::<Vec<_>>().as_slice() {
-        [key] => Ok((*key).to_owned()),
-        keys => bail!("Redis has {} sessions", keys.len()),
-    }
+/// The keys of all session records.
+pub(crate) fn records(socket: &Path) -> anyhow::Result<Vec<String>> {
+    Ok(ask(socket, "KEYS *:session:*")?.lines().map(str::to_owned).collect())
+}
+
+/// The bytes that it has taken for its data.
+pub(crate) fn used_memory(socket: &Path) -> anyhow::Result<f64> {
+    let said = ask(socket, "INFO memory")?;
+    let used = said.lines().find_map(|line| line.strip_prefix("used_memory:")).context("Redis hides its memory")?;
+    Ok(used.trim().parse()?)
 }
 
 fn is_background(command: &str) -> bool {

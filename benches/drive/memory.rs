@@ -1,0 +1,97 @@
+//! What a gateway holds in memory for the sessions that it remembers.
+
+use std::thread;
+
+use anyhow::ensure;
+use url::Url;
+
+use crate::{
+    connection::{self, Connection},
+    load::CONNECTIONS,
+    redis, scene,
+    servers::{Cache, Redis, Site, Starter, Store},
+};
+
+/// The memory of a gateway with [`SESSIONS`] sessions.
+#[derive(Clone, Debug)]
+pub(crate) struct Memory {
+    /// As it had just begun, in MiB.
+    pub(crate) begun_mib: f64,
+    /// With all connections open and one session asked for on each, in MiB.
+    pub(crate) before_mib: f64,
+    /// With all sessions asked for, in MiB.
+    pub(crate) after_mib: f64,
+    /// How many of them had to be read from the store when they were asked for once more.
+    pub(crate) read_again: u64,
+}
+
+impl Memory {
+    /// What each session takes, in bytes.
+    pub(crate) fn bytes_each(&self) -> f64 {
+        (self.after_mib - self.before_mib) * 1024.0 * 1024.0 / SESSIONS_F
+    }
+}
+
+/// Starts a gateway and has every session asked for twice, within a few seconds.
+pub(crate) fn measure(
+    starter: &Starter<'_>,
+    site: Site<'_>,
+    redis: &Redis,
+    cookies: &[String],
+) -> anyhow::Result<Memory> {
+    ensure!(cookies.len() == SESSIONS as usize, "{} sessions are not {SESSIONS}", cookies.len());
+    let mark = starter.stage.mark();
+    let gateway = starter.gateway("gateway-fresh", (Store::Redis, Cache::Shipped), site, redis)?.server;
+    let begun_mib = gateway.watched.resident_mib()?;
+    let share = cookies.len().div_ceil(CONNECTIONS as usize);
+    let mut parts: Vec<_> = cookies.chunks(share).map(|part| Part { part, connection: None }).collect();
+    let url = &gateway.verify;
+    for _ in 0..WARM_UP {
+        each(&mut parts, |part| part.ask(url, 1))?;
+    }
+    let before_mib = gateway.watched.resident_mib()?;
+    each(&mut parts, |part| part.ask(url, part.part.len()))?;
+    let read = redis::commands(&redis.socket)?.get("hmget").copied().unwrap_or_default();
+    each(&mut parts, |part| part.ask(url, part.part.len()))?;
+    let read_again = redis::commands(&redis.socket)?.get("hmget").copied().unwrap_or_default() - read;
+    let after_mib = gateway.watched.resident_mib()?;
+    starter.stage.end_since(mark);
+    Ok(Memory { begun_mib, before_mib, after_mib, read_again })
+}
+
+/// The sessions that one connection asks for.
+struct Part<'a> {
+    part: &'a [String],
+    connection: Option<Connection>,
+}
+
+impl Part<'_> {
+    fn ask(&mut self, url: &Url, count: usize) -> anyhow::Result<()> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            none => none.insert(Connection::open(url)?),
+        };
+        for cookie in &self.part[..count] {
+            let status = connection.ask(&connection::request("GET", url, &scene::facts(Some(cookie))))?;
+            ensure!(status == 200, "a session is answered with {status}");
+        }
+        Ok(())
+    }
+}
+
+fn each<'a>(
+    parts: &mut [Part<'a>],
+    act: impl Fn(&mut Part<'a>) -> anyhow::Result<()> + Copy + Send,
+) -> anyhow::Result<()> {
+    thread::scope(|scope| {
+        let acting: Vec<_> = parts.iter_mut().map(|part| scope.spawn(move || act(part))).collect();
+        acting.into_iter().try_for_each(|thread| thread.join().map_err(|_| anyhow::anyhow!("a thread is lost"))?)
+    })
+}
+
+/// How many sessions are remembered.
+pub(crate) const SESSIONS: u32 = 10_000;
+const SESSIONS_F: f64 = 10_000.0;
+/// How often each connection asks for its first session before it is counted: what a connection takes, and what the
+/// allocator takes ahead, are no session's.
+const WARM_UP: usize = 50;
