@@ -62,8 +62,7 @@ impl Population {
         fs::write(&cookies, drawn(&all, DRAWN).collect::<Vec<_>>().join("\n"))?;
         let (active, gauge_ms) = gauge(&gateway.metrics)?;
         ensure!((active - f64::from(sessions)).abs() < 0.5, "of {sessions} sessions the gateway counts {active}");
-        let size = Size { sessions, bytes_each, made_in_seconds, active, gauge_ms };
-        Ok(Self { redis, gateway, cookies, size })
+        Ok(Self { redis, gateway, cookies, size: Size { sessions, bytes_each, made_in_seconds, active, gauge_ms } })
     }
 
     /// The first cookie of the file.
@@ -100,7 +99,7 @@ fn gauge(metrics: &Url) -> anyhow::Result<(f64, f64)> {
 }
 
 fn gauge_in(metrics: &str) -> Option<f64> {
-    metrics.lines().find_map(|line| line.strip_prefix("oauth2_active_sessions_count ")?.parse().ok())
+    metrics.lines().find_map(|line| line.strip_prefix(GAUGE)?.parse().ok())
 }
 
 /// Some of them, at random but in every run the same, and none rather often: as many lines whatever the number of
@@ -112,7 +111,7 @@ fn drawn(all: &[String], count: u64) -> impl Iterator<Item = &str> {
     })
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014).
+/// `SplitMix64` (Steele, Lea, Flood 2014).
 const fn scattered(number: u64) -> u64 {
     let mut mixed = number.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -123,6 +122,7 @@ const fn scattered(number: u64) -> u64 {
 /// More than wrk asks within a measurement of three seconds.
 const DRAWN: u64 = 200_000;
 const USUAL: u32 = 10_000;
+const GAUGE: &str = "oauth2_active_sessions_count{method=\"oidc\"} ";
 const GAUGED: usize = 5;
 
 #[cfg(test)]
@@ -154,8 +154,8 @@ mod tests {
 
     #[test]
     fn the_gauge_stands_among_other_metrics() {
-        let text = "# TYPE oauth2_active_sessions_count gauge\noauth2_active_sessions_count 1200\nother 3\n";
-        assert_eq!(gauge_in(text), Some(1200.0));
+        let text = format!("# TYPE oauth2_active_sessions_count gauge\n{GAUGE}1200\nother 3\n");
+        assert_eq!(gauge_in(&text), Some(1200.0));
         assert_eq!(gauge_in("other 3\n"), None);
     }
 }

@@ -69,7 +69,7 @@ impl Scene {
 
         let mut rows = memory.rows((&bare, &bare_front));
         rows.extend(warm.rows_with_redis(&redis));
-        rows.extend(crowd.rows((&reading, &read)));
+        rows.extend(crowd.rows((&reading, read)));
         rows.extend(others.rows);
         for row in &mut rows {
             if row.store == Store::Redis && row.counted.is_none() {
