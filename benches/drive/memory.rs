@@ -10,6 +10,7 @@ use crate::{
     load::CONNECTIONS,
     redis, scene,
     servers::{Cache, Redis, Site, Starter, Store},
+    stage::Stage,
 };
 
 /// The memory of a gateway with [`SESSIONS`] sessions.
@@ -46,17 +47,37 @@ pub(crate) fn measure(
     let share = cookies.len().div_ceil(CONNECTIONS as usize);
     let mut parts: Vec<_> = cookies.chunks(share).map(|part| Part { part, connection: None }).collect();
     let url = &gateway.verify;
+    wait_until_remembered(starter.stage, redis, url, &cookies[0])?;
     for _ in 0..WARM_UP {
         each(&mut parts, |part| part.ask(url, 1))?;
     }
     let before_mib = gateway.watched.resident_mib()?;
     each(&mut parts, |part| part.ask(url, part.part.len()))?;
-    let read = redis::commands(&redis.socket)?.get("hmget").copied().unwrap_or_default();
+    let read = reads(redis)?;
     each(&mut parts, |part| part.ask(url, part.part.len()))?;
-    let read_again = redis::commands(&redis.socket)?.get("hmget").copied().unwrap_or_default() - read;
+    let read_again = reads(redis)? - read;
     let after_mib = gateway.watched.resident_mib()?;
     starter.stage.end_since(mark);
     Ok(Memory { begun_mib, before_mib, after_mib, read_again })
+}
+
+/// Waits until a gateway that has just begun goes by what it has read: until then it does not know whether it hears the
+/// others.
+pub(crate) fn wait_until_remembered(stage: &Stage, redis: &Redis, url: &Url, cookie: &str) -> anyhow::Result<()> {
+    let request = connection::request("GET", url, &scene::facts(Some(cookie)));
+    let mut connection = Connection::open(url)?;
+    let mut asked = || -> anyhow::Result<u64> {
+        ensure!(connection.ask(&request)? == 200, "a session that lives is refused");
+        reads(redis)
+    };
+    stage.wait_until("the gateway to remember sessions", || {
+        let read = asked().ok()?;
+        (asked().ok()? == read).then_some(())
+    })
+}
+
+fn reads(redis: &Redis) -> anyhow::Result<u64> {
+    Ok(redis::commands(&redis.socket)?.get("hmget").copied().unwrap_or_default())
 }
 
 /// The sessions that one connection asks for.

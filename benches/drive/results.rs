@@ -41,6 +41,7 @@ pub(crate) fn ratios(measured: &Measured<'_>) -> Vec<Named> {
         ("nginx_rps", speed(nginx, through)),
         ("nginx_redis_rps", speed(of("b", Store::Redis), through)),
         ("nginx_p99", there(ratio(paced, bare_paced, patience, patience))),
+        ("nginx_paced_cpu", cpu(paced, bare_paced, "bare")),
         ("unauthorized_cpu", cpu(of("c", Store::Memory), warm, "gateway")),
         ("anonymous_direct_cpu", cpu(of("c", Store::Memory), bare, "bare")),
         ("forged_direct_cpu", cpu(of("d", Store::Memory), bare, "bare")),

@@ -106,6 +106,9 @@ fn single(
         starter.gateway("gateway-there", (Store::Redis, Cache::Shipped), site, redis)?.server,
     ];
     let ended = cookies.get(..revocation::REVOCATIONS as usize).unwrap_or(&cookies);
+    for replica in &replicas {
+        memory::wait_until_remembered(starter.stage, redis, &replica.verify, &warm.cookie)?;
+    }
     let delays = revocation::measure([&replicas[0].verify, &replicas[1].verify], ended)?;
     starter.stage.end_since(mark);
     Ok((memory, delays))

@@ -306,8 +306,9 @@ pub(crate) fn secret() -> anyhow::Result<String> {
 
 /// What names the key to a gateway.
 pub(crate) const KEY_VARIABLE: &str = "SESSION_ENCRYPTION_KEY";
-/// What makes a gateway read the store for nearly every session that is not the one before.
-const SMALLEST_CACHE: &str = "";
+/// What makes a gateway read the store for every session that is not the one before, and still keep what it reads, as it
+/// does where more sessions are active than it keeps.
+const SMALLEST_CACHE: &str = "[session]\ncache_entries = 1";
 /// The page behind nginx.
 pub(crate) const PAGE: &str = "small.txt";
 /// What everybody is called at the provider.

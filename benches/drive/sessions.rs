@@ -59,8 +59,9 @@ impl Maker {
     /// Reads the session that a sign-in made.
     pub(crate) fn model(&self, cookie: &str) -> anyhow::Result<Model> {
         let (_, value) = cookie.split_once('=').context("a cookie has a value")?;
-        let handle =
-            cookie::read(self.keeper.ring(), self.site.name(), value).map_err(|reason| anyhow!("{reason:?}"))?;
+        let ring = self.keeper.ring();
+        let shown = cookie::read(ring, self.site.name(), value).map_err(|reason| anyhow!("{reason:?}"))?;
+        let handle = shown.handle(ring).context("no key opens the session")?;
         let whole = self.runtime.block_on(self.keeper.read_whole(&handle));
         let (_, facts, tokens) = whole.map_err(|reason| anyhow!("the session cannot be read: {reason:?}"))?;
         Ok(Model { facts, tokens })
