@@ -1,6 +1,6 @@
 //! What is measured, started and ready: gateways with somebody signed in and with many, and bare servers beside them.
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use url::Url;
 
 use crate::{
@@ -55,39 +55,33 @@ impl Scene {
         let callbacks = addresses.map(|site| format!("http://{site}/auth/callback"));
         let issuer = starter.provider("dev-idp", &callbacks, None)?;
         let [memory_site, site] = addresses.map(|address| Site { address, issuer: &issuer });
-        let memory = Visited::new(&starter, Store::Memory, memory_site, &redis)?;
-        let warm = Visited::new(&starter, Store::Redis, site, &redis)?;
-        let crowd = Crowd::gather(&starter, &warm, sizes, site, say)?;
-        let bare = starter.bare(&memory.reply, None)?;
-        let bare_front = starter.front(&bare, free_address()?)?;
-        let (reading, read) = crowd.bare(&starter, &warm.reply)?;
-        for (server, reply) in [(&bare, &memory.reply), (&reading, &warm.reply)] {
-            ensure_equal(server, reply)?;
-        }
-        let (memory_used, delays) = single(&starter, &warm, site, &redis, say)?;
+        let alone = Visited::new(&starter, Store::Memory, memory_site, &redis)?;
+        let shared = Visited::new(&starter, Store::Redis, site, &redis)?;
+        let bare = starter.bare(&alone.reply, None)?;
+        ensure_equal(&bare, &alone.reply)?;
+        let front = starter.front(&bare, free_address()?)?;
+        let crowd = Crowd::gather(&starter, &shared, sizes, site, say)?;
+        let (memory, delays) = once(&starter, &shared, site, &redis, say)?;
         let others = others::set(&starter, &redis, say);
 
-        let mut rows = memory.rows((&bare, &bare_front));
-        rows.extend(warm.rows_with_redis(&redis));
-        rows.extend(crowd.rows((&reading, read)));
+        let mut rows = alone.rows((&bare, &front));
+        rows.extend(shared.rows_with_redis(&redis));
+        rows.extend(crowd.rows());
         rows.extend(others.rows);
-        for row in &mut rows {
-            if row.store == Store::Redis && row.counted.is_none() {
-                row.counted = Some(redis.socket.clone());
-            }
+        for row in rows.iter_mut().filter(|row| row.store == Store::Redis) {
+            row.counted.get_or_insert_with(|| redis.socket.clone());
         }
-        let sizes = crowd.populations.iter().map(|population| population.size.clone()).collect();
-        let gateways = [memory.gateway.server, warm.gateway.server, bare, reading];
-        let mut servers: Vec<_> = gateways.into_iter().map(|server| (server.name, server.watched)).collect();
+        let before = Before { start_ms, sizes: crowd.sizes(), memory, delays };
+        let mut servers: Vec<_> = [alone.gateway.server, shared.gateway.server, bare].map(Server::named).into();
         servers.push(("redis".to_owned(), redis.watched));
-        servers.extend(crowd.populations.into_iter().flat_map(Population::into_servers));
+        servers.extend(crowd.into_servers());
         servers.extend(others.servers);
-        Ok(Self { rows, servers, before: Before { start_ms, sizes, memory: memory_used, delays } })
+        Ok(Self { rows, servers, before })
     }
 }
 
 /// What is measured once, with sessions of its own.
-fn single(
+fn once(
     starter: &Starter<'_>,
     warm: &Visited,
     site: Site<'_>,
@@ -190,9 +184,11 @@ impl Visited {
     }
 }
 
-/// Many sessions, few and more of them.
+/// Many sessions, few and more of them, and a bare server that reads records of one of the numbers.
 struct Crowd {
     populations: Vec<Population>,
+    bare: Server,
+    read: u32,
 }
 
 impl Crowd {
@@ -210,29 +206,34 @@ impl Crowd {
             let reply = allowed(&population.gateway.server.verify, &population.first_cookie()?)?;
             ensure!(reply.undated == like.reply.undated, "a session that was made is answered\n{}", reply.undated);
         }
-        Ok(Self { populations })
+        let read = population::usual(sizes).context("no sessions")?;
+        let usual = populations.iter().find(|population| population.size.sessions == read).context("no sessions")?;
+        let records = usual.records(starter)?;
+        let bare = starter.bare(&like.reply, Some((&usual.redis.socket, &records)))?;
+        ensure_equal(&bare, &like.reply)?;
+        Ok(Self { populations, bare, read })
     }
 
-    /// A bare server that reads the same records as the gateway with the usual number of sessions does, and which.
-    fn bare(&self, starter: &Starter<'_>, answer: &Reply) -> anyhow::Result<(Server, &Population)> {
-        let sizes: Vec<_> = self.populations.iter().map(|population| population.size.sessions).collect();
-        let usual = population::usual(&sizes);
-        let mut found = self.populations.iter().filter(|population| Some(population.size.sessions) == usual);
-        let population = found.next().ok_or_else(|| anyhow::anyhow!("no sessions"))?;
-        let records = population.records(starter)?;
-        Ok((starter.bare(answer, Some((&population.redis.socket, &records)))?, population))
-    }
-
-    fn rows(&self, (bare, read): (&Server, &Population)) -> Vec<Row> {
+    fn rows(&self) -> Vec<Row> {
         let mut rows = Vec::new();
         for population in &self.populations {
-            let what = format!("verify, cold, {} sessions", population.size.sessions);
+            let sessions = population.size.sessions;
+            let what = format!("verify, cold, {sessions} sessions");
             rows.push(population.row("l", &what, &population.gateway.server));
-            if population.size.sessions == read.size.sessions {
-                rows.push(population.row("f", "bare, one read", bare));
+            if sessions == self.read {
+                rows.push(population.row("f", "bare, one read", &self.bare));
             }
         }
         rows
+    }
+
+    fn sizes(&self) -> Vec<Size> {
+        self.populations.iter().map(|population| population.size.clone()).collect()
+    }
+
+    fn into_servers(self) -> Vec<(String, Watched)> {
+        let bare = self.bare.named();
+        self.populations.into_iter().flat_map(Population::into_servers).chain([bare]).collect()
     }
 }
 
@@ -247,7 +248,7 @@ impl Population {
 
     fn into_servers(self) -> [(String, Watched); 2] {
         let redis = (format!("redis-{}", self.size.sessions), self.redis.watched);
-        [(self.gateway.server.name, self.gateway.server.watched), redis]
+        [self.gateway.server.named(), redis]
     }
 }
 

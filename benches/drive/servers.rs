@@ -117,6 +117,13 @@ pub(crate) struct Server {
     pub(crate) watched: Watched,
 }
 
+impl Server {
+    /// Its process, by its name.
+    pub(crate) fn named(self) -> (String, Watched) {
+        (self.name, self.watched)
+    }
+}
+
 /// A gateway that runs.
 pub(crate) struct Gateway {
     /// The server.
