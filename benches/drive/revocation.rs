@@ -112,7 +112,7 @@ fn signing_out(cookie: &str, number: usize) -> Vec<Header> {
 }
 
 /// How many sessions are ended.
-pub(crate) const REVOCATIONS: u32 = 250;
+pub(crate) const REVOCATIONS: usize = 250;
 const WARM_UP: u64 = 3;
 /// After so long it counts as not ended at all.
 const PATIENCE: Duration = Duration::from_secs(5);

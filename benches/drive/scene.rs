@@ -13,7 +13,7 @@ use crate::{
     revocation::{self, Delays},
     row::{Header, Row, header},
     servers::{Cache, Front, Gateway, PAGE, Redis, Server, Site, Starter, Store, free_address},
-    sessions::Maker,
+    sessions::{Maker, Model},
     stage::Stage,
     start,
     visitor::{self, Reply, USER_AGENT},
@@ -60,8 +60,9 @@ impl Scene {
         let bare = starter.bare(&alone.reply, None)?;
         ensure_equal(&bare, &alone.reply)?;
         let front = starter.front(&bare, free_address()?)?;
-        let crowd = Crowd::gather(&starter, &shared, sizes, site, say)?;
-        let (memory, delays) = once(&starter, &shared, site, &redis, say)?;
+        let many = Many::new(&starter, &shared, site)?;
+        let crowd = Crowd::gather(&starter, &many, sizes, say)?;
+        let (memory, delays) = many.measure_once(&starter, &redis, say)?;
         let others = others::set(&starter, &redis, say);
 
         let mut rows = alone.rows((&bare, &front));
@@ -80,32 +81,44 @@ impl Scene {
     }
 }
 
-/// What is measured once, with sessions of its own.
-fn once(
-    starter: &Starter<'_>,
-    warm: &Visited,
-    site: Site<'_>,
-    redis: &Redis,
-    say: &dyn Fn(&str),
-) -> anyhow::Result<(Memory, Delays)> {
-    let maker = Maker::new(&warm.gateway.settings, &starter.key)?;
-    let model = maker.model(&warm.cookie)?;
-    let cookies = maker.make(memory::SESSIONS, &model, say)?;
-    say("asking for sessions that a gateway is to remember");
-    let memory = memory::measure(starter, site, redis, &cookies)?;
-    say("ending sessions at one gateway and asking another");
-    let mark = starter.stage.mark();
-    let replicas = [
-        starter.gateway("gateway-here", (Store::Redis, Cache::Shipped), site, redis)?.server,
-        starter.gateway("gateway-there", (Store::Redis, Cache::Shipped), site, redis)?.server,
-    ];
-    let ended = cookies.get(..revocation::REVOCATIONS as usize).unwrap_or(&cookies);
-    for replica in &replicas {
-        memory::wait_until_remembered(starter.stage, redis, &replica.verify, &warm.cookie)?;
+/// What many sessions are like.
+struct Many<'a> {
+    maker: Maker,
+    /// Of a sign-in of its own: where one of them is ended, its tokens are revoked, and all have the same.
+    model: Model,
+    reply: &'a Reply,
+    site: Site<'a>,
+}
+
+impl<'a> Many<'a> {
+    fn new(starter: &Starter<'_>, like: &'a Visited, site: Site<'a>) -> anyhow::Result<Self> {
+        let maker = Maker::new(&like.gateway.settings, &starter.key)?;
+        let model = maker.model(&visitor::signed_in(starter.stage, &like.front.page)?)?;
+        Ok(Self { maker, model, reply: &like.reply, site })
     }
-    let delays = revocation::measure([&replicas[0].verify, &replicas[1].verify], ended)?;
-    starter.stage.end_since(mark);
-    Ok((memory, delays))
+
+    /// What needs no rounds.
+    fn measure_once(
+        &self,
+        starter: &Starter<'_>,
+        redis: &Redis,
+        say: &dyn Fn(&str),
+    ) -> anyhow::Result<(Memory, Delays)> {
+        let cookies = self.maker.make(memory::SESSIONS, &self.model, say)?;
+        say("asking for sessions that a gateway is to remember");
+        let memory = memory::measure(starter, self.site, redis, &cookies)?;
+        say("ending sessions at one gateway and asking another");
+        let mark = starter.stage.mark();
+        let mut replicas = Vec::new();
+        for name in ["gateway-here", "gateway-there"] {
+            let replica = starter.gateway(name, (Store::Redis, Cache::Shipped), self.site, redis)?.server.verify;
+            memory::wait_until_remembered(starter.stage, redis, &replica, &cookies[0])?;
+            replicas.push(replica);
+        }
+        let delays = revocation::measure([&replicas[0], &replicas[1]], &cookies[..revocation::REVOCATIONS])?;
+        starter.stage.end_since(mark);
+        Ok((memory, delays))
+    }
 }
 
 /// A gateway at which somebody is signed in, behind an nginx.
@@ -192,25 +205,18 @@ struct Crowd {
 }
 
 impl Crowd {
-    fn gather(
-        starter: &Starter<'_>,
-        like: &Visited,
-        sizes: &[u32],
-        site: Site<'_>,
-        say: &dyn Fn(&str),
-    ) -> anyhow::Result<Self> {
-        let model = Maker::new(&like.gateway.settings, &starter.key)?.model(&like.cookie)?;
-        let made = |sessions: &u32| Population::new(starter, *sessions, site, &model, say);
+    fn gather(starter: &Starter<'_>, many: &Many<'_>, sizes: &[u32], say: &dyn Fn(&str)) -> anyhow::Result<Self> {
+        let made = |sessions: &u32| Population::new(starter, *sessions, many.site, &many.model, say);
         let populations = sizes.iter().map(made).collect::<anyhow::Result<Vec<_>>>()?;
         for population in &populations {
             let reply = allowed(&population.gateway.server.verify, &population.first_cookie()?)?;
-            ensure!(reply.undated == like.reply.undated, "a session that was made is answered\n{}", reply.undated);
+            ensure!(reply.undated == many.reply.undated, "a session that was made is answered\n{}", reply.undated);
         }
         let read = population::usual(sizes).context("no sessions")?;
         let usual = populations.iter().find(|population| population.size.sessions == read).context("no sessions")?;
         let records = usual.records(starter)?;
-        let bare = starter.bare(&like.reply, Some((&usual.redis.socket, &records)))?;
-        ensure_equal(&bare, &like.reply)?;
+        let bare = starter.bare(many.reply, Some((&usual.redis.socket, &records)))?;
+        ensure_equal(&bare, many.reply)?;
         Ok(Self { populations, bare, read })
     }
 
