@@ -2,15 +2,16 @@
 
 use std::thread;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use url::Url;
 
 use crate::{
     connection::{self, Connection},
     load::CONNECTIONS,
     redis, scene,
-    servers::{Cache, Redis, Site, Starter, Store},
+    servers::{Cache, Gateway, Redis, Site, Starter, Store},
     stage::Stage,
+    visitor,
 };
 
 /// The memory of a gateway with [`SESSIONS`] sessions.
@@ -24,6 +25,8 @@ pub(crate) struct Memory {
     pub(crate) after_mib: f64,
     /// How many of them had to be read from the store when they were asked for once more.
     pub(crate) read_again: u64,
+    /// What the gateway itself thinks that each takes, in bytes.
+    pub(crate) counted_bytes: f64,
 }
 
 impl Memory {
@@ -42,7 +45,8 @@ pub(crate) fn measure(
 ) -> anyhow::Result<Memory> {
     ensure!(cookies.len() == SESSIONS as usize, "{} sessions are not {SESSIONS}", cookies.len());
     let mark = starter.stage.mark();
-    let gateway = starter.gateway("gateway-fresh", (Store::Redis, Cache::Shipped), site, redis)?.server;
+    let Gateway { server: gateway, metrics, .. } =
+        starter.gateway("gateway-fresh", (Store::Redis, Cache::Shipped), site, redis)?;
     let begun_mib = gateway.watched.resident_mib()?;
     let share = cookies.len().div_ceil(CONNECTIONS as usize);
     let mut parts: Vec<_> = cookies.chunks(share).map(|part| Part { part, connection: None }).collect();
@@ -57,8 +61,11 @@ pub(crate) fn measure(
     each(&mut parts, |part| part.ask(url, part.part.len()))?;
     let read_again = reads(redis)? - read;
     let after_mib = gateway.watched.resident_mib()?;
+    let told = visitor::get::<&str>(&metrics, &[])?.body;
+    let counted = |name| visitor::metric(&told, name).with_context(|| format!("the gateway does not tell {name}"));
+    let counted_bytes = counted("portcullis_session_cache_bytes ")? / counted("portcullis_session_cache_entries ")?;
     starter.stage.end_since(mark);
-    Ok(Memory { begun_mib, before_mib, after_mib, read_again })
+    Ok(Memory { begun_mib, before_mib, after_mib, read_again, counted_bytes })
 }
 
 /// Waits until a gateway that has just begun goes by what it has read: until then it does not know whether it hears the

@@ -93,13 +93,9 @@ fn gauge(metrics: &Url) -> anyhow::Result<(f64, f64)> {
         let began = Instant::now();
         let reply = visitor::get::<&str>(metrics, &[])?;
         took.push(began.elapsed().as_secs_f64() * 1e3);
-        told = gauge_in(&reply.body).context("the gateway does not say how many sessions are active")?;
+        told = visitor::metric(&reply.body, GAUGE).context("the gateway does not say how many sessions are active")?;
     }
     Ok((told, median(took.into_iter())))
-}
-
-fn gauge_in(metrics: &str) -> Option<f64> {
-    metrics.lines().find_map(|line| line.strip_prefix(GAUGE)?.parse().ok())
 }
 
 /// Some of them, at random but in every run the same, and none rather often: as many lines whatever the number of
@@ -150,12 +146,5 @@ mod tests {
         ] {
             assert_eq!(usual(&sizes), expected, "{sizes:?}");
         }
-    }
-
-    #[test]
-    fn the_gauge_stands_among_other_metrics() {
-        let text = format!("# TYPE oauth2_active_sessions_count gauge\n{GAUGE}1200\nother 3\n");
-        assert_eq!(gauge_in(&text), Some(1200.0));
-        assert_eq!(gauge_in("other 3\n"), None);
     }
 }

@@ -53,6 +53,7 @@ fn memory_json(memory: &Memory) -> Value {
         "before_mib": rounded(memory.before_mib, 2),
         "after_mib": rounded(memory.after_mib, 2),
         "read_again": memory.read_again,
+        "counted_bytes_per_session": rounded(memory.counted_bytes, 0),
     })
 }
 
@@ -218,7 +219,7 @@ mod tests {
         Before {
             start_ms: 12.25,
             sizes: vec![size],
-            memory: Memory { begun_mib: 6.0, before_mib: 8.0, after_mib: 18.0, read_again: 3 },
+            memory: Memory { begun_mib: 6.0, before_mib: 8.0, after_mib: 18.0, read_again: 3, counted_bytes: 900.0 },
             delays: Delays { revocations: 250, p50_ms: 0.5, p99_ms: 2.25 },
         }
     }

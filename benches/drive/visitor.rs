@@ -103,7 +103,25 @@ fn read(answer: &str) -> anyhow::Result<Reply> {
     Ok(Reply { status, headers, undated: undated.join("\n"), body: body.to_owned() })
 }
 
+/// What stands behind a name, and its labels if it has some, in a gateway's metrics.
+pub(crate) fn metric(metrics: &str, name: &str) -> Option<f64> {
+    metrics.lines().find_map(|line| line.strip_prefix(name)?.parse().ok())
+}
+
 /// What it calls itself; the session is bound to it.
 pub(crate) const USER_AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
 const PERSON: &str = "alice";
 const REDIRECTS: usize = 12;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metric_stands_among_others() {
+        let text = "# TYPE sessions gauge\nsessions{method=\"oidc\"} 1200\nbytes 3.5\n";
+        assert_eq!(metric(text, "sessions{method=\"oidc\"} "), Some(1200.0));
+        assert_eq!(metric(text, "bytes "), Some(3.5));
+        assert_eq!(metric(text, "sessions "), None);
+    }
+}

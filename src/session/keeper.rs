@@ -471,7 +471,7 @@ impl Keeper {
     pub fn tell(&self) {
         let (entries, bytes) = self.cache.size();
         self.telemetry.metrics().sessions().cached(entries, bytes);
-        self.telemetry.metrics().sessions().hears(self.hearing.hears(Moment::now()));
+        self.telemetry.metrics().sessions().hears(self.hearing.has_heard_lately(Moment::now()));
     }
 
     /// Makes endings good that the store has missed, for as long as it is polled.
