@@ -34,7 +34,7 @@ use crate::{
     random,
     reason::Reason,
     route::{Body, Endpoint, Limited, Prefix, Reach, Route},
-    seal::KeyId,
+    seal::Farewell,
     session::{
         Client, Presented,
         keeper::{self, Found, Keeper},
@@ -130,14 +130,22 @@ impl Gateway {
     }
 
     /// Puts this gateway's keys in force for all that outlives a reload, and tells which open nothing from now on.
-    pub fn take_over(&self) -> Vec<KeyId> {
+    pub fn take_over(&self) -> Vec<Farewell> {
         self.keeper.take_over()
     }
 
     /// Lets an accepted key open nothing any more, because another gateway has given it up; false if there is none, or if
     /// it is the one that seals here.
-    pub fn retire(&self, key: KeyId) -> bool {
-        self.keeper.retire(key)
+    pub fn retire(&self, farewell: &Farewell) -> bool {
+        self.keeper.retire(farewell)
+    }
+
+    /// Tells the other gateways of keys that open nothing here any more, beside the requests.
+    pub fn announce(&self, removed: &[Farewell]) {
+        for farewell in removed.iter().copied() {
+            let keeper = Arc::clone(&self.keeper);
+            self.drain.spawn_until_stop(async move { keeper.announce(farewell).await });
+        }
     }
 
     /// Begins what runs beside the requests: discovery, probes, and making endings good.

@@ -14,6 +14,7 @@ use std::{
 use arc_swap::ArcSwap;
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
+    constant_time::verify_slices_are_equal,
     hmac,
 };
 use base64::{
@@ -79,6 +80,19 @@ pub enum KeyError {
 /// Which master key something is under. Derived from the key; says nothing about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct KeyId(pub [u8; KEY_ID_BYTES]);
+
+/// A key's word that it opens nothing any more. Only who has the key can give it, and only who has it can tell: so nobody
+/// else retires a key, and one that is said again says nothing new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Farewell {
+    /// Which key.
+    pub key: KeyId,
+    /// A keyed hash under it.
+    pub proof: [u8; FAREWELL_BYTES],
+}
+
+/// Bytes of what proves a farewell.
+pub const FAREWELL_BYTES: usize = 16;
 
 impl fmt::Display for KeyId {
     /// As logs name it: eight hexadecimal digits.
@@ -177,15 +191,18 @@ impl RingInForce {
     }
 
     /// Puts another ring in force, and tells which keys open nothing from now on.
-    pub fn replace(&self, ring: &Arc<KeyRing>) -> Vec<KeyId> {
+    pub fn replace(&self, ring: &Arc<KeyRing>) -> Vec<Farewell> {
         ring.retire_as(&self.load());
         let before = self.0.swap(Arc::clone(ring));
-        before.all().map(Key::id).filter(|id| ring.by_id(*id).is_none()).collect()
+        before.all().filter(|key| ring.by_id(key.id()).is_none()).map(Key::farewell).collect()
     }
 
-    /// Lets an accepted key open nothing any more; false if there is none, or if it is the sealing one.
-    pub fn retire(&self, id: KeyId) -> bool {
-        self.load().retire(id)
+    /// Lets an accepted key open nothing any more; false if there is none, if it is the sealing one, or if it is not its own
+    /// word.
+    pub fn retire(&self, farewell: &Farewell) -> bool {
+        let ring = self.load();
+        let is_its_own = ring.by_id(farewell.key).is_some_and(|key| key.says(farewell));
+        is_its_own && ring.retire(farewell.key)
     }
 }
 
@@ -210,6 +227,17 @@ impl Key {
             name: hmac_key(&keyed_hash(&root, &[b"store name"])),
             root,
         }
+    }
+
+    /// What it says when it is given up.
+    pub fn farewell(&self) -> Farewell {
+        let mut proof = [0; FAREWELL_BYTES];
+        proof.copy_from_slice(&keyed_hash(&self.root, &[b"farewell"])[..FAREWELL_BYTES]);
+        Farewell { key: self.id, proof }
+    }
+
+    fn says(&self, farewell: &Farewell) -> bool {
+        verify_slices_are_equal(&self.farewell().proof, &farewell.proof).is_ok()
     }
 
     /// This key's name.
@@ -419,6 +447,10 @@ mod tests {
         Key::derive(&MasterKey::from_bytes([byte; 32])).id()
     }
 
+    fn farewell(byte: u8) -> Farewell {
+        Key::derive(&MasterKey::from_bytes([byte; 32])).farewell()
+    }
+
     #[test]
     fn a_retired_key_opens_nothing_and_the_sealing_key_is_never_retired() {
         let ring = of(1, Some(2), Some(3));
@@ -435,11 +467,14 @@ mod tests {
         assert_eq!(force.replace(&of(1, Some(2), None)), []);
         assert_eq!(force.replace(&of(2, None, Some(1))), []);
         assert!(force.load().is_old(id(1)) && !force.load().is_old(id(2)));
-        assert!(force.retire(id(1)));
+        let forged = Farewell { key: id(1), ..farewell(4) };
+        assert!(!force.retire(&forged) && !force.retire(&farewell(4)) && !force.retire(&farewell(2)));
+        assert!(force.retire(&farewell(1)));
+        assert!(!force.retire(&farewell(1)), "once");
         assert_eq!(force.replace(&of(2, Some(3), Some(1))), [], "it opened nothing before either");
         assert!(force.load().by_id(id(1)).is_none(), "the settings name it still");
         assert_eq!(force.replace(&of(3, None, Some(2))), []);
-        assert_eq!(force.replace(&of(3, None, None)), [id(2)]);
+        assert_eq!(force.replace(&of(3, None, None)), [farewell(2)]);
         force.replace(&of(3, None, Some(1)));
         assert!(force.load().by_id(id(1)).is_some(), "settings that did not name it, and now do, mean it");
     }

@@ -15,7 +15,7 @@ use tracing::{debug, error, info, warn};
 use crate::{
     clock::Timestamp,
     reason::{Kind, Reason},
-    seal::KeyId,
+    seal::{Farewell, KeyId},
     store::{Name, StoreError},
     telemetry::{budget::Budget, fallback::FallbackEvent, metrics::Metrics},
 };
@@ -226,7 +226,7 @@ pub enum Event<'a> {
     /// Other settings are in use.
     Reloaded {
         /// The keys that open nothing any more.
-        removed: &'a [KeyId],
+        removed: &'a [Farewell],
         /// When.
         at: Timestamp,
     },
@@ -388,8 +388,8 @@ impl Telemetry {
     }
 }
 
-fn reloaded(removed: &[KeyId]) {
-    for key in removed {
+fn reloaded(removed: &[Farewell]) {
+    for Farewell { key, .. } in removed {
         info!(%key, "this key opens nothing here any more");
     }
     info!("the settings have been read again and are in use");

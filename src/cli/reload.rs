@@ -6,7 +6,7 @@ use tokio::task::spawn_blocking;
 
 use crate::{
     config::{Config, Problems, environment::Environment, given::Given, load::load},
-    seal::KeyId,
+    seal::Farewell,
     server::front::Front,
     telemetry::{Event, Telemetry},
 };
@@ -26,22 +26,19 @@ impl Reloading {
         Self { settings, given, front, telemetry }
     }
 
-    /// Reads the settings and takes them over, or says why not. Gives the keys that open nothing here any more.
-    pub(super) async fn reload(&mut self) -> Vec<KeyId> {
+    /// Reads the settings and takes them over, or says why not. The other gateways hear of keys that are given up.
+    pub(super) async fn reload(&mut self) {
         match Box::pin(self.reloaded()).await {
             Ok(removed) => {
-                let at = self.front.gateway().clock().now();
-                self.telemetry.event(&Event::Reloaded { removed: &removed, at });
-                removed
+                let gateway = self.front.gateway();
+                self.telemetry.event(&Event::Reloaded { removed: &removed, at: gateway.clock().now() });
+                gateway.announce(&removed);
             }
-            Err(problems) => {
-                self.telemetry.event(&Event::ReloadRefused { problems: &problems });
-                Vec::new()
-            }
+            Err(problems) => self.telemetry.event(&Event::ReloadRefused { problems: &problems }),
         }
     }
 
-    async fn reloaded(&mut self) -> Result<Vec<KeyId>, Vec<String>> {
+    async fn reloaded(&mut self) -> Result<Vec<Farewell>, Vec<String>> {
         let config = self.read().await?;
         self.given.admits(&config.given).map_err(|problems| told(&problems))?;
         let replaced = self.front.replace(config.gateway, config.server.listeners).await;

@@ -12,7 +12,7 @@ use arc_swap::{ArcSwap, Guard};
 
 use crate::{
     gateway::{Config, Gateway, StartError},
-    seal::KeyId,
+    seal::Farewell,
     server::{ListenerConfig, tls::Tls},
 };
 
@@ -41,7 +41,7 @@ impl Front {
     ///
     /// # Errors
     /// [`StartError`] when something cannot be set up from them: then nothing has changed.
-    pub async fn replace(&self, config: Config, listeners: Vec<ListenerConfig>) -> Result<Vec<KeyId>, StartError> {
+    pub async fn replace(&self, config: Config, listeners: Vec<ListenerConfig>) -> Result<Vec<Farewell>, StartError> {
         let _turn = self.changing.lock().await;
         let before = self.gateway.load_full();
         let next = Arc::new(before.reloaded(config)?);
@@ -55,8 +55,8 @@ impl Front {
 
     /// Lets an accepted key open nothing any more, because another gateway has given it up; false if there is none, or if
     /// it is the one that seals here.
-    pub fn retire(&self, key: KeyId) -> bool {
-        self.gateway.load().retire(key)
+    pub fn retire(&self, farewell: &Farewell) -> bool {
+        self.gateway.load().retire(farewell)
     }
 
     pub(super) fn knows(&self, tls: &Arc<Tls>) {

@@ -22,7 +22,7 @@ use crate::{
     origin::Site,
     random,
     reason::Reason,
-    seal::{KeyId, KeyRing, RingInForce},
+    seal::{Farewell, KeyRing, RingInForce},
     session::{
         Authenticated, Client, Facts, Lifetimes, Opened, Presented, Tokens,
         cache::{self, Cache, KEPT_FOR},
@@ -119,18 +119,25 @@ impl Keeper {
     }
 
     /// Puts this keeper's ring in force, and tells which keys open nothing from now on.
-    pub fn take_over(&self) -> Vec<KeyId> {
+    pub fn take_over(&self) -> Vec<Farewell> {
         self.in_force.replace(&self.ring)
     }
 
     /// Lets an accepted key open nothing any more, because another gateway has given it up; false if there is none, or if
     /// it is the one that seals here.
-    pub fn retire(&self, key: KeyId) -> bool {
-        let retired = self.in_force.retire(key);
+    pub fn retire(&self, farewell: &Farewell) -> bool {
+        let retired = self.in_force.retire(farewell);
         if retired {
-            self.telemetry.event(&Event::KeyRetired { key });
+            self.telemetry.event(&Event::KeyRetired { key: farewell.key });
         }
         retired
+    }
+
+    /// Tells the other gateways of a key that opens nothing here any more, until the store takes it.
+    pub async fn announce(&self, farewell: Farewell) {
+        while self.store.announce(Notice::KeyDropped(farewell)).await.is_err() {
+            tokio::time::sleep(SETTLE_EVERY).await;
+        }
     }
 
     /// How long sessions live.
@@ -504,6 +511,9 @@ impl Keeper {
     pub async fn keep_hearing(&self, pass_on: impl Fn(Notice)) {
         let hear = |notice| match notice {
             Notice::Session(name) => self.cache.forget(&name),
+            Notice::KeyDropped(farewell) => {
+                self.retire(&farewell);
+            }
             other => pass_on(other),
         };
         self.hearing.keep_hearing(|| self.cache.flush(), hear).await;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     config::fixture::{KEY, OTHER_KEY},
-    seal::KeyId,
+    seal::Farewell,
     telemetry::EndCause,
 };
 
@@ -16,7 +16,7 @@ fn keys(key: &str, new: Option<&str>, old: Option<&str>) -> Settings {
 
 impl Scene {
     /// Other settings take the place of these; gives the keys that open nothing any more.
-    fn reload(&mut self, settings: Settings) -> Vec<KeyId> {
+    fn reload(&mut self, settings: Settings) -> Vec<Farewell> {
         let _guard = self.runtime.enter();
         let next = self.gateway.reloaded(settings.config().gateway).unwrap();
         let removed = next.take_over();
@@ -44,7 +44,7 @@ impl Scene {
 fn sessions_go_on_under_other_keys_until_theirs_is_gone() {
     let mut scene = Scene::with(keys(KEY, None, None), &Clock::manual(NOW));
     let first = scene.living();
-    let key = scene.gateway.keeper.ring().sealing().id();
+    let key = scene.gateway.keeper.ring().sealing().farewell();
     assert_eq!(scene.reload(keys(KEY, Some(OTHER_KEY), None)), []);
     assert_eq!(scene.reload(keys(OTHER_KEY, None, Some(KEY))), []);
     let second = scene.living();
@@ -57,12 +57,12 @@ fn sessions_go_on_under_other_keys_until_theirs_is_gone() {
 #[test]
 fn a_key_that_another_gateway_gave_up_opens_nothing_at_once_and_after_a_reload() {
     let mut scene = Scene::with(keys(KEY, None, None), &Clock::manual(NOW));
-    let (first, old) = (scene.living(), scene.gateway.keeper.ring().sealing().id());
-    assert!(!scene.gateway.retire(old), "it seals here");
+    let (first, old) = (scene.living(), scene.gateway.keeper.ring().sealing().farewell());
+    assert!(!scene.gateway.retire(&old), "it seals here");
     assert_eq!(scene.shown(&first.cookie), StatusCode::OK);
     scene.reload(keys(OTHER_KEY, None, Some(KEY)));
     assert_eq!(scene.shown(&first.cookie), StatusCode::OK);
-    assert!(scene.gateway.retire(old) && !scene.gateway.retire(old));
+    assert!(scene.gateway.retire(&old) && !scene.gateway.retire(&old));
     assert_eq!(scene.shown(&first.cookie), StatusCode::UNAUTHORIZED);
     assert_eq!(scene.reload(keys(OTHER_KEY, None, Some(KEY))), []);
     assert_eq!(scene.shown(&first.cookie), StatusCode::UNAUTHORIZED, "the settings name it still");
