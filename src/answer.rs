@@ -201,9 +201,7 @@ impl Answer {
         *response.status_mut() = self.status();
         match self.body {
             Body::Allowed(identity, more) => {
-                for (name, value) in identity.iter() {
-                    emptied.insert(name, value.clone());
-                }
+                identity.write(&mut emptied);
                 emptied.extend(more);
             }
             _ => emptied.extend(self.reason.map(reason_header)),

@@ -36,7 +36,7 @@ use crate::{
     route::{Body, Endpoint, Limited, Prefix, Reach, Route},
     seal::Farewell,
     session::{
-        Client, Presented,
+        Client, Depth, Presented,
         keeper::{self, Found, Keeper},
         refresher::Refresher,
     },
@@ -95,6 +95,8 @@ pub struct Gateway {
     policies: Policies,
     matching: Matching,
     identity: Arc<Identity>,
+    /// How much of a session verify looks at.
+    depth: Depth,
     keeper: Arc<Keeper>,
     refresher: Refresher,
     sign_in: SignIn,
@@ -280,7 +282,7 @@ impl Gateway {
             Endpoint::Metrics => self.metrics().await?,
             Endpoint::Check => self.account.check(&self.find(inbound, visit?).await?),
             Endpoint::CheckActive => self.account.check_active(&self.find(inbound, visit?).await?).await,
-            Endpoint::Userinfo => Account::userinfo(&self.find(inbound, visit?).await?),
+            Endpoint::Userinfo => Account::userinfo(&self.find_whole(inbound, visit?).await?),
             Endpoint::Refresh => self.refresh(inbound, self.find(inbound, visit?).await?).await?,
             Endpoint::Challenge => {
                 let asked = asked()?;
@@ -418,12 +420,21 @@ impl Gateway {
     }
 
     async fn find(&self, inbound: &Inbound, visit: &Visit<'_>) -> Result<Found, Reason> {
-        let client = visit.facts.as_ref().map_or(Client::Application, |facts| browser(inbound, facts));
-        self.find_for(inbound, visit.site, client).await
+        self.find_for(inbound, visit.site, visit.client(inbound), self.depth).await
     }
 
-    async fn find_for(&self, inbound: &Inbound, site: &Site, client: Client<'_>) -> Result<Found, Reason> {
-        let found = self.keeper.find(inbound, &Presented { site, client }).await?;
+    async fn find_whole(&self, inbound: &Inbound, visit: &Visit<'_>) -> Result<Found, Reason> {
+        self.find_for(inbound, visit.site, visit.client(inbound), Depth::Whole).await
+    }
+
+    async fn find_for(
+        &self,
+        inbound: &Inbound,
+        site: &Site,
+        client: Client<'_>,
+        depth: Depth,
+    ) -> Result<Found, Reason> {
+        let found = self.keeper.find(inbound, &Presented { site, client }, depth).await?;
         match self.providers.of_session(found.session.facts()) {
             Some(_) => Ok(found),
             None => Err(Reason::SessionWrongProvider),
@@ -476,6 +487,10 @@ struct Visit<'a> {
 }
 
 impl Visit<'_> {
+    fn client<'a>(&'a self, inbound: &'a Inbound) -> Client<'a> {
+        self.facts.as_ref().map_or(Client::Application, |facts| browser(inbound, facts))
+    }
+
     fn asked<'a>(&'a self, inbound: &'a Inbound) -> Result<Asked<'a>, Reason> {
         let facts = self.facts.as_ref().ok_or(Reason::NotFound)?;
         Ok(Asked { inbound, facts, site: self.site })

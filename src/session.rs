@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use compact_str::CompactString;
 use http::HeaderValue;
 use serde::{Deserialize, Serialize};
@@ -227,32 +228,87 @@ impl Authenticated {
 #[derive(Debug)]
 pub struct Opened {
     facts: Facts,
+    depth: Depth,
     told: OnceLock<Told>,
 }
 
-/// Values of headers, and the number of the settings that they were made by.
+/// How much of a session is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Depth {
+    /// All but the claims, which are the largest part, and which few rules and headers ask for.
+    WithoutClaims,
+    /// All of it.
+    Whole,
+}
+
+/// Values of headers, one after another, and the number of the settings that they were made by.
 #[derive(Debug)]
 pub struct Told {
-    /// The number.
-    pub by: u64,
-    /// The values.
-    pub values: Box<[HeaderValue]>,
+    by: u64,
+    text: Bytes,
+    ends: Box<[u32]>,
+}
+
+impl Told {
+    /// Those values, made by the settings of that number.
+    pub fn new(by: u64, values: &[HeaderValue]) -> Self {
+        let bytes = values.iter().map(HeaderValue::len).sum();
+        let mut text = Vec::with_capacity(bytes);
+        let append = |value: &HeaderValue| {
+            text.extend_from_slice(value.as_bytes());
+            u32::try_from(text.len()).unwrap_or(u32::MAX)
+        };
+        let ends = values.iter().map(append).collect();
+        Self { by, text: text.into(), ends }
+    }
+
+    /// Whether the settings of that number made them.
+    pub const fn is_by(&self, number: u64) -> bool {
+        self.by == number
+    }
+
+    /// The values, without a copy of their text.
+    pub fn values(&self) -> impl Iterator<Item = HeaderValue> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| {
+            let value = self.text.slice(start as usize..*end as usize);
+            HeaderValue::from_maybe_shared(value).unwrap_or(const { HeaderValue::from_static("") })
+        })
+    }
+
+    fn bytes(&self) -> usize {
+        self.text.len() + size_of_val(&*self.ends)
+    }
 }
 
 impl Opened {
+    /// Opens that much of a session.
+    pub fn new(mut facts: Facts, depth: Depth) -> Arc<Self> {
+        if depth == Depth::WithoutClaims {
+            facts.user.claims = String::new();
+        }
+        Arc::new(Self { facts, depth, told: OnceLock::new() })
+    }
+
+    /// How much of it is opened.
+    pub const fn depth(&self) -> Depth {
+        self.depth
+    }
+
     /// What upstreams are told of it; made now if it was not made before.
     pub fn told(&self, make: impl FnOnce() -> Told) -> &Told {
         self.told.get_or_init(make)
     }
 
     /// What they were told, if it was made.
-    pub fn was_told(&self) -> &[HeaderValue] {
-        self.told.get().map_or(&[], |told| &told.values)
+    pub fn was_told(&self) -> Option<&Told> {
+        self.told.get()
     }
 
-    /// About how many bytes it takes, with what upstreams are told of it.
-    pub fn bytes(&self) -> usize {
-        size_of::<Self>() + self.facts.heap_bytes() + TOLD_BYTES
+    /// About how many bytes it takes; `expected` for what upstreams are told of it, unless that was made.
+    pub fn bytes(&self, expected: usize) -> usize {
+        let told = self.told.get().map_or(expected, Told::bytes);
+        size_of::<Self>() + self.facts.heap_bytes() + told
     }
 
     /// The one place that says a session counts.
@@ -285,12 +341,6 @@ impl Opened {
             Client::Application => None,
         };
         Ok(Authenticated { opened: Arc::clone(self), drift })
-    }
-}
-
-impl From<Facts> for Arc<Opened> {
-    fn from(facts: Facts) -> Self {
-        Self::new(Opened { facts, told: OnceLock::new() })
     }
 }
 
@@ -380,8 +430,6 @@ pub const TOKENS_BYTES: usize = 64 * 1024;
 pub const REFRESH_AHEAD: Duration = Duration::from_secs(60);
 /// How long after a refresh was begun the next may begin, if nothing came of it.
 pub const REFRESH_RETRY_AFTER: Duration = Duration::from_secs(15);
-/// About what the values of an ordinary session's headers take.
-const TOLD_BYTES: usize = 384;
 /// The time of last use is written at most this often per idle time-out.
 const IDLE_WRITES_PER_TIMEOUT: u32 = 10;
 const FACTS_PART: u8 = 1;

@@ -5,7 +5,7 @@
 
 use std::{
     net::IpAddr,
-    sync::{Arc, LazyLock},
+    sync::LazyLock,
     time::Duration,
 };
 
@@ -15,7 +15,7 @@ use portcullis::{
     seal::{KeyRing, SealingKey},
     secret::Secret,
     session::{
-        Client, FACTS_BYTES, Facts, Lifetimes, Method, Opened, Presented, TOKENS_BYTES, TokenState, Tokens, User,
+        Client, Depth, FACTS_BYTES, Facts, Lifetimes, Method, Opened, Presented, TOKENS_BYTES, TokenState, Tokens, User,
         binding::{Binding, BindingRules, Strictness},
         index::Entry,
     },
@@ -93,7 +93,7 @@ fn judge(facts: Facts) {
     let client = Client::Browser { address: ADDRESS, user_agent: b"Firefox/140.0" };
     let _ = (facts.idle_at(&lifetimes), facts.tokens.refresh_due(NOW), facts.user.shown_name());
     let presented = Presented { site: &SITE, client };
-    if let Ok(authenticated) = Arc::<Opened>::from(facts).authenticate(&presented, &lifetimes, NOW) {
+    if let Ok(authenticated) = Opened::new(facts, Depth::Whole).authenticate(&presented, &lifetimes, NOW) {
         let facts = authenticated.facts();
         assert!(facts.site == "main" && SITE.providers().iter().any(|name| *name == facts.provider));
         assert!(NOW < facts.expires_at && NOW < facts.last_seen.plus(lifetimes.idle));

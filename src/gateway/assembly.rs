@@ -89,6 +89,7 @@ impl Gateway {
         let Collaborators { keeper, refresher, providers, fallback, limits } = collaborators;
         let (clock, telemetry) = (keeper.clock().clone(), lasting.telemetry.clone());
         let prefix = settings.sign_in.prefix.clone();
+        let identity = Identity::new(settings.identity);
         Self {
             sign_in: SignIn::new(
                 Arc::clone(&keeper),
@@ -113,9 +114,10 @@ impl Gateway {
                 report_only: settings.csp_report_only,
                 reports_to: settings.csp_reports.then(|| prefix.path("/csp-report")),
             },
+            depth: settings.policies.depth().max(identity.depth()),
             policies: settings.policies,
             matching: settings.matching,
-            identity: Arc::new(Identity::new(settings.identity)),
+            identity: Arc::new(identity),
             keeper,
             refresher,
             fallback: Arc::new(fallback),

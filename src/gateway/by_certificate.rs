@@ -103,7 +103,7 @@ impl Gateway {
         let facts = inbound.facts().ok()?;
         let site = self.sites.of_host(facts.host)?;
         let admitted = self.fallback.who_is_in(self.door_of(site), shown)?;
-        if self.find_for(inbound, site, browser(inbound, &facts)).await.is_ok() {
+        if self.find_for(inbound, site, browser(inbound, &facts), self.depth).await.is_ok() {
             return None;
         }
         Some(FallbackNotice { account: admitted.user().to_owned(), ends: admitted.ends_soon() })

@@ -66,7 +66,7 @@ impl Scene {
 
     /// Stores these bytes as a session's facts.
     fn store(&self, name: Name, facts: Vec<u8>) {
-        let until = NOW.plus(std::time::Duration::from_secs(3_600));
+        let until = self.gateway.clock().now().plus(std::time::Duration::from_secs(4 * 3_600));
         let session = NewSession { name, facts, tokens: Vec::new(), index: Vec::new(), groups: Vec::new(), until };
         self.runtime.block_on(self.gateway.lasting.store.create(&session)).unwrap();
     }

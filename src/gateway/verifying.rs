@@ -81,7 +81,8 @@ impl Gateway {
         if inbound.carries_any(self.identity.claim_names()) {
             return Err(Reason::IdentityForged);
         }
-        let Found { session, shown, at } = match self.find_for(inbound, site, browser(inbound, facts)).await {
+        let Found { session, shown, at } = match self.find_for(inbound, site, browser(inbound, facts), self.depth).await
+        {
             Ok(found) => found,
             Err(reason) => {
                 let allow = Box::pin(self.by_certificate(inbound, site, facts, policy, reason)).await?;

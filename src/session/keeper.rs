@@ -24,7 +24,7 @@ use crate::{
     reason::Reason,
     seal::{Farewell, KeyRing, RingInForce},
     session::{
-        Authenticated, Client, Facts, Lifetimes, Opened, Presented, Tokens,
+        Authenticated, Client, Depth, Facts, Lifetimes, Opened, Presented, Tokens,
         cache::{self, Cache, KEPT_FOR},
         cookie::{self as session_cookie, Handle, Shown},
         ending::{Endings, Outcome},
@@ -170,13 +170,13 @@ impl Keeper {
         &self.store
     }
 
-    /// Looks at every cookie of our name and gives the first that opens a live session. Those that we did not make cost
+    /// Looks at every cookie of our name and gives the first that opens a live session, at least that much of it. Those that we did not make cost
     /// nothing and hide none; of our own, [`SESSIONS_SHOWN`] are looked up.
     ///
     /// # Errors
     /// [`Reason::StoreUnavailable`] as soon as one could not be looked up, since each further one might take as long; else
     /// the reason of the cookie that came furthest.
-    pub async fn find(&self, inbound: &Inbound, presented: &Presented<'_>) -> Result<Found, Reason> {
+    pub async fn find(&self, inbound: &Inbound, presented: &Presented<'_>, depth: Depth) -> Result<Found, Reason> {
         let mut refusal = Reason::NoSession;
         let mut looked_up = 0;
         for value in inbound.cookies(|name| self.cookie.is_name_on(presented.site, name)) {
@@ -185,7 +185,7 @@ impl Keeper {
             if looked_up > SESSIONS_SHOWN {
                 break;
             }
-            let opened = self.open(shown, presented).await;
+            let opened = self.open(shown, presented, depth).await;
             self.note_binding(&opened, inbound, presented);
             match opened {
                 Ok(found) => return Ok(found),
@@ -197,19 +197,24 @@ impl Keeper {
         Err(refusal)
     }
 
-    async fn open(&self, shown: Result<Shown, Reason>, presented: &Presented<'_>) -> Result<Found, Reason> {
+    async fn open(
+        &self,
+        shown: Result<Shown, Reason>,
+        presented: &Presented<'_>,
+        depth: Depth,
+    ) -> Result<Found, Reason> {
         let shown = shown?;
         if self.endings.knows(shown.name()) {
             return Err(Reason::SessionEnded);
         }
         let at = self.clock.now();
-        if let Some(session) = self.kept(&shown, presented, at) {
+        if let Some(session) = self.kept(&shown, presented, depth, at) {
             return Ok(Found { session, shown, at });
         }
-        let opened = match Box::pin(self.fetch(&shown)).await {
+        let opened = match Box::pin(self.fetch(&shown, depth)).await {
             // Whoever waited for a store that then did not answer may still be within the grace.
             Err(Reason::StoreUnavailable) => {
-                let session = self.kept(&shown, presented, self.clock.now()).ok_or(Reason::StoreUnavailable)?;
+                let session = self.kept(&shown, presented, depth, self.clock.now()).ok_or(Reason::StoreUnavailable)?;
                 return Ok(Found { session, shown, at });
             }
             fetched => fetched?,
@@ -220,8 +225,8 @@ impl Keeper {
     }
 
     /// Lets in by what is kept.
-    fn kept(&self, shown: &Shown, presented: &Presented<'_>, at: Timestamp) -> Option<Authenticated> {
-        let entry = self.cache.get(shown.name())?;
+    fn kept(&self, shown: &Shown, presented: &Presented<'_>, depth: Depth, at: Timestamp) -> Option<Authenticated> {
+        let entry = self.cache.get(shown.name()).filter(|entry| entry.opened.depth() >= depth)?;
         let lookup = self.may_use(&entry)?;
         let session = entry.opened.authenticate(presented, &self.lifetimes, at).ok()?;
         self.telemetry.metrics().sessions().looked_up(lookup);
@@ -240,7 +245,7 @@ impl Keeper {
     }
 
     /// Reads a session from the store, and keeps it.
-    async fn fetch(&self, shown: &Shown) -> Result<Arc<Opened>, Reason> {
+    async fn fetch(&self, shown: &Shown, depth: Depth) -> Result<Arc<Opened>, Reason> {
         let began = Moment::now();
         let reading = self.cache.reading(shown.name(), began);
         let handle = self.handle(shown)?;
@@ -249,7 +254,7 @@ impl Keeper {
         match read {
             Ok((_, facts)) => {
                 self.hearing.store_answered();
-                let opened = Arc::from(*facts);
+                let opened = Opened::new(*facts, depth);
                 self.cache.fill(&reading, &opened);
                 Ok(opened)
             }

@@ -70,7 +70,7 @@ pub(crate) fn browser() -> Presented<'static> {
 }
 
 pub(crate) fn opened(facts: Facts) -> Arc<Opened> {
-    facts.into()
+    Opened::new(facts, Depth::Whole)
 }
 
 pub(crate) fn authenticated() -> Authenticated {

@@ -12,13 +12,13 @@ use std::{
     },
 };
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
 use crate::{
     oidc::claims::{self, ClaimPath},
     secret::Secret,
-    session::{Authenticated, Opened, Told, User},
+    session::{Authenticated, Depth, Opened, Told, User},
     verify::{Allow, proven::Proven},
 };
 
@@ -78,6 +78,11 @@ impl Identity {
         self.claims.iter().map(|header| &header.name)
     }
 
+    /// How much of a session the headers are made from.
+    pub const fn depth(&self) -> Depth {
+        if self.claims.is_empty() { Depth::WithoutClaims } else { Depth::Whole }
+    }
+
     /// Whether the access token goes to the upstream.
     pub const fn asks_for_access_token(&self) -> bool {
         self.access_token
@@ -87,14 +92,14 @@ impl Identity {
     pub fn headers(self: &Arc<Self>, allow: &Allow, access_token: Option<&Secret>) -> Headers {
         let who = allow.who();
         let kept = who.authenticated().filter(|_| !self.access_token).map(Authenticated::opened);
-        let values = kept.filter(|opened| opened.told(|| self.told(who)).by == self.number);
+        let values = kept.filter(|opened| opened.told(|| self.told(who)).is_by(self.number));
         let values =
             values.map_or_else(|| Values::Own(self.values(who, access_token)), |kept| Values::Kept(Arc::clone(kept)));
         Headers { names: Arc::clone(self), values }
     }
 
     fn told(&self, who: &Proven) -> Told {
-        Told { by: self.number, values: self.values(who, None) }
+        Told::new(self.number, &self.values(who, None))
     }
 
     fn values(&self, who: &Proven, access_token: Option<&Secret>) -> Box<[HeaderValue]> {
@@ -119,13 +124,21 @@ impl Identity {
 }
 
 impl Headers {
-    /// Each name with its value.
-    pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
-        let values = match &self.values {
-            Values::Kept(opened) => opened.was_told(),
-            Values::Own(values) => values,
-        };
-        self.names.names.iter().zip(values)
+    /// Writes each name with its value.
+    pub fn write(&self, headers: &mut HeaderMap) {
+        let names = self.names.names.iter().cloned();
+        match &self.values {
+            Values::Kept(opened) => {
+                for (name, value) in names.zip(opened.was_told().into_iter().flat_map(Told::values)) {
+                    headers.insert(name, value);
+                }
+            }
+            Values::Own(values) => {
+                for (name, value) in names.zip(values.iter().cloned()) {
+                    headers.insert(name, value);
+                }
+            }
+        }
     }
 }
 
@@ -204,7 +217,6 @@ const ACCESS_TOKEN: HeaderName = HeaderName::from_static("x-auth-request-access-
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
-    use http::HeaderMap;
     use proptest::prelude::*;
 
     use super::*;
@@ -226,7 +238,9 @@ mod tests {
 
     fn headers(config: &Config, allow: &Allow, access_token: Option<&Secret>) -> HeaderMap {
         let headers = Arc::new(Identity::new(config.clone())).headers(allow, access_token);
-        headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+        let mut map = HeaderMap::new();
+        headers.write(&mut map);
+        map
     }
 
     fn roles() -> Config {

@@ -12,7 +12,7 @@ use crate::{
     inbound::Parameters,
     reason::Reason,
     rules::Conditions,
-    session::{Method, User},
+    session::{Depth, Method, User},
     verify::proven::{Proven, certificate_user},
 };
 
@@ -24,6 +24,13 @@ impl Policies {
     /// Gathers them.
     pub fn new(policies: impl IntoIterator<Item = Policy>) -> Self {
         Self(policies.into_iter().map(|policy| (policy.name.clone(), policy)).collect())
+    }
+
+    /// How much of a session the rules look at.
+    pub fn depth(&self) -> Depth {
+        let mut rules = self.0.values().flat_map(|policy| &policy.rules);
+        let asks = rules.any(|rule| !rule.conditions.claims.is_empty());
+        if asks { Depth::Whole } else { Depth::WithoutClaims }
     }
 
     /// The names, in order.
