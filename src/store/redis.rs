@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 pub use self::client::{Address, Config, DEFAULT_CONNECTIONS, DEFAULT_DEADLINE, DEFAULT_PREFIX, SetupError};
 use self::{
-    client::pool,
+    client::source,
     connections::{Connections, Lent, PACE},
     keys::{Keys, epoch, lease, moment},
     reply::{Failure, Remedy},
@@ -36,6 +36,7 @@ mod connections;
 mod keys;
 mod reply;
 mod scripts;
+mod source;
 mod whole;
 
 /// Sessions in Redis.
@@ -64,13 +65,13 @@ impl Redis {
     /// [`SetupError`] when the settings can never work.
     pub fn new(config: Config) -> Result<Self, SetupError> {
         let keys = Keys::new(&config.prefix).ok_or(SetupError::Prefix)?;
-        let pool = pool(&config)?;
+        let connections = Connections::new(source(&config)?, config.connections.get())?;
         Ok(Self {
             address: config.address,
             deadline: config.deadline,
             keys,
             scripts: Box::new(Scripts::new()),
-            connections: Connections::new(pool, config.connections.get()),
+            connections,
         })
     }
 

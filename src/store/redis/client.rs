@@ -3,15 +3,12 @@
 
 use std::{fmt, num::NonZeroUsize, path::PathBuf, time::Duration};
 
-use deadpool_redis::{
-    Manager, Pool, Runtime,
-    redis::{
-        AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo,
-        TlsCertificates,
-    },
+use deadpool_redis::redis::{
+    Client, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, RedisError, TlsCertificates,
 };
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
+use super::source::{Endpoint, Source};
 use crate::secret::Secret;
 
 /// Where Redis is and how to speak to it.
@@ -107,24 +104,13 @@ pub enum SetupError {
     Client(String),
 }
 
-/// The client library's own pool, which makes connections and nothing else.
-pub(super) fn pool(config: &Config) -> Result<Pool, SetupError> {
-    let refused = |error: &dyn fmt::Display| SetupError::Client(error.to_string());
-    // The one deadline of each operation covers connecting and waiting for answers.
-    let timing = AsyncConnectionConfig::new()
-        .set_response_timeout(None)
-        .set_connection_timeout(None)
-        .set_pipeline_buffer_size(QUEUE);
-    let manager =
-        Manager::new_with_config(connection_info(config)?, timing).map_err(|error| refused(&error.category()))?;
-    Pool::builder(manager)
-        .max_size(config.connections.get())
-        .runtime(Runtime::Tokio1)
-        .build()
-        .map_err(|error| refused(&error))
+/// Whom to ask for connections.
+pub(super) fn source(config: &Config) -> Result<Source, SetupError> {
+    let endpoint = Endpoint::new(connection_address(&config.address)?, login(config))?;
+    Ok(Source::Standalone(endpoint))
 }
 
-fn connection_info(config: &Config) -> Result<ConnectionInfo, SetupError> {
+fn login(config: &Config) -> RedisConnectionInfo {
     let mut login = RedisConnectionInfo::default()
         .set_db(i64::from(config.database))
         .set_lib_name("portcullis", env!("CARGO_PKG_VERSION"));
@@ -134,12 +120,10 @@ fn connection_info(config: &Config) -> Result<ConnectionInfo, SetupError> {
     if let Some(password) = &config.password {
         login = login.set_password(password.reveal());
     }
-    let info = connection_address(&config.address)?;
-    Ok(info.set_redis_settings(login))
+    login
 }
 
-fn connection_address(address: &Address) -> Result<ConnectionInfo, SetupError> {
-    let refused = |error: deadpool_redis::redis::RedisError| SetupError::Client(error.category().to_owned());
+fn connection_address(address: &Address) -> Result<ConnectionAddr, SetupError> {
     let (plain, root_cert) = match address {
         Address::Unix(path) => (ConnectionAddr::Unix(path.clone()), None),
         Address::Tcp { host, port } => (ConnectionAddr::Tcp(host.clone(), *port), None),
@@ -148,13 +132,14 @@ fn connection_address(address: &Address) -> Result<ConnectionInfo, SetupError> {
             ca_file.as_ref().map(authorities).transpose()?,
         ),
     };
-    let info = plain.into_connection_info().map_err(refused)?;
     if root_cert.is_none() {
-        return Ok(info);
+        return Ok(plain);
     }
+    let refused = |error: RedisError| SetupError::Client(error.category().to_owned());
+    let info = plain.into_connection_info().map_err(refused)?;
     let trust = TlsCertificates { client_tls: None, root_cert };
     let client = Client::build_with_tls(info, trust).map_err(refused)?;
-    Ok(client.get_connection_info().clone())
+    Ok(client.get_connection_info().addr().clone())
 }
 
 /// Reads a PEM file that holds at least one certificate.
@@ -175,6 +160,3 @@ pub const DEFAULT_CONNECTIONS: NonZeroUsize = NonZeroUsize::MIN;
 
 /// What keys begin with unless the settings say otherwise.
 pub const DEFAULT_PREFIX: &str = "portcullis";
-
-/// Most requests that wait to be written to one connection.
-const QUEUE: usize = 256;
