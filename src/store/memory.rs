@@ -14,6 +14,7 @@ use std::{
 use super::{
     Change, Ended, GROUP_LIMIT, Mark, Member, Name, NewSession, StoreError, StoredFacts, StoredSession, StoredSwitches,
     Swap, Thrown, Token, Version,
+    notice::Notice,
     window::{Counted, Rate, Window, Windows},
 };
 use crate::clock::{Clock, Timestamp};
@@ -184,6 +185,11 @@ impl Memory {
             _ => *held = Some(switches.clone()),
         }
         Ok(Thrown::Done)
+    }
+
+    /// See [`super::Store::announce`].
+    pub const fn announce(&self, _notice: Notice) -> Result<u32, StoreError> {
+        Ok(0)
     }
 
     /// See [`super::Store::ping`].

@@ -15,6 +15,7 @@ use deadpool_redis::redis::{
 };
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+pub use self::bus::Ear;
 pub use self::client::{Address, Config, DEFAULT_CONNECTIONS, DEFAULT_DEADLINE, DEFAULT_PREFIX, SetupError};
 use self::{
     client::source,
@@ -27,10 +28,12 @@ use self::{
 use super::{
     Change, ENDED_BEFORE, Ended, GROUP_LIMIT, Mark, Member, NAME_TAKEN, Name, NewSession, StoreError, StoredFacts,
     StoredSession, StoredSwitches, Swap, Thrown, Token,
+    notice::Notice,
     window::{Counted, Rate, Window},
 };
 use crate::{clock::Timestamp, random};
 
+mod bus;
 mod client;
 mod connections;
 mod keys;
@@ -123,6 +126,7 @@ impl Redis {
     pub async fn compare_and_set(&self, name: &Name, change: &Change) -> Result<Swap, StoreError> {
         let mut step = self.scripts.swap.key(self.keys.session(name));
         step.arg(change.expected.0).arg(change.expected.next().0).arg(marked(&change.facts));
+        step.arg(self.keys.bus()).arg(Notice::Session(*name).to_bytes());
         if let Some(tokens) = &change.tokens {
             step.arg(marked(tokens));
         }
@@ -142,6 +146,7 @@ impl Redis {
         let by = random::bytes::<16>().map_err(|error| StoreError::Refused(error.to_string()))?;
         let mut step = self.scripts.end.key(self.keys.session(name));
         step.key(self.keys.ended(name)).arg(&by).arg(moment(until));
+        step.arg(self.keys.bus()).arg(Notice::Session(*name).to_bytes());
         let deadline = Instant::now() + self.deadline;
         let (lived, groups) = self.by(deadline, || self.ask(Request::Script(&step), reply::ended)).await?;
         if lived {
@@ -239,11 +244,24 @@ impl Redis {
     pub async fn throw_switches(&self, switches: &StoredSwitches) -> Result<Thrown, StoreError> {
         let record = [epoch(switches.epoch).as_bytes(), &marked(&switches.sealed)].concat();
         let mut step = self.scripts.throw.key(self.keys.switches());
-        step.arg(record);
+        step.arg(record).arg(self.keys.bus()).arg(Notice::Switches.to_bytes());
         match self.step(&step).await? {
             1 => Ok(Thrown::Done),
             _ => Ok(Thrown::Stale),
         }
+    }
+
+    /// See [`super::Store::announce`].
+    pub async fn announce(&self, notice: Notice) -> Result<u32, StoreError> {
+        let mut command = cmd("PUBLISH");
+        command.arg(self.keys.bus()).arg(notice.to_bytes());
+        self.within(|| self.ask(Request::Command(&command), reply::number)).await.map(|_| 1)
+    }
+
+    /// See [`super::Store::listen`].
+    pub async fn listen(&self) -> Result<Ear, StoreError> {
+        let opened = timeout(self.deadline, Ear::open(self.connections.source(), &self.keys.bus())).await;
+        opened.unwrap_or(Err(StoreError::Deadline(self.deadline)))
     }
 
     /// See [`super::Store::ping`].
