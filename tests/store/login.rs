@@ -10,7 +10,7 @@ use portcullis::{
     secret::Secret,
     store::{
         Ended, Mark, Store, StoreError, StoredSwitches, Swap, Thrown,
-        redis::{Address, Config},
+        redis::{Address, Config, Tls},
     },
 };
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -160,7 +160,8 @@ fn tls_server() -> (Server, Certificates, u16) {
 }
 
 fn over_tls(server: &Server, host: &str, port: u16, ca_file: Option<PathBuf>) -> Config {
-    Config { address: Address::Tls { host: host.to_owned(), port, ca_file }, ..server.config() }
+    let tls = Tls { ca_file, client: None };
+    Config { address: Address::Tls { host: host.to_owned(), port, tls }, ..server.config() }
 }
 
 #[tokio::test]

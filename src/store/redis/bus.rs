@@ -5,7 +5,7 @@
 use deadpool_redis::redis::aio::PubSubStream;
 use futures_util::stream::StreamExt;
 
-use super::{reply, source::Source};
+use super::{reply, servers::Servers};
 use crate::store::{StoreError, notice::Notice};
 
 /// What is said on the channel from now on.
@@ -13,8 +13,8 @@ pub struct Ear(PubSubStream);
 
 impl Ear {
     /// Subscribes; what is said after that is heard, until the connection ends.
-    pub(super) async fn open(source: &Source, channel: &str) -> Result<Self, StoreError> {
-        let mut subscription = source.pubsub().await.map_err(|failure| failure.error)?;
+    pub(super) async fn open(servers: &Servers, channel: &str) -> Result<Self, StoreError> {
+        let mut subscription = servers.pubsub().await.map_err(|failure| failure.error)?;
         subscription.subscribe(channel).await.map_err(|error| reply::failure(&error).error)?;
         Ok(Self(subscription.into_on_message()))
     }

@@ -7,7 +7,7 @@
 
 use std::{
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -32,7 +32,7 @@ pub(super) struct Connections {
     pool: Pool<Source>,
     wanted: usize,
     state: Mutex<State>,
-    generation: AtomicU64,
+    generation: Arc<AtomicU64>,
     distrusted: AtomicU64,
 }
 
@@ -77,11 +77,12 @@ struct Attempt {
 }
 
 impl Connections {
-    /// Connections from this source, `wanted` of them once there is work. Makes none yet.
-    pub(super) fn new(source: Source, wanted: usize) -> Result<Self, SetupError> {
+    /// Connections from this source, `wanted` of them once there is work. Makes none yet. Nodes of a cluster count
+    /// together how often a connection was made anew.
+    pub(super) fn new(source: Source, wanted: usize, generation: Arc<AtomicU64>) -> Result<Self, SetupError> {
         let pool = Pool::builder(source).max_size(wanted).build();
         let pool = pool.map_err(|error| SetupError::Client(error.to_string()))?;
-        Ok(Self { pool, wanted, state: Mutex::default(), generation: AtomicU64::new(0), distrusted: AtomicU64::new(0) })
+        Ok(Self { pool, wanted, state: Mutex::default(), generation, distrusted: AtomicU64::new(0) })
     }
 
     /// Where the connections come from.

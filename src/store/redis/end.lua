@@ -1,4 +1,5 @@
--- Ends a session for good. KEYS: record, tombstone. ARGV: token of the caller, until, channel, notice.
+-- Ends a session for good. KEYS: record, tombstone, the shard's living sessions.
+-- ARGV: token of the caller, until, channel, notice, the session's name.
 -- Answers whether this caller ended it (a repetition included), and the groups it was in.
 -- The record goes first: once a script has written, Redis lets it finish even when memory is full.
 -- Whoever may not publish still ends it: no gateway then hears, and none goes by what it has heard.
@@ -8,6 +9,7 @@ if type(groups) ~= 'string' then
   groups = ''
 end
 local lived = redis.call('DEL', KEYS[1]) == 1
+redis.pcall('ZREM', KEYS[3], ARGV[5])
 local by = redis.pcall('GET', KEYS[2])
 local ends = tonumber(ARGV[2])
 if type(by) == 'string' then

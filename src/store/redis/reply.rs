@@ -5,7 +5,12 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use deadpool_redis::redis::{ErrorKind, RedisError, ServerErrorKind, Value};
 
-use super::{keys::EPOCH_DIGITS, whole::unmarked};
+use super::{
+    client::Host,
+    keys::EPOCH_DIGITS,
+    slots::{Redirect, SLOTS, Shard},
+    whole::unmarked,
+};
 use crate::store::{Name, StoreError, StoredFacts, StoredSession, StoredSwitches, Version};
 
 /// The answer to `HMGET v f`.
@@ -99,6 +104,92 @@ pub(super) fn ended(answer: Value) -> Result<(bool, Vec<Name>), StoreError> {
     Ok((number(now)? == 1, groups))
 }
 
+/// The server's own time, in milliseconds.
+pub(super) fn time(answer: Value) -> Result<u64, StoreError> {
+    let wrong = || garbage("a time was expected");
+    let parts: Result<Vec<u64>, _> = list(answer)?.into_iter().map(decimal).collect();
+    match parts?.as_slice() {
+        [seconds, micros] => {
+            seconds.checked_mul(1_000).and_then(|millis| millis.checked_add(micros / 1_000)).ok_or_else(wrong)
+        }
+        _ => Err(wrong()),
+    }
+}
+
+/// Numbers of things that there can be no fewer of than none, together.
+pub(super) fn sum(answer: Value) -> Result<u64, StoreError> {
+    let numbers: Result<Vec<i64>, _> = list(answer)?.into_iter().map(number).collect();
+    Ok(numbers?.into_iter().filter_map(|number| u64::try_from(number).ok()).sum())
+}
+
+/// Whom a sentinel names as the server that takes writes.
+pub(super) fn named(answer: Value) -> Result<Host, Failure> {
+    let missing = || elsewhere("the sentinel knows no master of that name");
+    let failed = |error| Failure { error, remedy: Remedy::Reconnect };
+    let Value::Array(parts) = answer else {
+        return Err(missing());
+    };
+    let [name, port] = <[Value; 2]>::try_from(parts).map_err(|_| missing())?;
+    let name = String::from_utf8(bytes(name).map_err(failed)?).map_err(|_| missing())?;
+    let port = decimal(port).ok().and_then(|port| u16::try_from(port).ok()).ok_or_else(missing)?;
+    Ok(Host { name, port })
+}
+
+/// The answer to `ROLE`, of a server that takes writes.
+pub(super) fn primary(answer: Value) -> Result<(), Failure> {
+    let role = match answer {
+        Value::Array(parts) => parts.into_iter().next(),
+        _ => None,
+    };
+    match role {
+        Some(Value::BulkString(role)) if role == b"master" => Ok(()),
+        _ => Err(elsewhere("whom the sentinel names is not a master")),
+    }
+}
+
+/// The answer to `CLUSTER SLOTS`; a node without a name is the one that was asked.
+pub(super) fn shards(answer: Value, asked: &Host) -> Result<Vec<Shard>, StoreError> {
+    list(answer)?.into_iter().map(|range| shard(range, asked)).collect()
+}
+
+fn shard(range: Value, asked: &Host) -> Result<Shard, StoreError> {
+    let wrong = || garbage("a cluster's slots were expected");
+    let mut parts = list(range)?.into_iter();
+    let mut slot = || match parts.next() {
+        Some(Value::Int(slot)) => u16::try_from(slot).ok().filter(|slot| *slot < SLOTS).ok_or_else(wrong),
+        _ => Err(wrong()),
+    };
+    let (first, last) = (slot()?, slot()?);
+    let mut hosts = parts.map(|node| host(node, asked));
+    let primary = hosts.next().ok_or_else(wrong)??;
+    Ok(Shard { first, last, primary, replicas: hosts.collect::<Result<_, _>>()? })
+}
+
+fn host(node: Value, asked: &Host) -> Result<Host, StoreError> {
+    let wrong = || garbage("a cluster's node was expected");
+    let mut parts = list(node)?.into_iter();
+    let name = match parts.next() {
+        Some(Value::BulkString(name)) if name == b"?" => return Err(wrong()),
+        Some(Value::BulkString(name)) if !name.is_empty() => String::from_utf8(name).map_err(|_| wrong())?,
+        Some(Value::BulkString(_) | Value::Nil) => asked.name.clone(),
+        _ => return Err(wrong()),
+    };
+    match parts.next() {
+        Some(Value::Int(port)) => Ok(Host { name, port: u16::try_from(port).map_err(|_| wrong())? }),
+        _ => Err(wrong()),
+    }
+}
+
+fn decimal(value: Value) -> Result<u64, StoreError> {
+    let digits = bytes(value)?;
+    let digits = str::from_utf8(&digits).ok().and_then(|digits| digits.parse().ok());
+    digits.ok_or_else(|| garbage("a number was expected"))
+}
+
+fn elsewhere(why: &str) -> Failure {
+    Failure { error: StoreError::Unreachable(why.to_owned()), remedy: Remedy::Reconnect }
+}
+
 fn name(value: Value) -> Result<Name, StoreError> {
     let hash = URL_SAFE_NO_PAD.decode(bytes(value)?).ok();
     let hash = hash.and_then(|hash| <[u8; 32]>::try_from(hash).ok());
@@ -131,7 +222,8 @@ fn whole(value: Value) -> Result<Vec<u8>, StoreError> {
     unmarked(bytes(value)?).ok_or_else(|| garbage("a part of a record was cut, or is not ours"))
 }
 
-fn list(value: Value) -> Result<Vec<Value>, StoreError> {
+/// A list of anything.
+pub(super) fn list(value: Value) -> Result<Vec<Value>, StoreError> {
     match value {
         Value::Array(values) => Ok(values),
         _ => Err(garbage("a list was expected")),
@@ -150,7 +242,7 @@ pub(super) struct Failure {
 }
 
 /// What may help.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Remedy {
     /// Nothing that we can do.
     None,
@@ -158,8 +250,12 @@ pub(super) enum Remedy {
     Reconnect,
     /// A new connection, if this one is not new itself: the server may have been demoted, and another taken over.
     ReconnectUnlessNew,
-    /// Patience: the server is reading its data.
+    /// Patience: the server is reading its data, or some of a step's keys are on their way to another node.
     Wait,
+    /// To ask another node of the cluster.
+    Elsewhere(Box<Redirect>),
+    /// To ask who serves what by now.
+    LookAnew,
 }
 
 /// What an error of the client library or the server means.
@@ -171,7 +267,12 @@ pub(super) fn failure(error: &RedisError) -> Failure {
         ErrorKind::AuthenticationFailed => {
             (StoreError::Refused("wrong user name or password".to_owned()), Remedy::None)
         }
-        ErrorKind::Server(ServerErrorKind::BusyLoading) => (refused(error), Remedy::Wait),
+        ErrorKind::Server(ServerErrorKind::BusyLoading | ServerErrorKind::TryAgain) => (refused(error), Remedy::Wait),
+        ErrorKind::Server(ServerErrorKind::ClusterDown) => (refused(error), Remedy::LookAnew),
+        ErrorKind::Server(kind @ (ServerErrorKind::Moved | ServerErrorKind::Ask)) => {
+            let redirect = error.redirect_node().and_then(|(host, _)| redirect(host, kind == ServerErrorKind::Ask));
+            (refused(error), redirect.map_or(Remedy::LookAnew, |redirect| Remedy::Elsewhere(Box::new(redirect))))
+        }
         ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::ResponseError) => {
             (refused(error), Remedy::ReconnectUnlessNew)
         }
@@ -180,6 +281,18 @@ pub(super) fn failure(error: &RedisError) -> Failure {
         _ => (StoreError::Unreachable(error.category().to_owned()), Remedy::None),
     };
     Failure { error, remedy }
+}
+
+/// Whether a server asks for the script itself.
+pub(super) fn is_unknown_script(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
+}
+
+/// A host and port as a node names them.
+fn redirect(host: &str, asking: bool) -> Option<Redirect> {
+    let (name, port) = host.rsplit_once(':')?;
+    let host = Host { name: name.to_owned(), port: port.parse().ok()? };
+    (name != "?").then_some(Redirect { host, asking })
 }
 
 /// An answer on a connection that was found to be out of step.
@@ -195,7 +308,10 @@ fn refused(error: &RedisError) -> StoreError {
 /// An error code, with what it means where operators meet it.
 fn explained(code: &str) -> String {
     let meaning = match code {
+        "ASK" | "MOVED" => "it is a node of a cluster, which the settings do not say",
         "BUSY" => "a script runs for too long",
+        "CLUSTERDOWN" => "the cluster does not serve all slots",
+        "CROSSSLOT" => "the keys of a step are not together",
         "LOADING" => "it is reading its data",
         "MASTERDOWN" => "it is a replica whose master is down",
         "MISCONF" => "it cannot write to its disk",
@@ -204,6 +320,7 @@ fn explained(code: &str) -> String {
         "NOREPLICAS" => "it has too few replicas to write",
         "OOM" => "it is out of memory",
         "READONLY" => "it takes no writes",
+        "TRYAGAIN" => "a slot is on its way to another node",
         "WRONGPASS" => "wrong user name or password",
         _ => "",
     };

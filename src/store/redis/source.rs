@@ -1,20 +1,30 @@
 //! Where connections come from: the server that commands go to at this moment, and another line to it for what it announces.
 
-use deadpool::managed;
-use deadpool_redis::redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, RedisError,
-    aio::{MultiplexedConnection, PubSub},
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
 };
 
-use super::{
-    client::SetupError,
-    reply::{self, Failure},
+use deadpool::managed;
+use deadpool_redis::redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, RedisError, Value,
+    aio::{MultiplexedConnection, PubSub},
+    cmd,
 };
+use tokio::time::timeout;
+
+use super::{
+    client::{Host, SetupError},
+    reply::{self, Failure, Remedy},
+};
+use crate::store::StoreError;
 
 /// Whom to ask for a connection.
 pub(super) enum Source {
     /// The one server there is, or one node of a cluster.
     Standalone(Endpoint),
+    /// The server that sentinels name.
+    Sentinel(Box<Sentinel>),
 }
 
 impl Source {
@@ -22,6 +32,7 @@ impl Source {
     pub(super) async fn connect(&self) -> Result<MultiplexedConnection, Failure> {
         match self {
             Self::Standalone(endpoint) => endpoint.connect().await,
+            Self::Sentinel(sentinel) => Ok(sentinel.primary().await?.1),
         }
     }
 
@@ -29,6 +40,7 @@ impl Source {
     pub(super) async fn pubsub(&self) -> Result<PubSub, Failure> {
         match self {
             Self::Standalone(endpoint) => endpoint.pubsub().await,
+            Self::Sentinel(sentinel) => sentinel.primary().await?.0.pubsub().await,
         }
     }
 }
@@ -60,6 +72,19 @@ impl Endpoint {
         Ok(Self { client })
     }
 
+    /// Another server, where the same log-in and the same TLS hold.
+    pub(super) fn at(&self, host: &Host) -> Result<Self, SetupError> {
+        let info = self.client.get_connection_info();
+        let Host { name, port } = host.clone();
+        let address = match info.addr() {
+            ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
+                ConnectionAddr::TcpTls { host: name, port, insecure: *insecure, tls_params: tls_params.clone() }
+            }
+            _ => ConnectionAddr::Tcp(name, port),
+        };
+        Self::new(address, info.redis_settings().clone())
+    }
+
     pub(super) async fn connect(&self) -> Result<MultiplexedConnection, Failure> {
         // The one deadline of each operation covers connecting and waiting for answers.
         let timing = AsyncConnectionConfig::new()
@@ -73,6 +98,64 @@ impl Endpoint {
     pub(super) async fn pubsub(&self) -> Result<PubSub, Failure> {
         self.client.get_async_pubsub().await.map_err(|error| reply::failure(&error))
     }
+}
+
+/// Sentinels, and the server that they name: the one that takes writes.
+///
+/// They are asked in turn, each for a share of an operation's time, so that one that hangs does not keep the others from
+/// being asked. Whom they name is asked for its role: for some time after a fail-over a sentinel may not know of it.
+pub(super) struct Sentinel {
+    sentinels: Vec<Endpoint>,
+    master: Endpoint,
+    name: String,
+    patience: Duration,
+    /// Which sentinel is asked first: the one that knew last time.
+    first: AtomicUsize,
+}
+
+impl Sentinel {
+    pub(super) fn new(sentinels: Vec<Endpoint>, master: Endpoint, name: String, deadline: Duration) -> Self {
+        let shares = u32::try_from(sentinels.len()).unwrap_or(u32::MAX).saturating_add(1);
+        Self { sentinels, master, name, patience: deadline / shares, first: AtomicUsize::new(0) }
+    }
+
+    /// The server that takes writes, and a connection to it.
+    async fn primary(&self) -> Result<(Endpoint, MultiplexedConnection), Failure> {
+        let mut why = unreachable("there is no sentinel");
+        for _ in &self.sentinels {
+            let turn = self.first.load(Ordering::Relaxed);
+            let Some(sentinel) = turn.checked_rem(self.sentinels.len()).and_then(|turn| self.sentinels.get(turn))
+            else {
+                break;
+            };
+            match timeout(self.patience, self.named_by(sentinel)).await {
+                Ok(Ok(found)) => return Ok(found),
+                Ok(Err(failure)) => why = failure,
+                Err(_) => why = unreachable("a sentinel, or whom it names, does not answer"),
+            }
+            let _ = self.first.compare_exchange(turn, turn.wrapping_add(1), Ordering::Relaxed, Ordering::Relaxed);
+        }
+        Err(why)
+    }
+
+    async fn named_by(&self, sentinel: &Endpoint) -> Result<(Endpoint, MultiplexedConnection), Failure> {
+        let mut asked = sentinel.connect().await?;
+        let mut question = cmd("SENTINEL");
+        question.arg("get-master-addr-by-name").arg(&self.name);
+        let host = reply::named(ask(&question, &mut asked).await?)?;
+        let endpoint = self.master.at(&host).map_err(|error| unreachable(&error.to_string()))?;
+        let mut connection = endpoint.connect().await?;
+        reply::primary(ask(&cmd("ROLE"), &mut connection).await?)?;
+        Ok((endpoint, connection))
+    }
+}
+
+async fn ask(question: &Cmd, connection: &mut MultiplexedConnection) -> Result<Value, Failure> {
+    question.query_async(connection).await.map_err(|error| reply::failure(&error))
+}
+
+fn unreachable(why: &str) -> Failure {
+    Failure { error: StoreError::Unreachable(why.to_owned()), remedy: Remedy::Reconnect }
 }
 
 fn refused(error: &RedisError) -> SetupError {
