@@ -260,6 +260,9 @@ pub(super) enum Remedy {
 
 /// What an error of the client library or the server means.
 pub(super) fn failure(error: &RedisError) -> Failure {
+    if let Some(first) = first_of_many(error) {
+        return failure(&first);
+    }
     let (error, remedy) = match error.kind() {
         ErrorKind::Io => (StoreError::Unreachable(error.to_string()), Remedy::Reconnect),
         ErrorKind::Parse => (garbage("it does not speak the Redis protocol"), Remedy::Reconnect),
@@ -281,6 +284,15 @@ pub(super) fn failure(error: &RedisError) -> Failure {
         _ => (StoreError::Unreachable(error.category().to_owned()), Remedy::None),
     };
     Failure { error, remedy }
+}
+
+/// The first refusal in a pipeline's answer, if it is one.
+fn first_of_many(error: &RedisError) -> Option<RedisError> {
+    if error.code().is_some() {
+        return None;
+    }
+    let errors = error.clone().into_server_errors()?;
+    errors.first().map(|(_, first)| first.clone().into())
 }
 
 /// Whether a server asks for the script itself.
