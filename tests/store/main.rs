@@ -4,9 +4,11 @@
 
 mod behaviour;
 mod bus;
+mod cluster;
 mod layout;
 mod login;
 mod outage;
+mod sentinel;
 mod support;
 mod switches;
 mod trouble;

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use deadpool_redis::redis::{self, Client, ConnectionAddr, FromRedisValue, IntoConnectionInfo};
+use deadpool_redis::redis::{self, Client, ConnectionAddr, FromRedisValue, IntoConnectionInfo, RedisResult};
 use portcullis::{
     clock::Clock,
     store::{
@@ -114,6 +114,11 @@ impl Server {
 
     /// Asks it something behind the store's back.
     pub(crate) fn ask<T: FromRedisValue>(&self, words: &[&str]) -> T {
+        self.try_ask(words).unwrap()
+    }
+
+    /// The same, where it may refuse.
+    pub(crate) fn try_ask<T: FromRedisValue>(&self, words: &[&str]) -> RedisResult<T> {
         let address = ConnectionAddr::Unix(self.socket());
         let client = Client::open(address.into_connection_info().unwrap()).unwrap();
         let mut connection = client.get_connection().unwrap();
@@ -122,7 +127,7 @@ impl Server {
         words.for_each(|word| {
             command.arg(word);
         });
-        command.query(&mut connection).unwrap()
+        command.query(&mut connection)
     }
 
     fn answers(&self) -> bool {
