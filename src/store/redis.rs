@@ -1,12 +1,13 @@
-//! The Redis store: standalone Redis or Valkey, from 6.2 on.
+//! The Redis store: Redis or Valkey from 6.2 on, alone, behind sentinels, or a cluster.
 //!
 //! Every operation has one deadline, whatever happens on the way: waiting for a connection, a connection that turns
 //! out broken, one more try on a new one. A step that changes something is one Lua script that may run twice with
 //! the same effect and the same answer. Starting never waits for the server.
 //!
 //! A session is one hash (`v` version, `f` facts, `t` tokens, `i` index entry, `g` groups), so that its parts come,
-//! change and go together; facts and tokens end in their length. The sets that find sessions (`group`, `live`) are
-//! written before it: a gateway that dies between the two leaves a name that leads nowhere and expires.
+//! change and go together; facts and tokens end in their length. The set of a shard's living sessions, which are counted by
+//! it, is written in the same step. Groups lie elsewhere in a cluster, and are written before: a gateway that dies between the
+//! two leaves a name that leads nowhere and expires.
 
 use std::{fmt, time::Duration};
 
@@ -18,6 +19,7 @@ pub use self::client::{
     Address, ClientCertificate, Config, DEFAULT_CONNECTIONS, DEFAULT_DEADLINE, DEFAULT_PREFIX, Host, Sentinels,
     SetupError, Tls,
 };
+pub use self::durability::{Finding, Inspected};
 use self::{
     client::servers,
     keys::{Keys, epoch, lease, moment},
@@ -34,10 +36,13 @@ use super::{
 };
 use crate::{clock::Timestamp, random};
 
+mod apart;
 mod bus;
 mod client;
 mod cluster;
 mod connections;
+mod durability;
+mod inspect;
 mod keys;
 mod reply;
 mod request;
@@ -140,15 +145,19 @@ impl Redis {
 
     /// See [`super::Store::end`].
     ///
-    /// The session has ended once its record is gone; should there be no time left to take its name from the groups
-    /// and the count, it expires there.
+    /// The session has ended once its record is gone; should there be no time left to take its name from the groups, it
+    /// expires there.
     pub async fn end(&self, name: &Name, until: Timestamp) -> Result<Ended, StoreError> {
         let by = random::bytes::<16>().map_err(|error| StoreError::Refused(error.to_string()))?;
         let mut step = self.scripts.end.key(self.keys.session(name));
         step.key(self.keys.ended(name)).key(self.keys.live(name)).arg(&by).arg(moment(until));
         step.arg(self.keys.bus()).arg(Notice::Session(*name).to_bytes()).arg(name.encoded());
         let deadline = Instant::now() + self.deadline;
-        let (lived, groups) = self.by(deadline, || self.servers.ask(Request::Script(&step), reply::ended)).await?;
+        let ending = async || match self.servers.ask_together(&step, reply::ended).await? {
+            Some(found) => Ok(found),
+            None => Box::pin(self.end_apart(name, &by, until, &step)).await,
+        };
+        let (lived, groups) = self.by(deadline, ending).await?;
         if lived {
             let leave = self.leave(name, &groups);
             let _ = self.by(deadline, || self.servers.ask(Request::Pipeline(&leave), reply::anything)).await;
@@ -298,7 +307,11 @@ impl Redis {
             .arg(&session.index)
             .arg(groups)
             .arg(session.name.encoded());
-        match self.servers.ask(Request::Script(&step), reply::number).await? {
+        let written = match self.servers.ask_together(&step, reply::number).await? {
+            Some(written) => written,
+            None => Box::pin(self.create_apart(session, &step)).await?,
+        };
+        match written {
             1 => Ok(()),
             0 => Err(StoreError::Refused(ENDED_BEFORE.to_owned())),
             _ => Err(StoreError::Refused(NAME_TAKEN.to_owned())),

@@ -255,7 +255,7 @@ async fn a_dead_primary_keeps_its_own_slots_only() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_takes_over_from_a_primary_that_died_or_hangs() {
-    let mut cluster = Cluster::start_with(2, &[]);
+    let mut cluster = Cluster::start_with(2, None);
     let store = store(cluster.config());
     let letters = with_a_session_on_each(&cluster, &store).await;
     for primary in &cluster.primaries {

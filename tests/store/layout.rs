@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use deadpool_redis::redis;
 use portcullis::store::{
-    Ended, Mark, NewSession, Store, StoreError, StoredSwitches, Swap, Thrown, memory,
+    Ended, Mark, Name, NewSession, Store, StoreError, StoredSwitches, Swap, Thrown, memory,
     redis::{Config, Redis},
     window::{Counted, Kind, Rate, Window},
 };
+use tokio::time::timeout;
 
 use crate::support::{
     HOUR, change, in_an_hour, name, now,
@@ -110,6 +111,46 @@ async fn a_group_lasts_as_long_as_its_longest_session_and_drops_those_that_are_d
         let left: i64 = server.ask(&["PTTL", set]);
         assert!(left > 3_000_000, "{set} has {left} ms left");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_dies_half_way_is_counted_right() {
+    let server = Server::start();
+    let whole = server.store();
+    let mut died = 0;
+    for number in 1..=150 {
+        let patience = Duration::from_micros(u64::from(number) * 10);
+        let gateway = server.store();
+        died += u32::from(timeout(patience, gateway.create(&session(number))).await.is_err());
+        whole.create(&session(200 + number)).await.unwrap();
+        died += u32::from(timeout(patience, gateway.end(&name(200 + number), in_an_hour())).await.is_err());
+    }
+    assert!(died > 0, "nothing was cut off");
+    whole.create(&session(500)).await.unwrap();
+    whole.create(&session(500)).await.unwrap();
+    whole.end(&name(500), in_an_hour()).await.unwrap();
+    whole.end(&name(500), in_an_hour()).await.unwrap();
+    crate::support::eventually("all records are counted, and nothing else", async || {
+        let records: Vec<String> = server.ask(&["KEYS", "portcullis:session:*"]);
+        whole.count().await == Ok(records.len() as u64)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sessions_are_counted_without_a_scan_over_all_shards() {
+    let server = Server::start();
+    let store = server.store();
+    for first in 0..=u8::MAX {
+        let name = Name::new([first; 32]);
+        store.create(&NewSession { name, ..session(1) }).await.unwrap();
+    }
+    let sets: Vec<String> = server.ask(&["KEYS", "portcullis:live:*"]);
+    assert_eq!(sets.len(), 64);
+    let _: () = server.ask(&["CONFIG", "RESETSTAT"]);
+    assert_eq!(store.count().await, Ok(256));
+    let stats: String = server.ask(&["INFO", "commandstats"]);
+    assert!(stats.contains("cmdstat_zcount:calls=64,") && !stats.contains("scan"), "{stats}");
 }
 
 #[tokio::test]

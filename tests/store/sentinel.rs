@@ -19,7 +19,7 @@ use crate::{
     behaviour,
     support::{
         PATIENCE, change, eventually,
-        fleet::{Watched, until},
+        fleet::Watched,
         in_an_hour, keeps_all, name,
         redis::{free_port, store},
         session,
@@ -95,23 +95,45 @@ async fn a_fail_over_is_followed_and_loses_nothing_that_was_copied() {
     assert_eq!(timeout(PATIENCE, ear.next()).await.unwrap(), Some(Notice::Switches));
 }
 
+/// A sentinel that is asked to fail over tells the old server some eight seconds later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_the_sentinels_gave_up_is_left_before_it_knows() {
+    let watched = Watched::start();
+    let store = store(watched.config());
+    store.create(&session(1)).await.unwrap();
+    watched.members[0].wait_for_replicas();
+    let _: () = watched.ask_sentinel(&["SENTINEL", "FAILOVER", "main"]);
+    eventually("another server is named", async || watched.named() == watched.members[1].port).await;
+    eventually("the new one is told", async || {
+        store.announce(Notice::Switches).await.unwrap();
+        watched.members[1].says("replication", "role:master") && store.generation() > 0
+    })
+    .await;
+    assert!(watched.members[0].says("replication", "role:master"), "it does not know yet");
+    assert_eq!(store.end(&name(1), in_an_hour()).await, Ok(Ended::Now));
+    let tombstone = format!("portcullis:ended:{{A}}:{}", name(1).encoded());
+    let there: i64 = watched.members[1].server.ask(&["EXISTS", &tombstone]);
+    assert_eq!(there, 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_was_made_a_replica_is_left_for_the_new_one() {
     let watched = Watched::start();
     let store = Arc::new(store(watched.config()));
     store.create(&session(1)).await.unwrap();
+    watched.members[0].wait_for_replicas();
     let over = Arc::new(AtomicBool::new(false));
     let workers = traffic(&store, &over);
     let _: () = watched.ask_sentinel(&["SENTINEL", "FAILOVER", "main"]);
     eventually("another server is named", async || watched.named() == watched.members[1].port).await;
-    until("the old one is a replica", || watched.members[0].says("replication", "role:slave"));
+    watched.members[0].replicate(&watched.members[1]);
     eventually("sessions are written again", async || store.create(&session(2)).await == Ok(())).await;
     over.store(true, Ordering::Relaxed);
     for longest in workers.join_all().await {
         assert!(longest < DEFAULT_DEADLINE + SLACK, "{longest:?}");
     }
     assert!(store.facts(&name(1)).await.unwrap().is_some());
-    assert_eq!(store.count().await, Ok(2));
+    assert_eq!(store.end(&name(1), in_an_hour()).await, Ok(Ended::Now));
 }
 
 fn sentinels(watched: &Watched, first: Host) -> Config {

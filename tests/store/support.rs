@@ -11,6 +11,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
+pub(crate) mod certificates;
 pub(crate) mod fleet;
 pub(crate) mod redis;
 pub(crate) mod wire;

@@ -41,7 +41,8 @@ pub(super) struct Cluster {
     generation: Arc<AtomicU64>,
 }
 
-struct Node {
+/// One of them.
+pub(super) struct Node {
     host: Host,
     connections: Connections,
 }
@@ -58,6 +59,15 @@ struct State {
 
 /// Whom to ask, and whether a redirection says so for this question only.
 type Way = (Arc<Node>, bool);
+
+/// What becomes of a step whose keys are apart.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Apart {
+    /// It waits until they are together again.
+    Wait,
+    /// Its caller has another way.
+    Say,
+}
 
 impl Cluster {
     /// A cluster of which these nodes are known. Asks nobody yet.
@@ -82,16 +92,22 @@ impl Cluster {
     pub(super) async fn ask<T>(&self, request: Request<'_>, read: Read<T>) -> Result<T, StoreError> {
         match request {
             Request::Pipeline(pipeline) => read(Value::Array(self.ask_all(pipeline).await?)),
-            _ => self.ask_one(request, read).await,
+            _ => self.ask_one(request, read, Apart::Wait).await.map_err(|failure| failure.error),
+        }
+    }
+
+    /// The same for a step on several keys; nothing if they are apart.
+    pub(super) async fn ask_together<T>(&self, request: Request<'_>, read: Read<T>) -> Result<Option<T>, StoreError> {
+        match self.ask_one(request, read, Apart::Say).await {
+            Ok(answer) => Ok(Some(answer)),
+            Err(Failure { remedy: Remedy::Apart, .. }) => Ok(None),
+            Err(failure) => Err(failure.error),
         }
     }
 
     /// Tells every node that serves slots, and says how many they are.
     pub(super) async fn ask_each(&self, command: &Cmd) -> Result<u32, StoreError> {
-        if self.state().slots.is_empty() {
-            self.look(None).await.map_err(|failure| failure.error)?;
-        }
-        let primaries = self.primaries();
+        let primaries = self.primaries().await?;
         for node in &primaries {
             if let Err(failure) = self.attempt(node, false, Request::Command(command), reply::anything).await {
                 let _ = self.look(Some(node)).await;
@@ -99,6 +115,11 @@ impl Cluster {
             }
         }
         u32::try_from(primaries.len()).map_err(|_| StoreError::Garbage("more nodes than there can be".to_owned()))
+    }
+
+    /// Asks one node, whatever it serves.
+    pub(super) async fn ask_node<T>(&self, node: &Node, request: Request<'_>, read: Read<T>) -> Result<T, StoreError> {
+        self.attempt(node, false, request, read).await.map_err(|failure| failure.error)
     }
 
     /// A line to any node, for what all of them announce.
@@ -130,22 +151,24 @@ impl Cluster {
 
 /// One request, or many.
 impl Cluster {
-    async fn ask_one<T>(&self, request: Request<'_>, read: Read<T>) -> Result<T, StoreError> {
+    async fn ask_one<T>(&self, request: Request<'_>, read: Read<T>, apart: Apart) -> Result<T, Failure> {
         let slot = slot(request.key());
         let (mut looked, mut redirects) = (false, 0);
         let mut way = self.way(slot).await?;
         loop {
             let (node, asking) = &way;
-            let Failure { error, remedy } = match self.attempt(node, *asking, request, read).await {
+            let failure = match self.attempt(node, *asking, request, read).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
-            way = match remedy {
+            way = match failure.remedy {
                 Remedy::Elsewhere(redirect) if redirects < MOST_REDIRECTS => {
                     redirects += 1;
                     self.follow(node, slot, *redirect).await?
                 }
-                Remedy::Wait => {
+                Remedy::Apart if apart == Apart::Say => return Err(failure),
+                Remedy::Wait | Remedy::Apart => {
+                    redirects = 0;
                     sleep(PACE).await;
                     self.way(slot).await?
                 }
@@ -155,7 +178,7 @@ impl Cluster {
                     let _ = self.look(Some(node)).await;
                     self.way(slot).await?
                 }
-                _ => return Err(error),
+                _ => return Err(failure),
             };
         }
     }
@@ -164,7 +187,8 @@ impl Cluster {
     async fn ask_all(&self, pipeline: &Pipeline) -> Result<Vec<Value>, StoreError> {
         let mut parts: Vec<(Arc<Node>, Vec<(usize, &Cmd)>)> = Vec::new();
         for (place, command) in pipeline.cmd_iter().enumerate() {
-            let (node, _) = self.way(slot(Request::Command(command).key())).await?;
+            let way = self.way(slot(Request::Command(command).key())).await;
+            let (node, _) = way.map_err(|failure| failure.error)?;
             match parts.iter_mut().find(|(other, _)| Arc::ptr_eq(other, &node)) {
                 Some((_, part)) => part.push((place, command)),
                 None => parts.push((node, vec![(place, command)])),
@@ -188,7 +212,10 @@ impl Cluster {
         for (place, command) in part {
             let answer = match said.next() {
                 Some(answer) if !matches!(answer, Value::ServerError(_)) => answer,
-                _ => self.ask_one(Request::Command(command), Ok).await?,
+                _ => {
+                    let alone = self.ask_one(Request::Command(command), Ok, Apart::Wait).await;
+                    alone.map_err(|failure| failure.error)?
+                }
             };
             answers.push((*place, answer));
         }
@@ -214,17 +241,17 @@ impl Cluster {
 /// The way to a node.
 impl Cluster {
     /// Whom to ask about a slot.
-    async fn way(&self, slot: u16) -> Result<Way, StoreError> {
+    async fn way(&self, slot: u16) -> Result<Way, Failure> {
         if let Some(node) = self.state().node(slot) {
             return Ok((node, false));
         }
-        self.look(None).await.map_err(|failure| failure.error)?;
+        self.look(None).await?;
         let node = self.state().node(slot);
-        node.map(|node| (node, false)).ok_or_else(|| StoreError::Unreachable("nobody serves that slot".to_owned()))
+        node.map(|node| (node, false)).ok_or_else(|| final_failure("nobody serves that slot"))
     }
 
     /// The node that another one named. Who has a slot for good is remembered; the rest of the map is looked at soon.
-    async fn follow(&self, from: &Node, slot: u16, redirect: Redirect) -> Result<Way, StoreError> {
+    async fn follow(&self, from: &Node, slot: u16, redirect: Redirect) -> Result<Way, Failure> {
         let Redirect { mut host, asking } = redirect;
         if host.name.is_empty() {
             host.name.clone_from(&from.host.name);
@@ -236,9 +263,11 @@ impl Cluster {
         if !self.has_just_looked() {
             let _ = self.look(None).await;
         }
-        let mut state = self.state();
-        if let Some(served) = state.slots.get_mut(usize::from(slot)) {
-            *served = Some(Arc::clone(&node));
+        if let Some(served) = self.state().slots.get_mut(usize::from(slot)) {
+            let before = served.replace(Arc::clone(&node));
+            if before.is_some_and(|before| !Arc::ptr_eq(&before, &node)) {
+                self.generation.fetch_add(1, Ordering::AcqRel);
+            }
         }
         Ok((node, false))
     }
@@ -300,7 +329,7 @@ impl Cluster {
         let mut nodes = HashMap::new();
         for shard in shards {
             for host in shard.replicas.iter().chain([&shard.primary]) {
-                nodes.insert(host.clone(), self.node(host).map_err(|error| Failure { error, remedy: Remedy::None })?);
+                nodes.insert(host.clone(), self.node(host)?);
             }
             let range = usize::from(shard.first)..=usize::from(shard.last);
             if let Some(served) = slots.get_mut(range) {
@@ -317,24 +346,28 @@ impl Cluster {
     }
 
     /// The node at that address; a new one, with no connection yet, if nobody has named it before.
-    fn node(&self, host: &Host) -> Result<Arc<Node>, StoreError> {
+    fn node(&self, host: &Host) -> Result<Arc<Node>, Failure> {
         let mut state = self.state();
         let known = state.nodes.get(host).or_else(|| self.seeds.iter().find(|seed| seed.host == *host));
         if let Some(node) = known {
             return Ok(Arc::clone(node));
         }
-        let refused = |error: SetupError| StoreError::Unreachable(error.to_string());
+        let refused = |error: SetupError| final_failure(&error.to_string());
         let endpoint = self.template.at(host).map_err(refused)?;
         let node = Node::new(host.clone(), endpoint, self.wanted, &self.generation).map_err(refused)?;
         state.nodes.insert(host.clone(), Arc::clone(&node));
         Ok(node)
     }
 
-    fn primaries(&self) -> Vec<Arc<Node>> {
+    /// Every node that serves slots.
+    pub(super) async fn primaries(&self) -> Result<Vec<Arc<Node>>, StoreError> {
+        if self.state().slots.is_empty() {
+            self.look(None).await.map_err(|failure| failure.error)?;
+        }
         let mut primaries: Vec<Arc<Node>> = self.state().slots.iter().flatten().cloned().collect();
         primaries.sort_by(|one, other| one.host.cmp(&other.host));
         primaries.dedup_by(|one, other| one.host == other.host);
-        primaries
+        Ok(primaries)
     }
 
     fn has_just_looked(&self) -> bool {
@@ -369,6 +402,10 @@ impl Node {
         Ok(Arc::new(Self { host, connections }))
     }
 
+    pub(super) const fn host(&self) -> &Host {
+        &self.host
+    }
+
     async fn shards(&self) -> Result<Vec<Shard>, Failure> {
         let mut question = cmd("CLUSTER");
         question.arg("SLOTS");
@@ -382,6 +419,10 @@ fn same(one: &Option<Arc<Node>>, other: &Option<Arc<Node>>) -> bool {
         (Some(one), Some(other)) => Arc::ptr_eq(one, other),
         (one, other) => one.is_none() && other.is_none(),
     }
+}
+
+fn final_failure(why: &str) -> Failure {
+    Failure { error: StoreError::Unreachable(why.to_owned()), remedy: Remedy::None }
 }
 
 fn gone() -> Failure {

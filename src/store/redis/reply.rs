@@ -122,6 +122,18 @@ pub(super) fn sum(answer: Value) -> Result<u64, StoreError> {
     Ok(numbers?.into_iter().filter_map(|number| u64::try_from(number).ok()).sum())
 }
 
+/// A text.
+pub(super) fn text(answer: Value) -> Result<String, StoreError> {
+    String::from_utf8(bytes(answer)?).map_err(|_| garbage("a text was expected"))
+}
+
+/// The answer to `CONFIG GET` with one name.
+pub(super) fn setting(answer: Value) -> Result<String, StoreError> {
+    let parts = list(answer)?;
+    let [_, value] = <[Value; 2]>::try_from(parts).map_err(|_| garbage("a setting was expected"))?;
+    text(value)
+}
+
 /// Whom a sentinel names as the server that takes writes.
 pub(super) fn named(answer: Value) -> Result<Host, Failure> {
     let missing = || elsewhere("the sentinel knows no master of that name");
@@ -250,8 +262,10 @@ pub(super) enum Remedy {
     Reconnect,
     /// A new connection, if this one is not new itself: the server may have been demoted, and another taken over.
     ReconnectUnlessNew,
-    /// Patience: the server is reading its data, or some of a step's keys are on their way to another node.
+    /// Patience: the server is reading its data.
     Wait,
+    /// The same, or one key at a time: some of a step's keys are with another node already.
+    Apart,
     /// To ask another node of the cluster.
     Elsewhere(Box<Redirect>),
     /// To ask who serves what by now.
@@ -270,7 +284,8 @@ pub(super) fn failure(error: &RedisError) -> Failure {
         ErrorKind::AuthenticationFailed => {
             (StoreError::Refused("wrong user name or password".to_owned()), Remedy::None)
         }
-        ErrorKind::Server(ServerErrorKind::BusyLoading | ServerErrorKind::TryAgain) => (refused(error), Remedy::Wait),
+        ErrorKind::Server(ServerErrorKind::BusyLoading) => (refused(error), Remedy::Wait),
+        ErrorKind::Server(ServerErrorKind::TryAgain) => (refused(error), Remedy::Apart),
         ErrorKind::Server(ServerErrorKind::ClusterDown) => (refused(error), Remedy::LookAnew),
         ErrorKind::Server(kind @ (ServerErrorKind::Moved | ServerErrorKind::Ask)) => {
             let redirect = error.redirect_node().and_then(|(host, _)| redirect(host, kind == ServerErrorKind::Ask));

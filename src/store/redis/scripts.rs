@@ -11,6 +11,7 @@ pub(super) struct Scripts {
     pub(super) create: Script,
     pub(super) swap: Script,
     pub(super) end: Script,
+    pub(super) bury: Script,
     pub(super) join: Script,
     pub(super) members: Script,
     pub(super) mark: Script,
@@ -23,10 +24,15 @@ pub(super) struct Scripts {
 impl Scripts {
     pub(super) fn new() -> Self {
         Self {
-            create: Script::new(concat!(include_str!("now.lua"), include_str!("create.lua"))),
+            create: Script::new(concat!(include_str!("now.lua"), include_str!("set.lua"), include_str!("create.lua"))),
             swap: Script::new(include_str!("swap.lua")),
-            end: Script::new(concat!(include_str!("now.lua"), include_str!("end.lua"))),
-            join: Script::new(concat!(include_str!("now.lua"), include_str!("join.lua"))),
+            end: Script::new(concat!(include_str!("now.lua"), include_str!("tombstone.lua"), include_str!("end.lua"))),
+            bury: Script::new(concat!(
+                include_str!("now.lua"),
+                include_str!("tombstone.lua"),
+                include_str!("bury.lua")
+            )),
+            join: Script::new(concat!(include_str!("now.lua"), include_str!("set.lua"), include_str!("join.lua"))),
             members: Script::new(concat!(include_str!("now.lua"), include_str!("members.lua"))),
             mark: Script::new(include_str!("mark.lua")),
             lock: Script::new(include_str!("lock.lua")),
@@ -73,6 +79,11 @@ impl Step<'_> {
     pub(super) fn arg(&mut self, value: impl ToRedisArgs) -> &mut Self {
         value.write_redis_args(&mut self.values);
         self
+    }
+
+    /// The same step without its other keys.
+    pub(super) fn on_first_key(&self) -> Self {
+        Self { script: self.script, keys: self.keys.iter().take(1).cloned().collect(), values: self.values.clone() }
     }
 
     pub(super) fn first_key(&self) -> &[u8] {

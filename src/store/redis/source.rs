@@ -1,7 +1,10 @@
 //! Where connections come from: the server that commands go to at this moment, and another line to it for what it announces.
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -11,7 +14,7 @@ use deadpool_redis::redis::{
     aio::{MultiplexedConnection, PubSub},
     cmd,
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{
     client::{Host, SetupError},
@@ -33,6 +36,15 @@ impl Source {
         match self {
             Self::Standalone(endpoint) => endpoint.connect().await,
             Self::Sentinel(sentinel) => Ok(sentinel.primary().await?.1),
+        }
+    }
+
+    /// Whether the sentinels name another server than the one that was connected to last. They are asked once in a while:
+    /// a server that they have given up may go on taking writes for some seconds, and those writes will be lost.
+    pub(super) async fn has_moved(&self) -> bool {
+        match self {
+            Self::Standalone(_) => false,
+            Self::Sentinel(sentinel) => sentinel.names_another().await,
         }
     }
 
@@ -111,16 +123,39 @@ pub(super) struct Sentinel {
     patience: Duration,
     /// Which sentinel is asked first: the one that knew last time.
     first: AtomicUsize,
+    last: Mutex<Last>,
+}
+
+/// Whom the sentinels named last, and when they were asked about it.
+#[derive(Default)]
+struct Last {
+    named: Option<Host>,
+    asked: Option<Instant>,
 }
 
 impl Sentinel {
     pub(super) fn new(sentinels: Vec<Endpoint>, master: Endpoint, name: String, deadline: Duration) -> Self {
         let shares = u32::try_from(sentinels.len()).unwrap_or(u32::MAX).saturating_add(1);
-        Self { sentinels, master, name, patience: deadline / shares, first: AtomicUsize::new(0) }
+        Self {
+            sentinels,
+            master,
+            name,
+            patience: deadline / shares,
+            first: AtomicUsize::new(0),
+            last: Mutex::default(),
+        }
     }
 
     /// The server that takes writes, and a connection to it.
     async fn primary(&self) -> Result<(Endpoint, MultiplexedConnection), Failure> {
+        self.in_turn(|sentinel| self.connected_by(sentinel)).await
+    }
+
+    /// What the first sentinel says that can.
+    async fn in_turn<'a, T, F>(&'a self, question: impl Fn(&'a Endpoint) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
         let mut why = unreachable("there is no sentinel");
         for _ in &self.sentinels {
             let turn = self.first.load(Ordering::Relaxed);
@@ -128,7 +163,7 @@ impl Sentinel {
             else {
                 break;
             };
-            match timeout(self.patience, self.named_by(sentinel)).await {
+            match timeout(self.patience, question(sentinel)).await {
                 Ok(Ok(found)) => return Ok(found),
                 Ok(Err(failure)) => why = failure,
                 Err(_) => why = unreachable("a sentinel, or whom it names, does not answer"),
@@ -138,15 +173,37 @@ impl Sentinel {
         Err(why)
     }
 
-    async fn named_by(&self, sentinel: &Endpoint) -> Result<(Endpoint, MultiplexedConnection), Failure> {
-        let mut asked = sentinel.connect().await?;
-        let mut question = cmd("SENTINEL");
-        question.arg("get-master-addr-by-name").arg(&self.name);
-        let host = reply::named(ask(&question, &mut asked).await?)?;
+    async fn connected_by(&self, sentinel: &Endpoint) -> Result<(Endpoint, MultiplexedConnection), Failure> {
+        let host = self.named_by(sentinel).await?;
         let endpoint = self.master.at(&host).map_err(|error| unreachable(&error.to_string()))?;
         let mut connection = endpoint.connect().await?;
         reply::primary(ask(&cmd("ROLE"), &mut connection).await?)?;
+        *self.last() = Last { named: Some(host), asked: Some(Instant::now()) };
         Ok((endpoint, connection))
+    }
+
+    async fn named_by(&self, sentinel: &Endpoint) -> Result<Host, Failure> {
+        let mut asked = sentinel.connect().await?;
+        let mut question = cmd("SENTINEL");
+        question.arg("get-master-addr-by-name").arg(&self.name);
+        reply::named(ask(&question, &mut asked).await?)
+    }
+
+    async fn names_another(&self) -> bool {
+        let named = {
+            let mut last = self.last();
+            if last.asked.is_none_or(|asked| asked.elapsed() < CONFIRM_EVERY) {
+                return false;
+            }
+            last.asked = Some(Instant::now());
+            last.named.clone()
+        };
+        let now = self.in_turn(|sentinel| self.named_by(sentinel)).await.ok();
+        now.is_some() && now != named
+    }
+
+    fn last(&self) -> MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -164,3 +221,6 @@ fn refused(error: &RedisError) -> SetupError {
 
 /// Most requests that wait to be written to one connection.
 const QUEUE: usize = 256;
+
+/// Between two questions to the sentinels whether a server still is the one.
+const CONFIRM_EVERY: Duration = Duration::from_secs(1);

@@ -3,19 +3,20 @@
 use std::{
     collections::HashMap,
     fs,
-    net::TcpStream,
+    os::unix::net::UnixStream,
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use deadpool_redis::redis::{self, FromRedisValue};
-use portcullis::store::redis::{Address, Config, Host, Sentinels};
+use deadpool_redis::redis::FromRedisValue;
+use portcullis::store::redis::{Address, Config, Host, Sentinels, Tls};
 use tempfile::TempDir;
 
 use super::{
     PATIENCE,
-    redis::{Server, free_port},
+    certificates::Certificates,
+    redis::{Server, ask, free_port},
 };
 
 /// A server on a TCP port of the loopback, beside its socket.
@@ -25,19 +26,19 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    fn prepared(options: &[&str]) -> Self {
+    fn started(tls: Option<&Certificates>, options: &[&str]) -> Self {
         let port = free_port();
-        let mut server = Server::prepared(&["--port", &port.to_string(), "--bind", "127.0.0.1"]);
+        let mut server = Server::prepared(&["--bind", "127.0.0.1"]);
+        let listens = match tls {
+            Some(files) => files.options(port, "yes"),
+            None => vec!["--port".to_owned(), port.to_string()],
+        };
+        server.add_options(&listens.iter().map(String::as_str).collect::<Vec<_>>());
         // Without a delay a replica has its data at once.
         server.add_options(&["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"]);
         server.add_options(options);
+        server.up();
         Self { server, port }
-    }
-
-    fn started(options: &[&str]) -> Self {
-        let mut member = Self::prepared(options);
-        member.server.up();
-        member
     }
 
     pub(crate) fn host(&self) -> Host {
@@ -77,22 +78,35 @@ pub(crate) struct Watched {
     sentinel: Option<Child>,
     pub(crate) sentinel_port: u16,
     folder: TempDir,
+    tls: Option<Tls>,
 }
 
 impl Watched {
     pub(crate) fn start() -> Self {
-        Self::start_with(&[], "")
+        Self::start_with(None, &[])
     }
 
-    /// With more options for both servers, and more lines for the sentinel.
-    pub(crate) fn start_with(options: &[&str], lines: &str) -> Self {
-        let members = [Member::started(options), Member::started(options)];
+    /// All of it over TLS if there are certificates, and with more options for both servers.
+    pub(crate) fn start_with(tls: Option<&Certificates>, options: &[&str]) -> Self {
+        let members = [Member::started(tls, options), Member::started(tls, options)];
         members[1].replicate(&members[0]);
-        let mut watched = Self { members, sentinel: None, sentinel_port: free_port(), folder: TempDir::new().unwrap() };
+        let mut watched = Self {
+            members,
+            sentinel: None,
+            sentinel_port: free_port(),
+            folder: TempDir::new().unwrap(),
+            tls: tls.map(Certificates::client),
+        };
+        let port = watched.sentinel_port;
+        let listens = match tls {
+            Some(files) => files.options(port, "yes"),
+            None => vec!["--port".to_owned(), port.to_string()],
+        };
+        let listens: String = listens.chunks(2).map(|pair| format!("{} {}\n", &pair[0][2..], pair[1])).collect();
         let text = format!(
-            "port {}\nbind 127.0.0.1\ndir {}\nsentinel monitor main 127.0.0.1 {} 1\n\
-             sentinel down-after-milliseconds main 300\nsentinel failover-timeout main 1500\n{lines}\n",
-            watched.sentinel_port,
+            "{listens}bind 127.0.0.1\nunixsocket {}\ndir {}\nsentinel monitor main 127.0.0.1 {} 1\n\
+             sentinel down-after-milliseconds main 300\nsentinel failover-timeout main 1500\n",
+            watched.socket().display(),
             watched.folder.path().display(),
             watched.members[0].port,
         );
@@ -109,6 +123,10 @@ impl Watched {
         self.folder.path().join("sentinel.conf")
     }
 
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("sentinel.sock")
+    }
+
     pub(crate) fn sentinel_up(&mut self) {
         let process = Command::new("redis-server")
             .arg(self.settings())
@@ -117,7 +135,7 @@ impl Watched {
             .spawn()
             .unwrap();
         self.sentinel = Some(process);
-        until("the sentinel answers", || TcpStream::connect(("127.0.0.1", self.sentinel_port)).is_ok());
+        until("the sentinel answers", || UnixStream::connect(self.socket()).is_ok());
     }
 
     pub(crate) fn sentinel_down(&mut self) {
@@ -128,7 +146,7 @@ impl Watched {
     }
 
     pub(crate) fn ask_sentinel<T: FromRedisValue>(&self, words: &[&str]) -> T {
-        ask(self.sentinel_port, words)
+        ask(&self.socket(), words).unwrap()
     }
 
     /// Who takes writes, as the sentinel says.
@@ -139,7 +157,13 @@ impl Watched {
 
     pub(crate) fn address(&self) -> Address {
         let hosts = vec![Host { name: "127.0.0.1".to_owned(), port: self.sentinel_port }];
-        Address::Sentinel(Sentinels { hosts, master: "main".to_owned(), username: None, password: None, tls: None })
+        Address::Sentinel(Sentinels {
+            hosts,
+            master: "main".to_owned(),
+            username: None,
+            password: None,
+            tls: self.tls.clone(),
+        })
     }
 
     /// Settings with the usual deadline.
@@ -158,21 +182,19 @@ impl Drop for Watched {
 pub(crate) struct Cluster {
     pub(crate) primaries: Vec<Member>,
     pub(crate) replicas: Vec<Member>,
+    tls: Option<Tls>,
 }
 
 impl Cluster {
     pub(crate) fn start() -> Self {
-        Self::start_with(0, &[])
+        Self::start_with(0, None)
     }
 
     /// The first of its nodes have a replica each.
-    pub(crate) fn start_with(replicas: usize, options: &[&str]) -> Self {
-        let all = [
-            &["--cluster-enabled", "yes", "--cluster-node-timeout", "500", "--cluster-require-full-coverage", "no"],
-            options,
-        ]
-        .concat();
-        let mut members: Vec<Member> = (0..3 + replicas).map(|_| Member::started(&all)).collect();
+    pub(crate) fn start_with(replicas: usize, tls: Option<&Certificates>) -> Self {
+        let options =
+            ["--cluster-enabled", "yes", "--cluster-node-timeout", "500", "--cluster-require-full-coverage", "no"];
+        let mut members: Vec<Member> = (0..3 + replicas).map(|_| Member::started(tls, &options)).collect();
         for (number, member) in members.iter().enumerate() {
             let _: () = member.server.ask(&["CLUSTER", "SET-CONFIG-EPOCH", &(number + 1).to_string()]);
         }
@@ -187,7 +209,7 @@ impl Cluster {
             until("the nodes know each other", || cluster_says(member, &whole) && !nodes(member).contains("handshake"));
         }
         let replicas = members.split_off(3);
-        let cluster = Self { primaries: members, replicas };
+        let cluster = Self { primaries: members, replicas, tls: tls.map(Certificates::client) };
         for (replica, primary) in cluster.replicas.iter().zip(&cluster.primaries) {
             let id = id(primary);
             until("it becomes a replica", || replica.server.try_ask::<()>(&["CLUSTER", "REPLICATE", &id]).is_ok());
@@ -202,7 +224,7 @@ impl Cluster {
     }
 
     pub(crate) fn address(&self) -> Address {
-        Address::Cluster { nodes: self.primaries.iter().map(Member::host).collect(), tls: None }
+        Address::Cluster { nodes: self.primaries.iter().map(Member::host).collect(), tls: self.tls.clone() }
     }
 
     /// Settings with the usual deadline.
@@ -232,12 +254,6 @@ fn nodes(member: &Member) -> String {
 pub(crate) fn cluster_says(member: &Member, line: &str) -> bool {
     let info: String = member.server.ask(&["CLUSTER", "INFO"]);
     info.lines().any(|said| said == line)
-}
-
-/// Asks a server on a port of the loopback.
-pub(crate) fn ask<T: FromRedisValue>(port: u16, words: &[&str]) -> T {
-    let mut connection = redis::Client::open(("127.0.0.1", port)).unwrap().get_connection().unwrap();
-    redis::cmd(words[0]).arg(&words[1..]).query(&mut connection).unwrap()
 }
 
 /// Waits for something that other processes do.

@@ -119,15 +119,7 @@ impl Server {
 
     /// The same, where it may refuse.
     pub(crate) fn try_ask<T: FromRedisValue>(&self, words: &[&str]) -> RedisResult<T> {
-        let address = ConnectionAddr::Unix(self.socket());
-        let client = Client::open(address.into_connection_info().unwrap()).unwrap();
-        let mut connection = client.get_connection().unwrap();
-        let mut words = words.iter();
-        let mut command = redis::cmd(words.next().unwrap());
-        words.for_each(|word| {
-            command.arg(word);
-        });
-        command.query(&mut connection)
+        ask(&self.socket(), words)
     }
 
     fn answers(&self) -> bool {
@@ -146,6 +138,13 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.down();
     }
+}
+
+/// Asks the server behind a socket.
+pub(crate) fn ask<T: FromRedisValue>(socket: &Path, words: &[&str]) -> RedisResult<T> {
+    let address = ConnectionAddr::Unix(socket.to_owned());
+    let mut connection = Client::open(address.into_connection_info()?)?.get_connection()?;
+    redis::cmd(words[0]).arg(&words[1..]).query(&mut connection)
 }
 
 pub(crate) fn store(config: Config) -> Store {
