@@ -5,13 +5,12 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use deadpool_redis::redis::{ErrorKind, RedisError, ServerErrorKind, Value};
 
-use super::{
-    client::Host,
-    keys::EPOCH_DIGITS,
-    slots::{Redirect, SLOTS, Shard},
-    whole::unmarked,
-};
+use self::servers::redirect;
+pub(super) use self::servers::{named, primary, shards};
+use super::{keys::EPOCH_DIGITS, whole::unmarked};
 use crate::store::{Name, StoreError, StoredFacts, StoredSession, StoredSwitches, Version};
+
+mod servers;
 
 /// The answer to `HMGET v f`.
 pub(super) fn facts(answer: Value) -> Result<Option<StoredFacts>, StoreError> {
@@ -134,72 +133,10 @@ pub(super) fn setting(answer: Value) -> Result<String, StoreError> {
     text(value)
 }
 
-/// Whom a sentinel names as the server that takes writes.
-pub(super) fn named(answer: Value) -> Result<Host, Failure> {
-    let missing = || elsewhere("the sentinel knows no master of that name");
-    let failed = |error| Failure { error, remedy: Remedy::Reconnect };
-    let Value::Array(parts) = answer else {
-        return Err(missing());
-    };
-    let [name, port] = <[Value; 2]>::try_from(parts).map_err(|_| missing())?;
-    let name = String::from_utf8(bytes(name).map_err(failed)?).map_err(|_| missing())?;
-    let port = decimal(port).ok().and_then(|port| u16::try_from(port).ok()).ok_or_else(missing)?;
-    Ok(Host { name, port })
-}
-
-/// The answer to `ROLE`, of a server that takes writes.
-pub(super) fn primary(answer: Value) -> Result<(), Failure> {
-    let role = match answer {
-        Value::Array(parts) => parts.into_iter().next(),
-        _ => None,
-    };
-    match role {
-        Some(Value::BulkString(role)) if role == b"master" => Ok(()),
-        _ => Err(elsewhere("whom the sentinel names is not a master")),
-    }
-}
-
-/// The answer to `CLUSTER SLOTS`; a node without a name is the one that was asked.
-pub(super) fn shards(answer: Value, asked: &Host) -> Result<Vec<Shard>, StoreError> {
-    list(answer)?.into_iter().map(|range| shard(range, asked)).collect()
-}
-
-fn shard(range: Value, asked: &Host) -> Result<Shard, StoreError> {
-    let wrong = || garbage("a cluster's slots were expected");
-    let mut parts = list(range)?.into_iter();
-    let mut slot = || match parts.next() {
-        Some(Value::Int(slot)) => u16::try_from(slot).ok().filter(|slot| *slot < SLOTS).ok_or_else(wrong),
-        _ => Err(wrong()),
-    };
-    let (first, last) = (slot()?, slot()?);
-    let mut hosts = parts.map(|node| host(node, asked));
-    let primary = hosts.next().ok_or_else(wrong)??;
-    Ok(Shard { first, last, primary, replicas: hosts.collect::<Result<_, _>>()? })
-}
-
-fn host(node: Value, asked: &Host) -> Result<Host, StoreError> {
-    let wrong = || garbage("a cluster's node was expected");
-    let mut parts = list(node)?.into_iter();
-    let name = match parts.next() {
-        Some(Value::BulkString(name)) if name == b"?" => return Err(wrong()),
-        Some(Value::BulkString(name)) if !name.is_empty() => String::from_utf8(name).map_err(|_| wrong())?,
-        Some(Value::BulkString(_) | Value::Nil) => asked.name.clone(),
-        _ => return Err(wrong()),
-    };
-    match parts.next() {
-        Some(Value::Int(port)) => Ok(Host { name, port: u16::try_from(port).map_err(|_| wrong())? }),
-        _ => Err(wrong()),
-    }
-}
-
 fn decimal(value: Value) -> Result<u64, StoreError> {
     let digits = bytes(value)?;
     let digits = str::from_utf8(&digits).ok().and_then(|digits| digits.parse().ok());
     digits.ok_or_else(|| garbage("a number was expected"))
-}
-
-fn elsewhere(why: &str) -> Failure {
-    Failure { error: StoreError::Unreachable(why.to_owned()), remedy: Remedy::Reconnect }
 }
 
 fn name(value: Value) -> Result<Name, StoreError> {
@@ -315,13 +252,6 @@ pub(super) fn is_unknown_script(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }
 
-/// A host and port as a node names them.
-fn redirect(host: &str, asking: bool) -> Option<Redirect> {
-    let (name, port) = host.rsplit_once(':')?;
-    let host = Host { name: name.to_owned(), port: port.parse().ok()? };
-    (name != "?").then_some(Redirect { host, asking })
-}
-
 /// An answer on a connection that was found to be out of step.
 pub(super) fn out_of_step() -> Failure {
     Failure { error: garbage("answers and questions do not belong together"), remedy: Remedy::Reconnect }
@@ -370,7 +300,10 @@ mod tests {
 
     use deadpool_redis::redis::parse_redis_value;
 
-    use super::{super::whole::marked, *};
+    use super::{
+        super::{client::Host, whole::marked},
+        *,
+    };
 
     fn part(bytes: &str) -> Value {
         Value::BulkString(marked(bytes.as_bytes()))
@@ -465,6 +398,13 @@ mod tests {
         check("-OOM marker\r\n", "refused", Remedy::None);
         check("-READONLY marker\r\n", "refused", Remedy::ReconnectUnlessNew);
         check("-LOADING marker\r\n", "refused", Remedy::Wait);
+        check("-TRYAGAIN marker\r\n", "refused", Remedy::Apart);
+        check("-CLUSTERDOWN marker\r\n", "refused", Remedy::LookAnew);
+        check("-MOVED marker\r\n", "refused", Remedy::LookAnew);
+        let host = Host { name: "10.0.0.1".to_owned(), port: 7_000 };
+        let elsewhere = |asking| Remedy::Elsewhere(Box::new(Redirect { host: host.clone(), asking }));
+        check("-MOVED 1 10.0.0.1:7000\r\n", "refused", elsewhere(false));
+        check("-ASK 1 10.0.0.1:7000\r\n", "refused", elsewhere(true));
         check("-NOAUTH marker\r\n", "refused", Remedy::None);
         check("-NOPERM marker\r\n", "refused", Remedy::None);
         check("-WRONGTYPE marker\r\n", "garbage", Remedy::None);
