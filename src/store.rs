@@ -12,7 +12,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use self::{
-    notice::Notice,
+    notice::{Beat, Notice},
     window::{Counted, Rate, Window},
 };
 use crate::clock::{Clock, Timestamp};
@@ -200,13 +200,20 @@ impl Store {
         each!(self, store => throw_switches(switches))
     }
 
-    /// Says something to all gateways that share the store, and tells how many servers say it on: who hears it that often
-    /// has heard what each of them said before. Nobody hears what is said in memory.
+    /// Says something to all gateways that share the store. Nobody hears what is said in memory.
     ///
     /// # Errors
     /// As [`Store::facts`]; memory never fails.
-    pub async fn announce(&self, notice: Notice) -> Result<u32, StoreError> {
+    pub async fn announce(&self, notice: Notice) -> Result<(), StoreError> {
         each!(self, store => announce(notice))
+    }
+
+    /// Says a sign of life, and looks for the store's mark on the way; `new` becomes the mark of a store that has none.
+    ///
+    /// # Errors
+    /// As [`Store::announce`].
+    pub async fn beat(&self, beat: Beat, new: &Token) -> Result<Beaten, StoreError> {
+        each!(self, store => beat(beat, new))
     }
 
     /// Listens to what gateways say from now on, this one included; nothing if nobody shares the store.
@@ -398,6 +405,15 @@ pub enum Mark {
     First,
     /// Somebody else.
     Again,
+}
+
+/// How a sign of life was said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beaten {
+    /// How many servers say it on: who hears it that often has heard what each of them said before.
+    pub servers: u32,
+    /// What the store bears for as long as it has its data. Whoever sees another one knows that all data was lost.
+    pub mark: Token,
 }
 
 /// A living session in a group.

@@ -25,13 +25,13 @@ use self::{
     keys::{Keys, epoch, lease, moment},
     request::Request,
     scripts::{Scripts, Step},
-    servers::Servers,
+    servers::{Place, Servers},
     whole::marked,
 };
 use super::{
-    Change, ENDED_BEFORE, Ended, GROUP_LIMIT, Mark, Member, NAME_TAKEN, Name, NewSession, StoreError, StoredFacts,
-    StoredSession, StoredSwitches, Swap, Thrown, Token,
-    notice::Notice,
+    Beaten, Change, ENDED_BEFORE, Ended, GROUP_LIMIT, Mark, Member, NAME_TAKEN, Name, NewSession, StoreError,
+    StoredFacts, StoredSession, StoredSwitches, Swap, Thrown, Token,
+    notice::{Beat, Notice},
     window::{Counted, Rate, Window},
 };
 use crate::{clock::Timestamp, random};
@@ -268,10 +268,25 @@ impl Redis {
     }
 
     /// See [`super::Store::announce`].
-    pub async fn announce(&self, notice: Notice) -> Result<u32, StoreError> {
+    pub async fn announce(&self, notice: Notice) -> Result<(), StoreError> {
         let mut command = cmd("PUBLISH");
         command.arg(self.keys.bus()).arg(notice.to_bytes());
-        self.within(|| self.servers.ask_each(&command)).await
+        self.within(|| self.servers.ask(Request::Command(&command), reply::number)).await.map(drop)
+    }
+
+    /// See [`super::Store::beat`].
+    pub async fn beat(&self, beat: Beat, new: &Token) -> Result<Beaten, StoreError> {
+        self.within(|| async {
+            let places = self.servers.places(&self.keys).await?;
+            let (mut servers, mut mark) = (0, 0);
+            for place in &places {
+                let Token(own) = self.beat_at(place, beat, new).await?;
+                servers += 1;
+                mark = one_of_many(mark, own);
+            }
+            Ok(Beaten { servers, mark: Token(mark.to_be_bytes()) })
+        })
+        .await
     }
 
     /// See [`super::Store::listen`].
@@ -289,6 +304,19 @@ impl Redis {
 
 /// Parts of operations.
 impl Redis {
+    /// A node of a cluster that serves none of the shards has no session to lose, and so no mark.
+    async fn beat_at(&self, place: &Place<'_>, beat: Beat, new: &Token) -> Result<Token, StoreError> {
+        let notice = Notice::Beat(beat).to_bytes();
+        let Some(mark) = place.mark() else {
+            let mut command = cmd("PUBLISH");
+            command.arg(self.keys.bus()).arg(notice);
+            return place.ask(Request::Command(&command), reply::number).await.map(|_| Token([0; 16]));
+        };
+        let mut step = self.scripts.beat.key(mark.to_owned());
+        step.arg(self.keys.bus()).arg(notice).arg(&new.0).arg(lease(MARK_STAYS));
+        place.ask(Request::Script(&step), reply::token).await
+    }
+
     /// Adds a session's name to a set by its expiry.
     async fn join(&self, set: String, session: &NewSession) -> Result<(), StoreError> {
         let mut step = self.scripts.join.key(set);
@@ -371,6 +399,18 @@ impl Redis {
 
 /// Most names that one look at a group goes through; more than [`GROUP_LIMIT`], because some may lead nowhere.
 const GROUP_SCAN: usize = 10 * GROUP_LIMIT;
+
+/// The marks of several servers as one: it changes when one of them does, and when they all change to the same.
+fn one_of_many(before: u128, mark: [u8; 16]) -> u128 {
+    before.wrapping_mul(MARK_FACTOR).wrapping_add(u128::from_be_bytes(mark))
+}
+
+/// Any odd number of many digits.
+const MARK_FACTOR: u128 = 0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835;
+
+/// How long the store's mark stays after it was prolonged last: a gateway that begins within that time may tell that all
+/// data was lost.
+const MARK_STAYS: Duration = Duration::from_secs(24 * 3_600);
 
 /// The room that the command for a session's facts takes, unless the prefix is long.
 const FACTS_COMMAND_BYTES: usize = 128;

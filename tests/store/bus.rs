@@ -5,7 +5,7 @@ use std::time::Duration;
 use portcullis::{
     secret::Secret,
     store::{
-        Ended, StoredSwitches, Swap, Thrown,
+        Beaten, Ended, Store, StoredSwitches, Swap, Thrown,
         notice::{Beat, Notice},
         redis::{Config, Ear},
     },
@@ -37,9 +37,16 @@ async fn what_changes_a_session_or_the_switches_is_heard_by_all_who_listen() {
     assert_eq!(one.end(&created.name, in_an_hour()).await, Ok(Ended::Now));
     let switches = StoredSwitches { epoch: 1, sealed: b"switches".to_vec() };
     assert_eq!(one.throw_switches(&switches).await, Ok(Thrown::Done));
-    let beat = Notice::Beat(Beat { by: token(1), number: 7 });
-    assert_eq!(one.announce(beat).await, Ok(1));
-    let said = [Notice::Session(created.name), Notice::Session(created.name), Notice::Switches, beat];
+    assert_eq!(one.announce(Notice::KeyDropped([1, 2, 3, 4])).await, Ok(()));
+    let beat = Beat { by: token(1), number: 7 };
+    assert_eq!(one.beat(beat, &token(9)).await, Ok(Beaten { servers: 1, mark: token(9) }));
+    let said = [
+        Notice::Session(created.name),
+        Notice::Session(created.name),
+        Notice::Switches,
+        Notice::KeyDropped([1, 2, 3, 4]),
+        Notice::Beat(beat),
+    ];
     for ear in &mut ears {
         for notice in said {
             assert_eq!(next(ear).await, Some(notice));
@@ -76,6 +83,32 @@ async fn a_user_who_may_not_publish_still_ends_and_changes_sessions() {
     assert_eq!(mute.end(&name(1), in_an_hour()).await, Ok(Ended::Before));
     mute.listen().await.unwrap_err();
     mute.announce(Notice::Switches).await.unwrap_err();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mark_stays_for_as_long_as_the_data() {
+    let server = Server::start();
+    let (one, other) = (server.store(), server.store());
+    let mark =
+        async |store: &Store, new: u8| store.beat(Beat { by: token(new), number: 1 }, &token(new)).await.unwrap().mark;
+    assert_eq!(mark(&one, 1).await, token(1));
+    assert_eq!(mark(&other, 2).await, token(1), "the mark of whoever came first");
+    let _: i64 = server.ask(&["PEXPIRE", "portcullis:mark", "1000"]);
+    assert_eq!(mark(&one, 1).await, token(1));
+    assert!(server.ask::<i64>(&["PTTL", "portcullis:mark"]) > 1_000, "it was prolonged");
+    let _: () = server.ask(&["FLUSHALL"]);
+    assert_eq!(mark(&other, 2).await, token(2), "another one after the data is gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_takes_no_writes_still_says_beats_on() {
+    let server = Server::start();
+    let store = server.store();
+    let mut ear = store.listen().await.unwrap().unwrap();
+    let _: () = server.ask(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    let beat = Beat { by: token(1), number: 1 };
+    assert_eq!(store.beat(beat, &token(1)).await, Ok(Beaten { servers: 1, mark: token(0) }));
+    assert_eq!(next(&mut ear).await, Some(Notice::Beat(beat)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -65,8 +65,9 @@ async fn whoever_listens_hears_every_node() {
     for name in &names {
         store.end(name, in_an_hour()).await.unwrap();
     }
-    let beat = Notice::Beat(Beat { by: token(1), number: 7 });
-    assert_eq!(store.announce(beat).await, Ok(3));
+    let beat = Beat { by: token(1), number: 7 };
+    assert_eq!(store.beat(beat, &token(2)).await.unwrap().servers, 3);
+    let beat = Notice::Beat(beat);
     let mut heard = Vec::new();
     for _ in 0..6 {
         heard.push(timeout(PATIENCE, ear.next()).await.unwrap().unwrap());
@@ -75,6 +76,24 @@ async fn whoever_listens_hears_every_node() {
         assert!(heard.contains(&Notice::Session(name)));
     }
     assert_eq!(heard.iter().filter(|notice| **notice == beat).count(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_lost_its_data_is_noticed() {
+    let cluster = Cluster::start();
+    let store = store(cluster.config());
+    let beat = async |new| store.beat(Beat { by: token(1), number: 7 }, &token(new)).await.unwrap().mark;
+    let mut mark = beat(1).await;
+    assert_eq!(beat(2).await, mark);
+    for (number, member) in (3..).zip(&cluster.primaries) {
+        let _: () = member.server.ask(&["FLUSHALL"]);
+        assert_ne!(beat(number).await, mark);
+        mark = beat(10).await;
+    }
+    for member in &cluster.primaries {
+        let _: () = member.server.ask(&["FLUSHALL"]);
+    }
+    assert_ne!(beat(20).await, mark, "all at once");
 }
 
 /// Reads, updates, writes and ends in one shard, on and on.
@@ -274,5 +293,7 @@ async fn a_replica_takes_over_from_a_primary_that_died_or_hangs() {
     assert_eq!(store.count().await, Ok(2));
     cluster.primaries[1].server.signal("CONT");
     assert_eq!(store.end(&name(letters[1], 1), in_an_hour()).await, Ok(Ended::Now));
-    eventually("all nodes announce", async || store.announce(Notice::Switches).await == Ok(3)).await;
+    let beat = Beat { by: token(1), number: 7 };
+    let all = async || store.beat(beat, &token(2)).await.is_ok_and(|said| said.servers == 3);
+    eventually("all nodes say a beat on", all).await;
 }

@@ -10,7 +10,7 @@ use std::{
 
 use portcullis::store::{
     Ended, Store, StoreError, Swap,
-    notice::Notice,
+    notice::{Beat, Notice},
     redis::{Address, Config, DEFAULT_DEADLINE, Host},
 };
 use tokio::{task::JoinSet, time::timeout};
@@ -22,7 +22,7 @@ use crate::{
         fleet::Watched,
         in_an_hour, keeps_all, name,
         redis::{free_port, store},
-        session,
+        session, token,
         wire::Parrot,
     },
     windows,
@@ -91,7 +91,7 @@ async fn a_fail_over_is_followed_and_loses_nothing_that_was_copied() {
     assert_eq!(store.compare_and_set(&name(1), &change(1, "two")).await, Ok(Swap::Done));
     while timeout(PATIENCE, ear.next()).await.unwrap().is_some() {}
     let mut ear = store.listen().await.unwrap().unwrap();
-    assert_eq!(store.announce(Notice::Switches).await, Ok(1));
+    store.announce(Notice::Switches).await.unwrap();
     assert_eq!(timeout(PATIENCE, ear.next()).await.unwrap(), Some(Notice::Switches));
 }
 
@@ -105,7 +105,7 @@ async fn a_server_that_the_sentinels_gave_up_is_left_before_it_knows() {
     let _: () = watched.ask_sentinel(&["SENTINEL", "FAILOVER", "main"]);
     eventually("another server is named", async || watched.named() == watched.members[1].port).await;
     eventually("the new one is told", async || {
-        store.announce(Notice::Switches).await.unwrap();
+        store.beat(Beat { by: token(1), number: 1 }, &token(2)).await.unwrap();
         watched.members[1].says("replication", "role:master") && store.generation() > 0
     })
     .await;

@@ -105,21 +105,16 @@ impl Cluster {
         }
     }
 
-    /// Tells every node that serves slots, and says how many they are.
-    pub(super) async fn ask_each(&self, command: &Cmd) -> Result<u32, StoreError> {
-        let primaries = self.primaries().await?;
-        for node in &primaries {
-            if let Err(failure) = self.attempt(node, false, Request::Command(command), reply::anything).await {
-                let _ = self.look(Some(node)).await;
-                return Err(failure.error);
-            }
-        }
-        u32::try_from(primaries.len()).map_err(|_| StoreError::Garbage("more nodes than there can be".to_owned()))
-    }
-
     /// Asks one node, whatever it serves.
     pub(super) async fn ask_node<T>(&self, node: &Node, request: Request<'_>, read: Read<T>) -> Result<T, StoreError> {
-        self.attempt(node, false, request, read).await.map_err(|failure| failure.error)
+        match self.attempt(node, false, request, read).await {
+            Ok(answer) => Ok(answer),
+            Err(failure) => {
+                // It may serve nothing by now.
+                let _ = self.look(Some(node)).await;
+                Err(failure.error)
+            }
+        }
     }
 
     /// A line to any node, for what all of them announce.
@@ -359,14 +354,26 @@ impl Cluster {
         Ok(node)
     }
 
-    /// Every node that serves slots.
-    pub(super) async fn primaries(&self) -> Result<Vec<Arc<Node>>, StoreError> {
+    /// Every node that serves slots, with the first of these keys that it has.
+    pub(super) async fn primaries_with(
+        &self,
+        keys: impl Iterator<Item = String>,
+    ) -> Result<Vec<(Arc<Node>, Option<String>)>, StoreError> {
         if self.state().slots.is_empty() {
             self.look(None).await.map_err(|failure| failure.error)?;
         }
-        let mut primaries: Vec<Arc<Node>> = self.state().slots.iter().flatten().cloned().collect();
-        primaries.sort_by(|one, other| one.host.cmp(&other.host));
-        primaries.dedup_by(|one, other| one.host == other.host);
+        let state = self.state();
+        let mut primaries: Vec<_> = state.slots.iter().flatten().map(|node| (Arc::clone(node), None)).collect();
+        primaries.sort_by(|(one, _), (other, _)| one.host.cmp(&other.host));
+        primaries.dedup_by(|(one, _), (other, _)| one.host == other.host);
+        for key in keys {
+            let owner = state.node(slot(key.as_bytes()));
+            let place =
+                primaries.iter_mut().find(|(node, _)| owner.as_ref().is_some_and(|owner| owner.host == node.host));
+            if let Some((_, first)) = place {
+                first.get_or_insert(key);
+            }
+        }
         Ok(primaries)
     }
 

@@ -21,7 +21,7 @@ impl Redis {
             Address::Sentinel(_) | Address::Cluster { .. } => Standby::Meant,
             Address::Unix(_) | Address::Tcp { .. } | Address::Tls { .. } => Standby::None,
         };
-        let places = self.within(|| self.servers.places()).await?;
+        let places = self.within(|| self.servers.places(&self.keys)).await?;
         let mut all = Vec::with_capacity(places.len());
         for place in &places {
             let named = place.host().map_or_else(|| self.address.to_string(), ToString::to_string);

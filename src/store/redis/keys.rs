@@ -77,6 +77,16 @@ impl Keys {
         format!("{}:bus", self.0)
     }
 
+    /// What the store bears for as long as it has its data.
+    pub(super) fn mark(&self) -> String {
+        format!("{}:mark", self.0)
+    }
+
+    /// The same for the nodes of a cluster: a key in each shard.
+    pub(super) fn marks(&self) -> impl Iterator<Item = String> {
+        DIGITS.iter().map(|digit| format!("{}:mark:{{{}}}", self.0, char::from(*digit)))
+    }
+
     pub(super) fn switches(&self) -> String {
         format!("{}:switches", self.0)
     }

@@ -7,8 +7,8 @@ use deadpool_redis::redis::{ErrorKind, RedisError, ServerErrorKind, Value};
 
 use self::servers::redirect;
 pub(super) use self::servers::{named, primary, shards};
-use super::{keys::EPOCH_DIGITS, whole::unmarked};
-use crate::store::{Name, StoreError, StoredFacts, StoredSession, StoredSwitches, Version};
+use super::{keys::EPOCH_DIGITS, slots::Redirect, whole::unmarked};
+use crate::store::{Name, StoreError, StoredFacts, StoredSession, StoredSwitches, Token, Version};
 
 mod servers;
 
@@ -53,6 +53,11 @@ pub(super) fn number(answer: Value) -> Result<i64, StoreError> {
         Value::Int(number) => Ok(number),
         _ => Err(garbage("a number was expected")),
     }
+}
+
+/// 16 bytes by which something is told from another.
+pub(super) fn token(answer: Value) -> Result<Token, StoreError> {
+    bytes(answer)?.try_into().map(Token).map_err(|_| garbage("a mark of another length"))
 }
 
 /// The answer to `PING`.

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use deadpool_redis::redis::{Cmd, aio::PubSub};
+use deadpool_redis::redis::aio::PubSub;
 
 use super::{
     client::Host,
     cluster::{Cluster, Node},
     connections::{Connections, Serial},
-    reply::{self, Failure},
+    keys::Keys,
+    reply::Failure,
     request::{Read, Request},
     scripts::Step,
 };
@@ -24,37 +25,52 @@ pub(super) enum Servers {
 
 /// One of the servers, to be asked by itself.
 pub(super) enum Place<'a> {
-    /// The one that there is.
-    One(&'a Connections),
-    /// A node of a cluster.
-    Node(&'a Cluster, Arc<Node>),
+    /// The one that there is, and the key of its mark.
+    One(&'a Connections, String),
+    /// A node of a cluster, with a key for its mark that is in one of its slots.
+    Node(&'a Cluster, Arc<Node>, Option<String>),
 }
 
 impl Place<'_> {
     /// Asks it alone.
     pub(super) async fn ask<T>(&self, request: Request<'_>, read: Read<T>) -> Result<T, StoreError> {
         match self {
-            Self::One(connections) => connections.ask(request, read).await,
-            Self::Node(cluster, node) => cluster.ask_node(node, request, read).await,
+            Self::One(connections, _) => connections.ask(request, read).await,
+            Self::Node(cluster, node, _) => Box::pin(cluster.ask_node(node, request, read)).await,
         }
     }
 
     /// Where it is, if the settings do not say so.
     pub(super) fn host(&self) -> Option<&Host> {
         match self {
-            Self::One(_) => None,
-            Self::Node(_, node) => Some(node.host()),
+            Self::One(..) => None,
+            Self::Node(_, node, _) => Some(node.host()),
+        }
+    }
+
+    /// The key of its mark.
+    pub(super) fn mark(&self) -> Option<&str> {
+        match self {
+            Self::One(_, mark) => Some(mark),
+            Self::Node(_, _, mark) => mark.as_deref(),
         }
     }
 }
 
 impl Servers {
-    /// Every server that takes writes.
-    pub(super) async fn places(&self) -> Result<Vec<Place<'_>>, StoreError> {
+    /// Every server that takes writes, and says on what others have changed there. Gateways ask for them all the time, so it
+    /// is here that a server is left which the sentinels have given up.
+    pub(super) async fn places(&self, keys: &Keys) -> Result<Vec<Place<'_>>, StoreError> {
         match self {
-            Self::One(connections) => Ok(vec![Place::One(connections)]),
+            Self::One(connections) => {
+                if Box::pin(connections.source().has_moved()).await {
+                    connections.forget(connections.newest());
+                }
+                Ok(vec![Place::One(connections, keys.mark())])
+            }
             Self::Cluster(cluster) => {
-                Ok(cluster.primaries().await?.into_iter().map(|node| Place::Node(cluster, node)).collect())
+                let primaries = Box::pin(cluster.primaries_with(keys.marks())).await?;
+                Ok(primaries.into_iter().map(|(node, mark)| Place::Node(cluster, node, mark)).collect())
             }
         }
     }
@@ -73,20 +89,6 @@ impl Servers {
         match self {
             Self::One(connections) => connections.ask(request, read).await.map(Some),
             Self::Cluster(cluster) => Box::pin(cluster.ask_together(request, read)).await,
-        }
-    }
-
-    /// Says something on every server that says such things, and how many they are. Gateways do that all the time, so it is
-    /// here that a server is left which the sentinels have given up.
-    pub(super) async fn ask_each(&self, command: &Cmd) -> Result<u32, StoreError> {
-        match self {
-            Self::One(connections) => {
-                if connections.source().has_moved().await {
-                    connections.forget(connections.newest());
-                }
-                connections.ask(Request::Command(command), reply::number).await.map(|_| 1)
-            }
-            Self::Cluster(cluster) => cluster.ask_each(command).await,
         }
     }
 

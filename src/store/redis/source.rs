@@ -126,11 +126,11 @@ pub(super) struct Sentinel {
     last: Mutex<Last>,
 }
 
-/// Whom the sentinels named last, and when they were asked about it.
+/// Whom the sentinels named last, and when they are asked about it again.
 #[derive(Default)]
 struct Last {
     named: Option<Host>,
-    asked: Option<Instant>,
+    again: Option<Instant>,
 }
 
 impl Sentinel {
@@ -178,7 +178,7 @@ impl Sentinel {
         let endpoint = self.master.at(&host).map_err(|error| unreachable(&error.to_string()))?;
         let mut connection = endpoint.connect().await?;
         reply::primary(ask(&cmd("ROLE"), &mut connection).await?)?;
-        *self.last() = Last { named: Some(host), asked: Some(Instant::now()) };
+        *self.last() = Last { named: Some(host), again: Some(Instant::now() + CONFIRM_EVERY) };
         Ok((endpoint, connection))
     }
 
@@ -192,14 +192,18 @@ impl Sentinel {
     async fn names_another(&self) -> bool {
         let named = {
             let mut last = self.last();
-            if last.asked.is_none_or(|asked| asked.elapsed() < CONFIRM_EVERY) {
+            let now = Instant::now();
+            if last.again.is_none_or(|again| now < again) {
                 return false;
             }
-            last.asked = Some(Instant::now());
+            last.again = Some(now + CONFIRM_EVERY);
             last.named.clone()
         };
-        let now = self.in_turn(|sentinel| self.named_by(sentinel)).await.ok();
-        now.is_some() && now != named
+        let Ok(now) = self.in_turn(|sentinel| self.named_by(sentinel)).await else {
+            self.last().again = Some(Instant::now() + CONFIRM_LATER);
+            return false;
+        };
+        Some(now) != named
     }
 
     fn last(&self) -> MutexGuard<'_, Last> {
@@ -224,3 +228,6 @@ const QUEUE: usize = 256;
 
 /// Between two questions to the sentinels whether a server still is the one.
 const CONFIRM_EVERY: Duration = Duration::from_secs(1);
+
+/// The same where no sentinel answered: whoever asks waits for it.
+const CONFIRM_LATER: Duration = Duration::from_secs(10);

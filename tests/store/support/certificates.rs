@@ -6,7 +6,7 @@ use std::{
 };
 
 use portcullis::store::redis::{ClientCertificate, Tls};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 /// An authority, a certificate of 127.0.0.1, and one of a client.
 pub(crate) struct Certificates {
@@ -28,6 +28,8 @@ impl Certificates {
         };
         let mut authority = CertificateParams::default();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // OpenSSL takes a certificate that has its issuer's name for one that signed itself.
+        authority.distinguished_name.push(DnType::CommonName, "authority");
         let authority_key = KeyPair::generate().unwrap();
         let root = authority.self_signed(&authority_key).unwrap();
         let issuer = Issuer::new(authority, authority_key);
