@@ -11,7 +11,7 @@ use std::{
 use portcullis::store::{
     Ended, Name, Store, Swap,
     notice::{Beat, Notice},
-    redis::{Config, DEFAULT_DEADLINE},
+    redis::DEFAULT_DEADLINE,
 };
 use tokio::{task::JoinSet, time::timeout};
 
@@ -19,7 +19,7 @@ use crate::{
     behaviour,
     support::{
         PATIENCE, change, eventually,
-        fleet::{Cluster, Member, cluster_says, id, until},
+        fleet::{Cluster, Member, as_user, cluster_says, id, until},
         in_an_hour, keeps_all,
         redis::store,
         session, token,
@@ -52,8 +52,8 @@ fn letter_of(cluster: &Cluster, node: usize) -> u8 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_promise_is_kept_by_a_cluster() {
     let cluster = Cluster::start();
-    keeps_all(&cluster.config(), behaviour::cases()).await;
-    keeps_all(&Config { prefix: "windows".to_owned(), ..cluster.config() }, windows::cases()).await;
+    cluster.primaries.iter().for_each(|member| member.add_user(&["+cluster|slots", "+asking"]));
+    keeps_all(&as_user(cluster.config()), behaviour::cases().into_iter().chain(windows::cases())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,7 +6,7 @@ use portcullis::{
     secret::Secret,
     store::{
         Ended, Mark, Store, StoreError, StoredSwitches, Swap, Thrown,
-        notice::Notice,
+        notice::{Beat, Notice},
         redis::Config,
         window::{Counted, Kind, Rate, Window},
     },
@@ -15,40 +15,11 @@ use tokio::time::timeout;
 
 use crate::support::{
     HOUR, PATIENCE, change, in_an_hour, name,
-    redis::{Server, store},
+    redis::{PERMISSIONS, Server, store},
     session, token,
 };
 
 const PASSWORD: &str = "marker: /@?# password";
-
-/// All that the ACL user of the guide may do.
-const PERMISSIONS: &[&str] = &[
-    "+evalsha",
-    "+eval",
-    "+hmget",
-    "+hget",
-    "+hset",
-    "+exists",
-    "+get",
-    "+set",
-    "+del",
-    "+pttl",
-    "+pexpire",
-    "+pexpireat",
-    "+zadd",
-    "+zrem",
-    "+zrange",
-    "+zremrangebyscore",
-    "+zrevrangebyscore",
-    "+zcard",
-    "+zcount",
-    "+zscore",
-    "+publish",
-    "+subscribe",
-    "+time",
-    "+ping",
-    "+select",
-];
 
 fn with_password(server: &Server, username: Option<&str>, password: &str) -> Config {
     Config { username: username.map(str::to_owned), password: Some(Secret::new(password)), ..server.config() }
@@ -77,6 +48,8 @@ async fn works(store: &Store) {
     assert_eq!(store.count_in_window(window, &rates, &token(1)).await, Ok(Counted::Admitted));
     assert_eq!(store.bar_window(window, HOUR).await, Ok(()));
     assert!(matches!(store.count_in_window(window, &rates, &token(2)).await, Ok(Counted::Refused { .. })));
+    let beat = Beat { by: token(1), number: 1 };
+    assert_eq!(store.beat(beat, &token(2)).await.unwrap().mark, token(2));
     let mut ear = store.listen().await.unwrap().unwrap();
     store.announce(Notice::Switches).await.unwrap();
     assert_eq!(timeout(PATIENCE, ear.next()).await.unwrap(), Some(Notice::Switches));

@@ -19,7 +19,7 @@ use crate::{
     behaviour,
     support::{
         PATIENCE, change, eventually,
-        fleet::Watched,
+        fleet::{Watched, as_user},
         in_an_hour, keeps_all, name,
         redis::{free_port, store},
         session, token,
@@ -34,8 +34,8 @@ const SLACK: Duration = Duration::from_millis(400);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_promise_is_kept_by_the_server_that_a_sentinel_names() {
     let watched = Watched::start();
-    keeps_all(&watched.config(), behaviour::cases()).await;
-    keeps_all(&Config { prefix: "windows".to_owned(), ..watched.config() }, windows::cases()).await;
+    watched.members[0].add_user(&["+role"]);
+    keeps_all(&as_user(watched.config()), behaviour::cases().into_iter().chain(windows::cases())).await;
 }
 
 /// Reads and writes on and on; the longest that one of them took.

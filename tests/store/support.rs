@@ -64,8 +64,8 @@ pub(crate) fn change(expected: u64, facts: &str) -> Change {
 pub(crate) type Case = (&'static str, fn(Arc<Store>) -> Pin<Box<dyn Future<Output = ()>>>);
 
 /// Keeps all promises with one server, where each has keys of its own.
-pub(crate) async fn keeps_all(config: &Config, cases: Vec<Case>) {
-    for (number, (name, case)) in cases.into_iter().enumerate() {
+pub(crate) async fn keeps_all(config: &Config, cases: impl Iterator<Item = Case>) {
+    for (number, (name, case)) in cases.enumerate() {
         let prefix = format!("case{number}");
         let config = Config { prefix, deadline: PATIENCE, ..config.clone() };
         let store = Arc::new(redis::store(config));

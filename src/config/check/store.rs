@@ -144,7 +144,7 @@ impl Several {
                     table.master_name.optional()?.ok_or_else(|| problems.add(&table.master_name.path, missing));
                 let password = secret(&table.sentinel_password, &table.sentinel_password_file, problems);
                 let username = table.sentinel_username.optional()?;
-                Address::Sentinel(Sentinels { hosts, master: master?, username, password: password?, tls })
+                Address::Sentinel(Box::new(Sentinels { hosts, master: master?, username, password: password?, tls }))
             }
         };
         Ok(Target { address, username: None, password: None, database: None })

@@ -78,7 +78,7 @@ pub enum Address {
         tls: Tls,
     },
     /// The server that sentinels name.
-    Sentinel(Sentinels),
+    Sentinel(Box<Sentinels>),
     /// A cluster.
     Cluster {
         /// Nodes to ask for all others.
@@ -216,7 +216,8 @@ pub(super) fn servers(config: &Config) -> Result<Servers, SetupError> {
             return Ok(Servers::Cluster(Box::new(cluster)));
         }
     };
-    let connections = Connections::new(Source::Standalone(endpoint), config.connections.get(), Arc::default())?;
+    let connections =
+        Connections::new(Source::Standalone(Box::new(endpoint)), config.connections.get(), Arc::default())?;
     Ok(Servers::One(connections))
 }
 

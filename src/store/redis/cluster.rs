@@ -57,6 +57,9 @@ struct State {
     looked: Option<Instant>,
 }
 
+/// What a pipeline has for one node: commands, with their places.
+type Part<'a> = Vec<(usize, &'a Cmd)>;
+
 /// Whom to ask, and whether a redirection says so for this question only.
 type Way = (Arc<Node>, bool);
 
@@ -180,7 +183,7 @@ impl Cluster {
 
     /// Asks each node what it serves, all at once; what a node does not answer is asked alone, and so follows where it is sent.
     async fn ask_all(&self, pipeline: &Pipeline) -> Result<Vec<Value>, StoreError> {
-        let mut parts: Vec<(Arc<Node>, Vec<(usize, &Cmd)>)> = Vec::new();
+        let mut parts: Vec<(Arc<Node>, Part<'_>)> = Vec::new();
         for (place, command) in pipeline.cmd_iter().enumerate() {
             let way = self.way(slot(Request::Command(command).key())).await;
             let (node, _) = way.map_err(|failure| failure.error)?;
@@ -195,7 +198,7 @@ impl Cluster {
         Ok(answers.into_iter().map(|(_, answer)| answer).collect())
     }
 
-    async fn ask_part(&self, node: &Arc<Node>, part: &[(usize, &Cmd)]) -> Result<Vec<(usize, Value)>, StoreError> {
+    async fn ask_part(&self, node: &Arc<Node>, part: &Part<'_>) -> Result<Vec<(usize, Value)>, StoreError> {
         let mut together = Pipeline::with_capacity(part.len());
         together.ignore_errors();
         for (_, command) in part {
@@ -332,7 +335,9 @@ impl Cluster {
             }
         }
         let mut state = self.state();
-        if !state.slots.is_empty() && state.slots.iter().zip(&slots).any(|(before, now)| !same(before, now)) {
+        if !state.slots.is_empty()
+            && state.slots.iter().zip(&slots).any(|(before, now)| !same(before.as_ref(), now.as_ref()))
+        {
             self.generation.fetch_add(1, Ordering::AcqRel);
         }
         state.slots = slots;
@@ -404,7 +409,7 @@ impl Node {
         wanted: usize,
         generation: &Arc<AtomicU64>,
     ) -> Result<Arc<Self>, SetupError> {
-        let source = Source::Standalone(endpoint);
+        let source = Source::Standalone(Box::new(endpoint));
         let connections = Connections::new(source, wanted, Arc::clone(generation))?;
         Ok(Arc::new(Self { host, connections }))
     }
@@ -421,7 +426,7 @@ impl Node {
     }
 }
 
-fn same(one: &Option<Arc<Node>>, other: &Option<Arc<Node>>) -> bool {
+fn same(one: Option<&Arc<Node>>, other: Option<&Arc<Node>>) -> bool {
     match (one, other) {
         (Some(one), Some(other)) => Arc::ptr_eq(one, other),
         (one, other) => one.is_none() && other.is_none(),

@@ -25,7 +25,7 @@ use crate::store::StoreError;
 /// Whom to ask for a connection.
 pub(super) enum Source {
     /// The one server there is, or one node of a cluster.
-    Standalone(Endpoint),
+    Standalone(Box<Endpoint>),
     /// The server that sentinels name.
     Sentinel(Box<Sentinel>),
 }

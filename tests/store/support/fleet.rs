@@ -10,13 +10,16 @@ use std::{
 };
 
 use deadpool_redis::redis::FromRedisValue;
-use portcullis::store::redis::{Address, Config, Host, Sentinels, Tls};
+use portcullis::{
+    secret::Secret,
+    store::redis::{Address, Config, Host, Sentinels, Tls},
+};
 use tempfile::TempDir;
 
 use super::{
     PATIENCE,
     certificates::Certificates,
-    redis::{Server, ask, free_port},
+    redis::{PERMISSIONS, Server, ask, free_port},
 };
 
 /// A server on a TCP port of the loopback, beside its socket.
@@ -43,6 +46,12 @@ impl Member {
 
     pub(crate) fn host(&self) -> Host {
         Host { name: "127.0.0.1".to_owned(), port: self.port }
+    }
+
+    /// Makes a user with the permissions of the guide, for the keys and channels of [`keeps_all`](super::keeps_all).
+    pub(crate) fn add_user(&self, more: &[&str]) {
+        let user = ["ACL", "SETUSER", "gateway", "on", ">marker-acl", "~case*", "resetchannels", "&case*", "-@all"];
+        let _: () = self.server.ask(&[&user[..], PERMISSIONS, more].concat());
     }
 
     pub(crate) fn replicate(&self, of: &Self) {
@@ -102,9 +111,10 @@ impl Watched {
             Some(files) => files.options(port, "yes"),
             None => vec!["--port".to_owned(), port.to_string()],
         };
-        let listens: String = listens.chunks(2).map(|pair| format!("{} {}\n", &pair[0][2..], pair[1])).collect();
+        let lines: Vec<_> = listens.chunks(2).map(|pair| format!("{} {}", &pair[0][2..], pair[1])).collect();
+        let listens = lines.join("\n");
         let text = format!(
-            "{listens}bind 127.0.0.1\nunixsocket {}\ndir {}\nsentinel monitor main 127.0.0.1 {} 1\n\
+            "{listens}\nbind 127.0.0.1\nunixsocket {}\ndir {}\nsentinel monitor main 127.0.0.1 {} 1\n\
              sentinel down-after-milliseconds main 300\nsentinel failover-timeout main 1500\n",
             watched.socket().display(),
             watched.folder.path().display(),
@@ -157,13 +167,13 @@ impl Watched {
 
     pub(crate) fn address(&self) -> Address {
         let hosts = vec![Host { name: "127.0.0.1".to_owned(), port: self.sentinel_port }];
-        Address::Sentinel(Sentinels {
+        Address::Sentinel(Box::new(Sentinels {
             hosts,
             master: "main".to_owned(),
             username: None,
             password: None,
             tls: self.tls.clone(),
-        })
+        }))
     }
 
     /// Settings with the usual deadline.
@@ -254,6 +264,11 @@ fn nodes(member: &Member) -> String {
 pub(crate) fn cluster_says(member: &Member, line: &str) -> bool {
     let info: String = member.server.ask(&["CLUSTER", "INFO"]);
     info.lines().any(|said| said == line)
+}
+
+/// Settings for the user of [`Member::add_user`].
+pub(crate) fn as_user(config: Config) -> Config {
+    Config { username: Some("gateway".to_owned()), password: Some(Secret::new("marker-acl")), ..config }
 }
 
 /// Waits for something that other processes do.

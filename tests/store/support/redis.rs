@@ -151,6 +151,35 @@ pub(crate) fn store(config: Config) -> Store {
     Store::open(store::Config::Redis(config), &Clock::system(), Box::new(|_, _, _| ())).unwrap()
 }
 
+/// All that the ACL user of the guide may do.
+pub(crate) const PERMISSIONS: &[&str] = &[
+    "+evalsha",
+    "+eval",
+    "+hmget",
+    "+hget",
+    "+hset",
+    "+exists",
+    "+get",
+    "+set",
+    "+del",
+    "+pttl",
+    "+pexpire",
+    "+pexpireat",
+    "+zadd",
+    "+zrem",
+    "+zrange",
+    "+zremrangebyscore",
+    "+zrevrangebyscore",
+    "+zcard",
+    "+zcount",
+    "+zscore",
+    "+publish",
+    "+subscribe",
+    "+time",
+    "+ping",
+    "+select",
+];
+
 /// A port that was free a moment ago.
 pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
