@@ -64,12 +64,14 @@ fn redis(table: &RedisTable, problems: &mut Problems) -> Checked<Option<redis::C
     let password = secret(&table.password, &table.password_file, problems);
     let tls = tls(table, problems);
     let several = several(table, problems);
-    let target = match (url?, several?) {
-        (None, None) => return Ok(None),
-        (Some(_), Some((path, _))) => return Err(problems.add(path, ONE_OF)),
-        (Some(url), None) => target(table, &url, tls?, problems)?,
-        (None, Some((_, several))) => several.target(table, tls?, problems)?,
-    };
+    let target = match (url?, several) {
+        (None, Ok(None)) => return Ok(None),
+        (None, Ok(Some((_, several)))) => several.target(table, tls?, problems),
+        (None, Err(noted)) => Err(noted),
+        (Some(url), Ok(None)) => target(table, &url, tls?, problems),
+        (Some(_), Ok(Some((path, _)))) => Err(problems.add(path, ONE_OF)),
+        (Some(url), Err(noted)) => target(table, &url, tls?, problems).and(Err(noted)),
+    }?;
     let username = once(target.username, table.username.optional()?, &table.username.path, problems);
     let password = once(target.password, password?, &table.password.path, problems);
     let database = database(target.database, &table.database, problems);
