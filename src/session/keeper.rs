@@ -22,7 +22,7 @@ use crate::{
     origin::Site,
     random,
     reason::Reason,
-    seal::KeyRing,
+    seal::{KeyId, KeyRing, RingInForce},
     session::{
         Authenticated, Client, Facts, Lifetimes, Opened, Presented, Tokens,
         cache::{self, Cache, KEPT_FOR},
@@ -41,14 +41,15 @@ use crate::{
 pub struct Keeper {
     store: Arc<Store>,
     ring: Arc<KeyRing>,
+    in_force: RingInForce,
     cookie: session_cookie::Config,
     lifetimes: Lifetimes,
     clock: Clock,
     telemetry: Telemetry,
-    endings: Endings,
+    endings: Arc<Endings>,
     touching: Turns,
-    cache: Cache,
-    hearing: Hearing,
+    cache: Arc<Cache>,
+    hearing: Arc<Hearing>,
     store_outage_grace: Duration,
 }
 
@@ -81,19 +82,55 @@ pub struct Found {
 impl Keeper {
     /// Puts the keeper together.
     pub fn new(config: Config, store: Arc<Store>, clock: Clock, telemetry: Telemetry) -> Self {
+        let ring = Arc::new(config.keys);
         Self {
-            endings: Endings::default(),
+            endings: Arc::default(),
             touching: Turns::default(),
-            cache: Cache::new(config.cache),
-            hearing: Hearing::new(Arc::clone(&store), telemetry.clone()),
+            cache: Arc::new(Cache::new(config.cache)),
+            hearing: Arc::new(Hearing::new(Arc::clone(&store), telemetry.clone())),
             store_outage_grace: config.store_outage_grace,
             store,
-            ring: Arc::new(config.keys),
+            in_force: RingInForce::new(Arc::clone(&ring)),
+            ring,
             cookie: config.cookie,
             lifetimes: config.lifetimes,
             clock,
             telemetry,
         }
+    }
+
+    /// A keeper with other settings, and with all that this one knows. Its ring is not in force yet.
+    #[must_use]
+    pub fn reloaded(&self, config: Config) -> Self {
+        Self {
+            store: Arc::clone(&self.store),
+            ring: Arc::new(config.keys),
+            in_force: self.in_force.clone(),
+            cookie: config.cookie,
+            lifetimes: config.lifetimes,
+            clock: self.clock.clone(),
+            telemetry: self.telemetry.clone(),
+            endings: Arc::clone(&self.endings),
+            touching: self.touching.clone(),
+            cache: Arc::clone(&self.cache),
+            hearing: Arc::clone(&self.hearing),
+            store_outage_grace: config.store_outage_grace,
+        }
+    }
+
+    /// Puts this keeper's ring in force, and tells which keys open nothing from now on.
+    pub fn take_over(&self) -> Vec<KeyId> {
+        self.in_force.replace(&self.ring)
+    }
+
+    /// Lets an accepted key open nothing any more, because another gateway has given it up; false if there is none, or if
+    /// it is the one that seals here.
+    pub fn retire(&self, key: KeyId) -> bool {
+        let retired = self.in_force.retire(key);
+        if retired {
+            self.telemetry.event(&Event::KeyRetired { key });
+        }
+        retired
     }
 
     /// How long sessions live.
@@ -114,6 +151,11 @@ impl Keeper {
     /// The key ring, for other sealed things.
     pub fn ring(&self) -> &Arc<KeyRing> {
         &self.ring
+    }
+
+    /// The ring in force, for what outlives this keeper.
+    pub const fn ring_in_force(&self) -> &RingInForce {
+        &self.in_force
     }
 
     /// The store, for marks and locks.
@@ -471,7 +513,7 @@ impl Keeper {
     pub fn tell(&self) {
         let (entries, bytes) = self.cache.size();
         self.telemetry.metrics().sessions().cached(entries, bytes);
-        self.telemetry.metrics().sessions().hears(self.hearing.hears(Moment::now()));
+        self.telemetry.metrics().sessions().hears(self.hearing.has_heard_lately(Moment::now()));
     }
 
     /// Makes endings good that the store has missed, for as long as it is polled.

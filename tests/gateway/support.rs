@@ -4,10 +4,7 @@ use std::{
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU16, Ordering},
-    },
+    sync::atomic::{AtomicU16, Ordering},
     time::{Duration, Instant},
 };
 
@@ -17,7 +14,7 @@ use portcullis::{
     config::{environment::Environment, load::load},
     drain::Drain,
     gateway::Gateway,
-    server::{Address, Server},
+    server::{Address, Server, front::Front},
     telemetry::Telemetry,
 };
 use sample_upstream::Upstream;
@@ -35,6 +32,8 @@ pub(crate) mod prometheus;
 #[expect(dead_code, reason = "the store's own tests use more of it")]
 #[path = "../store/support/redis.rs"]
 pub(crate) mod redis;
+pub(crate) mod replica;
+pub(crate) mod systemd;
 pub(crate) mod traffic;
 pub(crate) mod twin;
 pub(crate) mod visitor;
@@ -252,10 +251,9 @@ impl Stage {
         let drain = Drain::default();
         let server = Server::bind(config.server).unwrap();
         let gateway = Gateway::new(config.gateway, &self.clock, self.telemetry.clone(), drain.clone()).unwrap();
-        let gateway = Arc::new(gateway);
         gateway.begin();
         let addresses = server.addresses();
-        let serving = tokio::spawn(server.serve(gateway, drain.clone()));
+        let serving = tokio::spawn(server.serve(Front::of(gateway), drain.clone()));
         self.gateway = Some(Running { drain, serving, addresses });
     }
 

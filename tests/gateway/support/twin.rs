@@ -1,12 +1,12 @@
 //! A second gateway with the settings, keys and store of the first, on sockets of its own; asked as nginx asks.
 
-use std::{path::PathBuf, sync::Arc};
+use std::path::PathBuf;
 
 use portcullis::{
     config::{environment::Environment, load::load},
     drain::Drain,
     gateway::Gateway,
-    server::{Address, Server},
+    server::{Address, Server, front::Front},
 };
 use reqwest::{Client, RequestBuilder};
 
@@ -39,9 +39,8 @@ impl Twin {
         let drain = Drain::default();
         let server = Server::bind(config.server).unwrap();
         let gateway = Gateway::new(config.gateway, &stage.clock, stage.telemetry.clone(), drain.clone()).unwrap();
-        let gateway = Arc::new(gateway);
         gateway.begin();
-        let serving = tokio::spawn(server.serve(gateway, drain.clone()));
+        let serving = tokio::spawn(server.serve(Front::of(gateway), drain.clone()));
         let asked = AsNginx::at(socket);
         eventually("the twin answers", async || asked.get("/auth/health", "127.0.0.1").await.0 == 200).await;
         Self { asked, drain, serving }
@@ -58,7 +57,7 @@ impl AsNginx {
         Self::at(path)
     }
 
-    fn at(socket: PathBuf) -> Self {
+    pub(crate) fn at(socket: PathBuf) -> Self {
         Self(Client::builder().unix_socket(socket).redirect(reqwest::redirect::Policy::none()).build().unwrap())
     }
 
