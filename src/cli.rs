@@ -43,7 +43,7 @@ enum Command {
     /// Run the gateway until SIGTERM or SIGINT
     Serve(SettingsFile),
     /// Tell everything that is wrong with the settings, at once, and start nothing
-    Check(SettingsFile),
+    Check(check::Arguments),
     /// Print 32 fresh random bytes in base64: a key for sessions
     Keygen,
     /// Ask a running gateway's ops listener whether it lives
@@ -88,9 +88,9 @@ impl SettingsFile {
 pub fn run(cli: &Cli) -> ExitCode {
     let done = match &cli.command {
         Command::Serve(settings) => settings.load().map(|config| serve::serve(config, settings.path())),
-        Command::Check(settings) => settings.load().map(|config| {
+        Command::Check(arguments) => arguments.settings.load().map(|config| {
             print!("{}", check::summary(&config));
-            Ok(())
+            if arguments.online { check::online(config.gateway.store).map(|seen| print!("{seen}")) } else { Ok(()) }
         }),
         Command::Keygen => Ok(keygen::keygen().map(|key| println!("{}", *key))),
         Command::Healthcheck(arguments) => match arguments.question() {

@@ -240,6 +240,17 @@ impl Store {
         each!(self, store => ping())
     }
 
+    /// Asks every server what it says of itself, and tells what of it should worry; memory has no server.
+    ///
+    /// # Errors
+    /// As [`Store::facts`]. What a server refuses to tell is no error.
+    pub async fn inspect(&self) -> Result<Vec<redis::Inspected>, StoreError> {
+        match &self.backend {
+            Backend::Memory(_) => Ok(Vec::new()),
+            Backend::Redis(redis) => redis.inspect().await,
+        }
+    }
+
     /// Looks whether the connections to the store are in step, and takes new ones if not: what was read does not open,
     /// and may be the answer to another question.
     pub async fn leave_if_out_of_step(&self) {

@@ -1,18 +1,64 @@
-//! `portcullis check`: what the settings come to, in a few lines, without any secret.
+//! `portcullis check`: what the settings come to, in a few lines, without any secret; and, if asked, what the store says of
+//! itself.
 
 use std::fmt::Write as _;
 
+use anyhow::{Context, bail};
+use clap::Args;
 use humantime::format_duration;
+use tokio::runtime::Builder;
 
+use super::SettingsFile;
 use crate::{
+    clock::Clock,
     config::{Config, Mode},
     fallback, gateway,
     inbound::Listener,
     oidc::choice,
     seal::KeyRing,
     server::Address,
-    store,
+    store::{
+        self, Store,
+        redis::{Finding, Inspected},
+    },
 };
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pub(super) settings: SettingsFile,
+    /// Ask the store too: whether it answers, and whether it keeps what it is told
+    #[arg(long)]
+    pub(super) online: bool,
+}
+
+/// What the store says of itself, in lines: warnings are no failure.
+///
+/// # Errors
+/// When it does not answer, or is none that works.
+pub(super) fn online(config: store::Config) -> anyhow::Result<String> {
+    let runtime = Builder::new_current_thread().enable_all().build().context("no runtime")?;
+    let store = Store::open(config, &Clock::system(), Box::new(|_, _, _| ()))?;
+    told(&runtime.block_on(store.inspect())?)
+}
+
+fn told(servers: &[Inspected]) -> anyhow::Result<String> {
+    let mut text = String::new();
+    for Inspected { server, findings } in servers {
+        let _ = writeln!(text, "{:<10}{server} answers", "online");
+        for finding in findings {
+            match finding {
+                Finding::Wrong(_) => bail!("{server}: {finding}"),
+                Finding::Warning(_) => drop(writeln!(text, "{:<10}{finding}", "warning")),
+                Finding::Unseen(_) => drop(writeln!(text, "{:<10}{finding}", "unseen")),
+            }
+        }
+    }
+    if servers.is_empty() {
+        let _ = writeln!(text, "{:<10}the store is in memory: it ends with the gateway", "online");
+    }
+    Ok(text)
+}
 
 /// `ok`, and what the gateway would be.
 pub(super) fn summary(config: &Config) -> String {

@@ -25,7 +25,7 @@ use crate::{
     secret::Secret,
     server::peer_certificate::PeerName,
     session::{Method as SignInMethod, binding::Strictness},
-    store::window::Rate,
+    store::{redis::Host, window::Rate},
     telemetry::Format,
     verify::{matching::PathPattern, policy::PolicyName},
 };
@@ -216,11 +216,20 @@ table! {
         username: Field<String>,
         password: Field<Secret>,
         password_file: Field<File>,
+        sentinels: Field<Vec<Host>>,
+        master_name: Field<String>,
+        sentinel_username: Field<String>,
+        sentinel_password: Field<Secret>,
+        sentinel_password_file: Field<File>,
+        cluster: Field<Vec<Host>>,
         database: Field<Count>,
         prefix: Field<String>,
         deadline: Field<Duration>,
         connections: Field<Count>,
+        tls: Field<bool>,
         ca_file: Field<File>,
+        client_certificate_file: Field<File>,
+        client_key_file: Field<File>,
     }
 }
 
@@ -363,7 +372,10 @@ impl Raw {
             &mut session.key_old_file,
             &mut redis.url_file,
             &mut redis.password_file,
+            &mut redis.sentinel_password_file,
             &mut redis.ca_file,
+            &mut redis.client_certificate_file,
+            &mut redis.client_key_file,
         ];
         own.into_iter()
             .chain(providers.flat_map(|provider| [&mut provider.client_secret_file, &mut provider.ca_file]))

@@ -1,28 +1,31 @@
-//! The Redis store: standalone Redis or Valkey, from 6.2 on.
+//! The Redis store: Redis or Valkey from 6.2 on, alone, behind sentinels, or a cluster.
 //!
 //! Every operation has one deadline, whatever happens on the way: waiting for a connection, a connection that turns
 //! out broken, one more try on a new one. A step that changes something is one Lua script that may run twice with
 //! the same effect and the same answer. Starting never waits for the server.
 //!
 //! A session is one hash (`v` version, `f` facts, `t` tokens, `i` index entry, `g` groups), so that its parts come,
-//! change and go together; facts and tokens end in their length. The sets that find sessions (`group`, `live`) are
-//! written before it: a gateway that dies between the two leaves a name that leads nowhere and expires.
+//! change and go together; facts and tokens end in their length. The set of a shard's living sessions, which are counted by
+//! it, is written in the same step. Groups lie elsewhere in a cluster, and are written before: a gateway that dies between the
+//! two leaves a name that leads nowhere and expires.
 
 use std::{fmt, time::Duration};
 
-use deadpool_redis::redis::{
-    Client, Cmd, Pipeline, RedisResult, ScriptInvocation, Value, aio::MultiplexedConnection, cmd, pipe,
-};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use deadpool_redis::redis::{Cmd, Pipeline, cmd, pipe};
+use tokio::time::{Instant, timeout, timeout_at};
 
 pub use self::bus::Ear;
-pub use self::client::{Address, Config, DEFAULT_CONNECTIONS, DEFAULT_DEADLINE, DEFAULT_PREFIX, SetupError};
+pub use self::client::{
+    Address, ClientCertificate, Config, DEFAULT_CONNECTIONS, DEFAULT_DEADLINE, DEFAULT_PREFIX, Host, Sentinels,
+    SetupError, Tls,
+};
+pub use self::durability::{Finding, Inspected};
 use self::{
-    client::{listening_client, pool},
-    connections::{Connections, Lent, PACE},
+    client::servers,
     keys::{Keys, epoch, lease, moment},
-    reply::{Failure, Remedy},
-    scripts::Scripts,
+    request::Request,
+    scripts::{Scripts, Step},
+    servers::{Place, Servers},
     whole::marked,
 };
 use super::{
@@ -33,12 +36,20 @@ use super::{
 };
 use crate::{clock::Timestamp, random};
 
+mod apart;
 mod bus;
 mod client;
+mod cluster;
 mod connections;
+mod durability;
+mod inspect;
 mod keys;
 mod reply;
+mod request;
 mod scripts;
+mod servers;
+mod slots;
+mod source;
 mod whole;
 
 /// Sessions in Redis.
@@ -47,8 +58,7 @@ pub struct Redis {
     deadline: Duration,
     keys: Keys,
     scripts: Box<Scripts>,
-    client: Client,
-    connections: Connections,
+    servers: Servers,
 }
 
 impl fmt::Debug for Redis {
@@ -68,30 +78,24 @@ impl Redis {
     /// [`SetupError`] when the settings can never work.
     pub fn new(config: Config) -> Result<Self, SetupError> {
         let keys = Keys::new(&config.prefix).ok_or(SetupError::Prefix)?;
-        let pool = pool(&config)?;
-        let client = listening_client(&config)?;
+        let servers = servers(&config)?;
         Ok(Self {
             address: config.address,
             deadline: config.deadline,
             keys,
             scripts: Box::new(Scripts::new()),
-            client,
-            connections: Connections::new(pool, config.connections.get()),
+            servers,
         })
     }
 
     /// Takes new connections from now on if one of those that there are gives answers that do not fit their questions.
     pub async fn leave_if_out_of_step(&self) {
-        for lent in self.connections.live() {
-            if !self.connections.distrusts(&lent) {
-                self.leave_unless_in_step(lent).await;
-            }
-        }
+        self.servers.leave_if_out_of_step().await;
     }
 
     /// Counts the times a connection was made after one was lost or could not be made.
     pub fn generation(&self) -> u64 {
-        self.connections.generation()
+        self.servers.generation()
     }
 }
 
@@ -104,7 +108,6 @@ impl Redis {
             for group in &session.groups {
                 self.join(self.keys.group(group), session).await?;
             }
-            self.join(self.keys.live(), session).await?;
             self.write(session).await
         })
         .await
@@ -114,14 +117,14 @@ impl Redis {
     pub async fn facts(&self, name: &Name) -> Result<Option<StoredFacts>, StoreError> {
         let mut command = Cmd::with_capacity(4, FACTS_COMMAND_BYTES);
         command.arg("HMGET").arg(self.keys.session(name)).arg("v").arg("f");
-        self.within(|| self.ask(Request::Command(&command), reply::facts)).await
+        self.within(|| self.servers.ask(Request::Command(&command), reply::facts)).await
     }
 
     /// See [`super::Store::session`].
     pub async fn session(&self, name: &Name) -> Result<Option<StoredSession>, StoreError> {
         let mut command = cmd("HMGET");
         command.arg(self.keys.session(name)).arg(&["v", "f", "t"]);
-        self.within(|| self.ask(Request::Command(&command), reply::session)).await
+        self.within(|| self.servers.ask(Request::Command(&command), reply::session)).await
     }
 
     /// See [`super::Store::compare_and_set`].
@@ -142,18 +145,22 @@ impl Redis {
 
     /// See [`super::Store::end`].
     ///
-    /// The session has ended once its record is gone; should there be no time left to take its name from the groups
-    /// and the count, it expires there.
+    /// The session has ended once its record is gone; should there be no time left to take its name from the groups, it
+    /// expires there.
     pub async fn end(&self, name: &Name, until: Timestamp) -> Result<Ended, StoreError> {
         let by = random::bytes::<16>().map_err(|error| StoreError::Refused(error.to_string()))?;
         let mut step = self.scripts.end.key(self.keys.session(name));
-        step.key(self.keys.ended(name)).arg(&by).arg(moment(until));
-        step.arg(self.keys.bus()).arg(Notice::Session(*name).to_bytes());
+        step.key(self.keys.ended(name)).key(self.keys.live(name)).arg(&by).arg(moment(until));
+        step.arg(self.keys.bus()).arg(Notice::Session(*name).to_bytes()).arg(name.encoded());
         let deadline = Instant::now() + self.deadline;
-        let (lived, groups) = self.by(deadline, || self.ask(Request::Script(&step), reply::ended)).await?;
+        let ending = async || match self.servers.ask_together(&step, reply::ended).await? {
+            Some(found) => Ok(found),
+            None => Box::pin(self.end_apart(name, &by, until, &step)).await,
+        };
+        let (lived, groups) = self.by(deadline, ending).await?;
         if lived {
             let leave = self.leave(name, &groups);
-            let _ = self.by(deadline, || self.ask(Request::Pipeline(&leave), reply::anything)).await;
+            let _ = self.by(deadline, || self.servers.ask(Request::Pipeline(&leave), reply::anything)).await;
             return Ok(Ended::Now);
         }
         Ok(Ended::Before)
@@ -163,7 +170,7 @@ impl Redis {
     pub async fn was_ended(&self, name: &Name) -> Result<bool, StoreError> {
         let mut command = cmd("EXISTS");
         command.arg(self.keys.ended(name));
-        Ok(self.within(|| self.ask(Request::Command(&command), reply::number)).await? == 1)
+        Ok(self.within(|| self.servers.ask(Request::Command(&command), reply::number)).await? == 1)
     }
 
     /// See [`super::Store::group`].
@@ -171,7 +178,7 @@ impl Redis {
         self.within(|| async {
             let mut step = self.scripts.members.key(self.keys.group(group));
             step.arg(GROUP_SCAN);
-            let names = self.ask(Request::Script(&step), reply::names).await?;
+            let names = self.servers.ask(Request::Script(&step), reply::names).await?;
             let mut living = Vec::new();
             for names in names.chunks(GROUP_LIMIT) {
                 if living.len() < GROUP_LIMIT {
@@ -186,8 +193,15 @@ impl Redis {
 
     /// See [`super::Store::count`].
     pub async fn count(&self) -> Result<u64, StoreError> {
-        let step = self.scripts.count.key(self.keys.live());
-        Ok(u64::try_from(self.step(&step).await?).unwrap_or(0))
+        self.within(|| async {
+            let now = self.servers.ask(Request::Command(&cmd("TIME")), reply::time).await?;
+            let mut count = pipe();
+            for shard in self.keys.shards() {
+                count.zcount(shard, format!("({now}"), "+inf");
+            }
+            self.servers.ask(Request::Pipeline(&count), reply::sum).await
+        })
+        .await
     }
 
     /// See [`super::Store::mark_once`].
@@ -232,14 +246,14 @@ impl Redis {
     pub async fn bar_window(&self, window: Window, time: Duration) -> Result<(), StoreError> {
         let mut command = cmd("SET");
         command.arg(self.keys.barred(window)).arg("-").arg("NX").arg("PX").arg(lease(time));
-        self.within(|| self.ask(Request::Command(&command), reply::done)).await
+        self.within(|| self.servers.ask(Request::Command(&command), reply::done)).await
     }
 
     /// See [`super::Store::switches`].
     pub async fn switches(&self) -> Result<Option<StoredSwitches>, StoreError> {
         let mut command = cmd("GET");
         command.arg(self.keys.switches());
-        self.within(|| self.ask(Request::Command(&command), reply::switches)).await
+        self.within(|| self.servers.ask(Request::Command(&command), reply::switches)).await
     }
 
     /// See [`super::Store::throw_switches`].
@@ -257,49 +271,75 @@ impl Redis {
     pub async fn announce(&self, notice: Notice) -> Result<(), StoreError> {
         let mut command = cmd("PUBLISH");
         command.arg(self.keys.bus()).arg(notice.to_bytes());
-        self.within(|| self.ask(Request::Command(&command), reply::number)).await.map(drop)
+        self.within(|| self.servers.ask(Request::Command(&command), reply::number)).await.map(drop)
     }
 
     /// See [`super::Store::beat`].
     pub async fn beat(&self, beat: Beat, new: &Token) -> Result<Beaten, StoreError> {
-        let mut step = self.scripts.beat.key(self.keys.mark());
-        step.arg(self.keys.bus()).arg(Notice::Beat(beat).to_bytes()).arg(&new.0).arg(lease(MARK_STAYS));
-        let mark = self.within(|| self.ask(Request::Script(&step), reply::token)).await?;
-        Ok(Beaten { servers: 1, mark })
+        self.within(|| async {
+            let places = self.servers.places(&self.keys).await?;
+            let (mut servers, mut mark) = (0, 0);
+            for place in &places {
+                let Token(own) = self.beat_at(place, beat, new).await?;
+                servers += 1;
+                mark = one_of_many(mark, own);
+            }
+            Ok(Beaten { servers, mark: Token(mark.to_be_bytes()) })
+        })
+        .await
     }
 
     /// See [`super::Store::listen`].
     pub async fn listen(&self) -> Result<Ear, StoreError> {
-        let opened = timeout(self.deadline, Ear::open(&self.client, &self.keys.bus())).await;
+        let opened = timeout(self.deadline, Ear::open(&self.servers, &self.keys.bus())).await;
         opened.unwrap_or(Err(StoreError::Deadline(self.deadline)))
     }
 
     /// See [`super::Store::ping`].
     pub async fn ping(&self) -> Result<(), StoreError> {
         let command = cmd("PING");
-        self.within(|| self.ask(Request::Command(&command), reply::pong)).await
+        self.within(|| self.servers.ask(Request::Command(&command), reply::pong)).await
     }
 }
 
 /// Parts of operations.
 impl Redis {
+    /// A node of a cluster that serves none of the shards has no session to lose, and so no mark.
+    async fn beat_at(&self, place: &Place<'_>, beat: Beat, new: &Token) -> Result<Token, StoreError> {
+        let notice = Notice::Beat(beat).to_bytes();
+        let Some(mark) = place.mark() else {
+            let mut command = cmd("PUBLISH");
+            command.arg(self.keys.bus()).arg(notice);
+            return place.ask(Request::Command(&command), reply::number).await.map(|_| Token([0; 16]));
+        };
+        let mut step = self.scripts.beat.key(mark.to_owned());
+        step.arg(self.keys.bus()).arg(notice).arg(&new.0).arg(lease(MARK_STAYS));
+        place.ask(Request::Script(&step), reply::token).await
+    }
+
     /// Adds a session's name to a set by its expiry.
     async fn join(&self, set: String, session: &NewSession) -> Result<(), StoreError> {
         let mut step = self.scripts.join.key(set);
         step.arg(moment(session.until)).arg(session.name.encoded());
-        self.ask(Request::Script(&step), reply::number).await.map(drop)
+        self.servers.ask(Request::Script(&step), reply::number).await.map(drop)
     }
 
     async fn write(&self, session: &NewSession) -> Result<(), StoreError> {
         let groups: Vec<u8> = session.groups.iter().flat_map(|group| group.0).collect();
         let mut step = self.scripts.create.key(self.keys.session(&session.name));
         step.key(self.keys.ended(&session.name))
+            .key(self.keys.live(&session.name))
             .arg(moment(session.until))
             .arg(marked(&session.facts))
             .arg(marked(&session.tokens))
             .arg(&session.index)
-            .arg(groups);
-        match self.ask(Request::Script(&step), reply::number).await? {
+            .arg(groups)
+            .arg(session.name.encoded());
+        let written = match self.servers.ask_together(&step, reply::number).await? {
+            Some(written) => written,
+            None => Box::pin(self.create_apart(session, &step)).await?,
+        };
+        match written {
             1 => Ok(()),
             0 => Err(StoreError::Refused(ENDED_BEFORE.to_owned())),
             _ => Err(StoreError::Refused(NAME_TAKEN.to_owned())),
@@ -309,7 +349,6 @@ impl Redis {
     /// Takes an ended session's name from the sets.
     fn leave(&self, name: &Name, groups: &[Name]) -> Pipeline {
         let mut leave = pipe();
-        leave.zrem(self.keys.live(), name.encoded());
         for group in groups {
             leave.zrem(self.keys.group(group), name.encoded());
         }
@@ -322,7 +361,7 @@ impl Redis {
         for name in names {
             read.hget(self.keys.session(name), "i");
         }
-        let entries = self.ask(Request::Pipeline(&read), reply::entries).await?;
+        let entries = self.servers.ask(Request::Pipeline(&read), reply::entries).await?;
         let found = names.iter().zip(entries);
         Ok(found.filter_map(|(&name, index)| index.map(|index| Member { name, index })).collect())
     }
@@ -330,8 +369,8 @@ impl Redis {
 
 /// One request under its deadline.
 impl Redis {
-    async fn step(&self, step: &ScriptInvocation<'_>) -> Result<i64, StoreError> {
-        self.within(|| self.ask(Request::Script(step), reply::number)).await
+    async fn step(&self, step: &Step<'_>) -> Result<i64, StoreError> {
+        self.within(|| self.servers.ask(Request::Script(step), reply::number)).await
     }
 
     fn within<T, F: Future<Output = Result<T, StoreError>>>(
@@ -349,102 +388,25 @@ impl Redis {
         deadline: Instant,
         operation: impl FnOnce() -> F,
     ) -> Result<T, StoreError> {
-        let newest = self.connections.newest();
+        let newest = self.servers.newest();
         if let Ok(outcome) = timeout_at(deadline, operation()).await {
             return outcome;
         }
-        self.connections.forget(newest);
+        self.servers.forget(newest);
         Err(StoreError::Deadline(self.deadline))
-    }
-
-    /// Asks, and once more if a new connection may help; a server that is reading its data is waited for.
-    async fn ask<T>(&self, request: Request<'_>, read: Read<T>) -> Result<T, StoreError> {
-        let mut retried = false;
-        loop {
-            let failure = match self.attempt(request, read).await {
-                Ok(answer) => return Ok(answer),
-                Err(failure) => failure,
-            };
-            match failure.remedy {
-                Remedy::Wait => sleep(PACE).await,
-                Remedy::Reconnect if !retried => retried = true,
-                _ => return Err(failure.error),
-            }
-        }
-    }
-
-    async fn attempt<T>(&self, request: Request<'_>, read: Read<T>) -> Result<T, Failure> {
-        let mut lent = self.connections.lend().await?;
-        let answer = match request.send(&mut lent.connection).await {
-            Ok(_) if self.connections.distrusts(&lent) => return Err(reply::out_of_step()),
-            Ok(answer) => answer,
-            Err(error) => return Err(self.broken(reply::failure(&error), &lent)),
-        };
-        match read(answer) {
-            Ok(answer) => Ok(answer),
-            Err(error) => {
-                Box::pin(self.leave_unless_in_step(lent)).await;
-                Err(Failure { error, remedy: Remedy::Reconnect })
-            }
-        }
-    }
-
-    /// An answer that does not fit its question may be another's, and then so is all that comes after it on that line. A
-    /// line that repeats a word is in step: what does not fit is then a value, which is no reason to leave all others'
-    /// questions unanswered.
-    async fn leave_unless_in_step(&self, mut lent: Lent) {
-        if !is_in_step(&mut lent.connection).await {
-            self.connections.distrust(lent.newest());
-        }
-    }
-
-    fn broken(&self, mut failure: Failure, lent: &Lent) -> Failure {
-        if failure.remedy == Remedy::ReconnectUnlessNew && !lent.is_new() {
-            failure.remedy = Remedy::Reconnect;
-        }
-        if failure.remedy == Remedy::Reconnect {
-            self.connections.forget(lent.newest());
-        }
-        failure
-    }
-}
-
-async fn is_in_step(connection: &mut MultiplexedConnection) -> bool {
-    let Ok(word) = random::bytes::<16>() else {
-        return false;
-    };
-    let mut question = cmd("PING");
-    question.arg(&word);
-    let said = timeout(REPEATED_WITHIN, question.query_async::<Value>(connection)).await;
-    matches!(said, Ok(Ok(Value::BulkString(said))) if said == word)
-}
-
-/// How soon a line that is in step repeats a word; there must be time left for another try.
-const REPEATED_WITHIN: Duration = Duration::from_millis(100);
-
-/// How an answer is read.
-type Read<T> = fn(Value) -> Result<T, StoreError>;
-
-/// Something to ask Redis; all of it may be asked twice.
-#[derive(Clone, Copy)]
-enum Request<'a> {
-    Command(&'a Cmd),
-    Script(&'a ScriptInvocation<'a>),
-    Pipeline(&'a Pipeline),
-}
-
-impl Request<'_> {
-    async fn send(self, connection: &mut MultiplexedConnection) -> RedisResult<Value> {
-        match self {
-            Self::Command(command) => command.query_async(connection).await,
-            Self::Script(step) => step.invoke_async(connection).await,
-            Self::Pipeline(pipeline) => pipeline.query_async(connection).await,
-        }
     }
 }
 
 /// Most names that one look at a group goes through; more than [`GROUP_LIMIT`], because some may lead nowhere.
 const GROUP_SCAN: usize = 10 * GROUP_LIMIT;
+
+/// The marks of several servers as one: it changes when one of them does, and when they all change to the same.
+fn one_of_many(before: u128, mark: [u8; 16]) -> u128 {
+    before.wrapping_mul(MARK_FACTOR).wrapping_add(u128::from_be_bytes(mark))
+}
+
+/// Any odd number of many digits.
+const MARK_FACTOR: u128 = 0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835;
 
 /// How long the store's mark stays after it was prolonged last: a gateway that begins within that time may tell that all
 /// data was lost.

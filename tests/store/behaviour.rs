@@ -32,6 +32,11 @@ macro_rules! both {
                 super::$case(super::Arc::new(server.store())).await;
             })*
         }
+
+        /// All of them, for servers that take too long to start for each.
+        pub(crate) fn cases() -> Vec<crate::support::Case> {
+            vec![$((stringify!($case), |store| Box::pin($case(store))),)*]
+        }
     };
 }
 

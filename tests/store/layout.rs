@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use deadpool_redis::redis;
 use portcullis::store::{
-    Ended, Mark, NewSession, Store, StoreError, StoredSwitches, Swap, Thrown, memory,
+    Ended, Mark, Name, NewSession, Store, StoreError, StoredSwitches, Swap, Thrown, memory,
     redis::{Config, Redis},
     window::{Counted, Kind, Rate, Window},
 };
+use tokio::time::timeout;
 
 use crate::support::{
     HOUR, change, in_an_hour, name, now,
@@ -50,11 +51,11 @@ async fn the_keys_are_as_documented_and_every_one_but_the_switches_expires() {
     write_everything(&server.store()).await;
     let hash = |number| name(number).encoded();
     let mut expected = vec![
-        format!("portcullis:session:{{{}}}", hash(1)),
-        format!("portcullis:ended:{{{}}}", hash(2)),
-        format!("portcullis:ended:{{{}}}", hash(3)),
+        format!("portcullis:session:{{A}}:{}", hash(1)),
+        format!("portcullis:ended:{{A}}:{}", hash(2)),
+        format!("portcullis:ended:{{A}}:{}", hash(3)),
         format!("portcullis:group:{}", hash(0)),
-        "portcullis:live".to_owned(),
+        "portcullis:live:{A}".to_owned(),
         format!("portcullis:once:{}", hash(4)),
         format!("portcullis:lock:{}", hash(5)),
         format!("portcullis:window:login:{{{}}}", hash(6)),
@@ -78,7 +79,7 @@ async fn an_ended_session_leaves_nothing_but_its_tombstone() {
     let store = server.store();
     store.create(&session(1)).await.unwrap();
     assert_eq!(store.end(&name(1), in_an_hour()).await, Ok(Ended::Now));
-    let tombstone = format!("portcullis:ended:{{{}}}", name(1).encoded());
+    let tombstone = format!("portcullis:ended:{{A}}:{}", name(1).encoded());
     assert_eq!(keys(&server), [tombstone]);
 }
 
@@ -89,7 +90,7 @@ async fn a_tombstone_never_gets_shorter() {
     store.end(&name(1), in_an_hour()).await.unwrap();
     let soon = now().plus(Duration::from_secs(1));
     store.end(&name(1), soon).await.unwrap();
-    let tombstone = format!("portcullis:ended:{{{}}}", name(1).encoded());
+    let tombstone = format!("portcullis:ended:{{A}}:{}", name(1).encoded());
     let left: i64 = server.ask(&["PTTL", &tombstone]);
     assert!(left > 3_000_000, "{left}");
 }
@@ -104,12 +105,52 @@ async fn a_group_lasts_as_long_as_its_longest_session_and_drops_those_that_are_d
     crate::support::eventually("the short session is over", async || store.facts(&name(1)).await == Ok(None)).await;
     store.create(&session(3)).await.unwrap();
     let group = format!("portcullis:group:{}", name(0).encoded());
-    for set in [group.as_str(), "portcullis:live"] {
+    for set in [group.as_str(), "portcullis:live:{A}"] {
         let members: u64 = server.ask(&["ZCARD", set]);
         assert_eq!(members, 2, "{set}");
         let left: i64 = server.ask(&["PTTL", set]);
         assert!(left > 3_000_000, "{set} has {left} ms left");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_dies_half_way_is_counted_right() {
+    let server = Server::start();
+    let whole = server.store();
+    let mut died = 0;
+    for number in 1..=150 {
+        let patience = Duration::from_micros(u64::from(number) * 10);
+        let gateway = server.store();
+        died += u32::from(timeout(patience, gateway.create(&session(number))).await.is_err());
+        whole.create(&session(200 + number)).await.unwrap();
+        died += u32::from(timeout(patience, gateway.end(&name(200 + number), in_an_hour())).await.is_err());
+    }
+    assert!(died > 0, "nothing was cut off");
+    whole.create(&session(500)).await.unwrap();
+    whole.create(&session(500)).await.unwrap();
+    whole.end(&name(500), in_an_hour()).await.unwrap();
+    whole.end(&name(500), in_an_hour()).await.unwrap();
+    crate::support::eventually("all records are counted, and nothing else", async || {
+        let records: Vec<String> = server.ask(&["KEYS", "portcullis:session:*"]);
+        whole.count().await == Ok(records.len() as u64)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sessions_are_counted_without_a_scan_over_all_shards() {
+    let server = Server::start();
+    let store = server.store();
+    for first in 0..=u8::MAX {
+        let name = Name::new([first; 32]);
+        store.create(&NewSession { name, ..session(1) }).await.unwrap();
+    }
+    let sets: Vec<String> = server.ask(&["KEYS", "portcullis:live:*"]);
+    assert_eq!(sets.len(), 64);
+    let _: () = server.ask(&["CONFIG", "RESETSTAT"]);
+    assert_eq!(store.count().await, Ok(256));
+    let stats: String = server.ask(&["INFO", "commandstats"]);
+    assert!(stats.contains("cmdstat_zcount:calls=64,") && !stats.contains("scan"), "{stats}");
 }
 
 #[tokio::test]
@@ -167,7 +208,7 @@ async fn nothing_is_there(store: &Store) {
 async fn what_is_not_ours_is_garbage_and_never_a_session() {
     let server = Server::start();
     let store = server.store();
-    let key = |number| format!("portcullis:session:{{{}}}", name(number).encoded());
+    let key = |number| format!("portcullis:session:{{A}}:{}", name(number).encoded());
     let _: () = server.ask(&["SET", &key(1), "marker"]);
     for (number, version) in [(2, ""), (3, "0"), (4, "-1"), (5, "1.0"), (6, "marker")] {
         let _: () = server.ask(&["HSET", &key(number), "v", version, "f", "f", "t", "t", "i", "i"]);
@@ -202,7 +243,7 @@ async fn garbage_in_the_other_keys_is_called_so() {
     is_garbage(&store.count_in_window(window(1), &[Rate::new(1, HOUR).unwrap()], &token(1)).await);
     is_garbage(&store.group(&name(1)).await);
     is_garbage(&store.group(&name(2)).await);
-    let _: () = server.ask(&["SET", "portcullis:live", "marker"]);
+    let _: () = server.ask(&["SET", "portcullis:live:{A}", "marker"]);
     is_garbage(&store.count().await);
     is_garbage(&store.create(&session(1)).await);
     assert_eq!(store.facts(&name(1)).await, Ok(None));

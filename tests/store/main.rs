@@ -4,10 +4,14 @@
 
 mod behaviour;
 mod bus;
+mod cluster;
 mod layout;
 mod login;
+mod online;
 mod outage;
+mod sentinel;
 mod support;
 mod switches;
+mod tls;
 mod trouble;
 mod windows;

@@ -1,13 +1,18 @@
 //! What the store's tests are made of: names and sessions, a real Redis, a cut in the line, patience with an end.
 
-use std::time::Duration;
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use portcullis::{
     clock::{Clock, Timestamp},
-    store::{Change, Name, NewSession, Token, Version},
+    store::{Change, Name, NewSession, Store, Token, Version, redis::Config},
 };
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::{
+    task::{LocalSet, spawn_local},
+    time::{Instant, MissedTickBehavior, interval},
+};
 
+pub(crate) mod certificates;
+pub(crate) mod fleet;
 pub(crate) mod redis;
 pub(crate) mod wire;
 
@@ -53,6 +58,21 @@ pub(crate) fn session(number: u16) -> NewSession {
 
 pub(crate) fn change(expected: u64, facts: &str) -> Change {
     Change { expected: Version(expected), facts: facts.into(), tokens: None }
+}
+
+/// A promise with its name, to be kept by any store.
+pub(crate) type Case = (&'static str, fn(Arc<Store>) -> Pin<Box<dyn Future<Output = ()>>>);
+
+/// Keeps all promises with one server, where each has keys of its own.
+pub(crate) async fn keeps_all(config: &Config, cases: impl Iterator<Item = Case>) {
+    for (number, (name, case)) in cases.enumerate() {
+        let prefix = format!("case{number}");
+        let config = Config { prefix, deadline: PATIENCE, ..config.clone() };
+        let store = Arc::new(redis::store(config));
+        let local = LocalSet::new();
+        let kept = local.run_until(async { spawn_local(case(store)).await }).await;
+        assert!(kept.is_ok(), "{name}");
+    }
 }
 
 /// Asks again and again until the answer is yes; fails when patience ends.

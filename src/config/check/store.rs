@@ -2,7 +2,8 @@
 
 use std::num::NonZeroUsize;
 
-use url::{Host, Url};
+use rustls_pki_types::{PrivateKeyDer, pem::PemObject};
+use url::Url;
 
 use super::{SECOND, count, duration, secret};
 use crate::{
@@ -19,15 +20,20 @@ use crate::{
     store::{
         Config,
         memory::{self, DEFAULT_MAX_MARKS, DEFAULT_MAX_SESSIONS, DEFAULT_MAX_WINDOWS},
-        redis::{self, Address},
+        redis::{self, Address, ClientCertificate, Host, Sentinels, Tls},
     },
 };
 
 /// Checks the store; the other one's settings are checked too, and not used.
 pub(super) fn store(table: &StoreTable, problems: &mut Problems) -> Checked<Config> {
-    let redis_is_meant = table.redis.url.is_present() || table.redis.url_file.is_present();
-    if !table.kind.is_present() && redis_is_meant {
-        let message = format!("is missing, and {} is given: say which store it is", table.redis.url.path);
+    let servers = [
+        (&table.redis.url.path, table.redis.url.is_present() || table.redis.url_file.is_present()),
+        (&table.redis.sentinels.path, table.redis.sentinels.is_present()),
+        (&table.redis.cluster.path, table.redis.cluster.is_present()),
+    ];
+    let meant = servers.into_iter().find(|(_, present)| *present);
+    if let Some((path, _)) = meant.filter(|_| !table.kind.is_present()) {
+        let message = format!("is missing, and {path} is given: say which store it is");
         problems.add(&table.kind.path, message);
     }
     let kind = table.kind.or(StoreKind::Memory);
@@ -49,20 +55,29 @@ fn memory(table: &MemoryTable, problems: &mut Problems) -> Checked<memory::Confi
     Ok(memory::Config { max_sessions: max_sessions?, max_marks: max_marks?, max_windows: max_windows? })
 }
 
-/// None where no URL is given.
+/// None where no server is given.
 fn redis(table: &RedisTable, problems: &mut Problems) -> Checked<Option<redis::Config>> {
     let url = secret(&table.url, &table.url_file, problems);
     let prefix = prefix(&table.prefix, problems);
     let deadline = duration(&table.deadline, redis::DEFAULT_DEADLINE, SECOND / 100..=SECOND * 10, problems);
     let connections = count(&table.connections, redis::DEFAULT_CONNECTIONS.get(), 1..=1_000, problems);
     let password = secret(&table.password, &table.password_file, problems);
-    let Some(url) = url? else {
-        return Ok(None);
-    };
-    let target = target(table, &url, problems)?;
+    let tls = tls(table, problems);
+    let several = several(table, problems);
+    let target = match (url?, several) {
+        (None, Ok(None)) => return Ok(None),
+        (None, Ok(Some((_, several)))) => several.target(table, tls?, problems),
+        (None, Err(noted)) => Err(noted),
+        (Some(url), Ok(None)) => target(table, &url, tls?, problems),
+        (Some(_), Ok(Some((path, _)))) => Err(problems.add(path, ONE_OF)),
+        (Some(url), Err(noted)) => target(table, &url, tls?, problems).and(Err(noted)),
+    }?;
     let username = once(target.username, table.username.optional()?, &table.username.path, problems);
     let password = once(target.password, password?, &table.password.path, problems);
     let database = database(target.database, &table.database, problems);
+    if matches!(target.address, Address::Cluster { .. }) && database.is_ok_and(|number| number != 0) {
+        return Err(problems.add(&table.database.path, "must be 0: a cluster has no other"));
+    }
     let connections = NonZeroUsize::new(connections?);
     Ok(Some(redis::Config {
         address: target.address,
@@ -75,7 +90,7 @@ fn redis(table: &RedisTable, problems: &mut Problems) -> Checked<Option<redis::C
     }))
 }
 
-/// What a Redis URL says.
+/// What the settings say of where Redis is and how to log in there.
 struct Target {
     address: Address,
     username: Option<String>,
@@ -83,19 +98,113 @@ struct Target {
     database: Option<u32>,
 }
 
-fn target(table: &RedisTable, url: &Secret, problems: &mut Problems) -> Checked<Target> {
+fn target(table: &RedisTable, url: &Secret, tls: Option<Tls>, problems: &mut Problems) -> Checked<Target> {
     let in_file = table.url_file.is_present();
     let (path, lead) = if in_file { (&table.url_file.path, "names a URL that ") } else { (&table.url.path, "") };
-    let target = read_url(url.reveal(), table).map_err(|message| problems.add(path, format!("{lead}{message}")))?;
-    let authorities = table.ca_file.given().map(|file| super::certificates(&table.ca_file.path, file, problems));
-    authorities.transpose()?;
-    if table.ca_file.is_present() && !matches!(target.address, Address::Tls { .. }) {
-        problems.add(&table.ca_file.path, "is only for rediss://, which is Redis over TLS");
+    let over_tls = tls.is_some();
+    let target = read_url(url.reveal(), tls).map_err(|message| problems.add(path, format!("{lead}{message}")))?;
+    let is_tls = matches!(target.address, Address::Tls { .. });
+    if over_tls && !is_tls {
+        let present = tls_keys(table).into_iter().filter(|(_, present)| *present);
+        present.for_each(|(path, _)| {
+            problems.add(path, "is only for rediss://, which is Redis over TLS");
+        });
     }
     Ok(target)
 }
 
-fn read_url(text: &str, table: &RedisTable) -> Result<Target, String> {
+/// Several servers in place of a URL.
+enum Several {
+    Sentinels(Vec<Host>),
+    Cluster(Vec<Host>),
+}
+
+fn several<'a>(table: &'a RedisTable, problems: &mut Problems) -> Checked<Option<(&'a Path, Several)>> {
+    let (sentinels, cluster) = (table.sentinels.optional()?, table.cluster.optional()?);
+    if sentinels.is_none() {
+        alone_with_sentinels(table, problems)?;
+    }
+    let (path, nobody, several) = match (sentinels, cluster) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => return Err(problems.add(&table.cluster.path, ONE_OF)),
+        (Some(hosts), None) => (&table.sentinels.path, hosts.is_empty(), Several::Sentinels(hosts)),
+        (None, Some(hosts)) => (&table.cluster.path, hosts.is_empty(), Several::Cluster(hosts)),
+    };
+    if nobody {
+        return Err(problems.add(path, "must name at least one"));
+    }
+    Ok(Some((path, several)))
+}
+
+impl Several {
+    fn target(self, table: &RedisTable, tls: Option<Tls>, problems: &mut Problems) -> Checked<Target> {
+        let address = match self {
+            Self::Cluster(nodes) => Address::Cluster { nodes, tls },
+            Self::Sentinels(hosts) => {
+                let missing = "is missing: what do the sentinels call the server?";
+                let master =
+                    table.master_name.optional()?.ok_or_else(|| problems.add(&table.master_name.path, missing));
+                let password = secret(&table.sentinel_password, &table.sentinel_password_file, problems);
+                let username = table.sentinel_username.optional()?;
+                Address::Sentinel(Box::new(Sentinels { hosts, master: master?, username, password: password?, tls }))
+            }
+        };
+        Ok(Target { address, username: None, password: None, database: None })
+    }
+}
+
+fn alone_with_sentinels(table: &RedisTable, problems: &mut Problems) -> Checked<()> {
+    let keys = [
+        (&table.master_name.path, table.master_name.is_present()),
+        (&table.sentinel_username.path, table.sentinel_username.is_present()),
+        (&table.sentinel_password.path, table.sentinel_password.is_present()),
+        (&table.sentinel_password_file.path, table.sentinel_password_file.is_present()),
+    ];
+    let present = keys.into_iter().filter(|(_, present)| *present);
+    let noted = present.map(|(path, _)| problems.add(path, "is only for sentinels")).last();
+    noted.map_or(Ok(()), Err)
+}
+
+/// What holds for all servers over TLS; nothing where it is neither asked for nor meant.
+fn tls(table: &RedisTable, problems: &mut Problems) -> Checked<Option<Tls>> {
+    let authorities = table.ca_file.given().map(|file| super::certificates(&table.ca_file.path, file, problems));
+    let client = client_certificate(table, problems);
+    authorities.transpose()?;
+    let (wanted, client) = (table.tls.optional()?, client?);
+    let ca_file = table.ca_file.optional()?.map(|file| file.path);
+    if wanted == Some(false) && (ca_file.is_some() || client.is_some()) {
+        return Err(problems.add(&table.tls.path, "must be true, or the files of TLS have no use"));
+    }
+    let is_meant = wanted == Some(true) || ca_file.is_some() || client.is_some();
+    Ok(is_meant.then_some(Tls { ca_file, client }))
+}
+
+fn client_certificate(table: &RedisTable, problems: &mut Problems) -> Checked<Option<ClientCertificate>> {
+    let (certificate, key) = (&table.client_certificate_file, &table.client_key_file);
+    let (certificate_given, key_given) = (certificate.optional()?, key.optional()?);
+    let (certificate_file, key_file) = match (certificate_given, key_given) {
+        (None, None) => return Ok(None),
+        (Some(_), None) => return Err(problems.add(&key.path, TOGETHER)),
+        (None, Some(_)) => return Err(problems.add(&certificate.path, TOGETHER)),
+        (Some(certificate), Some(key)) => (certificate, key),
+    };
+    super::certificates(&certificate.path, &certificate_file, problems)?;
+    if PrivateKeyDer::from_pem_slice(&key_file.contents).is_err() {
+        return Err(problems.add(&key.path, "names a file that has no PEM key"));
+    }
+    Ok(Some(ClientCertificate { certificate_file: certificate_file.path, key_file: key_file.path }))
+}
+
+fn tls_keys(table: &RedisTable) -> [(&Path, bool); 4] {
+    [
+        (&table.tls.path, table.tls.is_present()),
+        (&table.ca_file.path, table.ca_file.is_present()),
+        (&table.client_certificate_file.path, table.client_certificate_file.is_present()),
+        (&table.client_key_file.path, table.client_key_file.is_present()),
+    ]
+}
+
+fn read_url(text: &str, tls: Option<Tls>) -> Result<Target, String> {
     let url = Url::parse(text).map_err(|_| MALFORMED)?;
     if url.query().is_some() || url.fragment().is_some() {
         return Err("takes no parameters: each has a key of its own".into());
@@ -103,10 +212,7 @@ fn read_url(text: &str, table: &RedisTable) -> Result<Target, String> {
     let address = match url.scheme() {
         "unix" | "redis+unix" => return unix(&url),
         "redis" => Address::Tcp { host: host(&url)?, port: url.port().unwrap_or(PORT) },
-        "rediss" => {
-            let ca_file = table.ca_file.given().map(|file| file.path.clone());
-            Address::Tls { host: host(&url)?, port: url.port().unwrap_or(PORT), ca_file }
-        }
+        "rediss" => Address::Tls { host: host(&url)?, port: url.port().unwrap_or(PORT), tls: tls.unwrap_or_default() },
         _ => return Err(MALFORMED.into()),
     };
     let decoded = |text: &str| (!text.is_empty()).then(|| origin::percent_decoded(text));
@@ -128,8 +234,8 @@ fn unix(url: &Url) -> Result<Target, String> {
 
 fn host(url: &Url) -> Result<String, String> {
     match url.host() {
-        Some(Host::Ipv6(address)) => Ok(address.to_string()),
-        Some(Host::Domain("")) | None => Err(MALFORMED.into()),
+        Some(url::Host::Ipv6(address)) => Ok(address.to_string()),
+        Some(url::Host::Domain("")) | None => Err(MALFORMED.into()),
         Some(host) => Ok(host.to_string()),
     }
 }
@@ -172,6 +278,8 @@ fn prefix(field: &Field<String>, problems: &mut Problems) -> Checked<String> {
 
 const MALFORMED: &str = "must be redis://host:port, rediss://host:port for TLS, or unix:/path";
 const MISSING: &str = "is missing: REDIS_URL may hold it";
+const ONE_OF: &str = "is given beside another: a URL, or sentinels, or a cluster";
+const TOGETHER: &str = "is missing: a client certificate and its key go together";
 const TWICE: &str = "is in the URL too: give it once";
 const PORT: u16 = 6379;
 const PREFIX_BYTES: usize = 64;
@@ -217,7 +325,7 @@ mod tests {
         assert_eq!(config("url = 'redis://cache'\ndatabase = 4").database, 4);
         assert_eq!(config("url = 'unix:/run/redis.sock'").address, Address::Unix("/run/redis.sock".into()));
         let tls = config("url = 'rediss://app:p%40ss@cache:6380'");
-        assert_eq!(tls.address, Address::Tls { host: "cache".into(), port: 6380, ca_file: None });
+        assert_eq!(tls.address, Address::Tls { host: "cache".into(), port: 6380, tls: Tls::default() });
         assert_eq!(tls.username.as_deref(), Some("app"));
         assert_eq!(tls.password, Some(Secret::new("p@ss")));
     }
@@ -250,6 +358,65 @@ mod tests {
         assert_eq!(settings.problems(), "store.kind: is missing, and store.redis.url is given: say which store it is");
         let unused = Settings::valid().with("[store]\nkind = 'memory'\n[store.redis]\nurl = 'redis://cache'");
         assert!(matches!(unused.config().gateway.store, Config::Memory(_)));
+    }
+
+    #[test]
+    fn sentinels_and_clusters_stand_in_place_of_a_url() {
+        let host = |name: &str, port| Host { name: name.into(), port };
+        let found = config(
+            "sentinels = ['a:26379', '[::1]:26380']\nmaster_name = 'main'\nsentinel_username = 'watch'\nsentinel_password = 's'\npassword = 'p'\ntls = true",
+        );
+        let Address::Sentinel(sentinels) = &found.address else {
+            panic!("{:?}", found.address);
+        };
+        assert_eq!(sentinels.hosts, [host("a", 26_379), host("::1", 26_380)]);
+        assert_eq!((sentinels.master.as_str(), sentinels.username.as_deref()), ("main", Some("watch")));
+        assert_eq!((&sentinels.password, &sentinels.tls), (&Some(Secret::new("s")), &Some(Tls::default())));
+        assert_eq!(found.password, Some(Secret::new("p")));
+        let cluster = config("cluster = ['a:7000', 'b:7000']").address;
+        assert_eq!(cluster, Address::Cluster { nodes: vec![host("a", 7_000), host("b", 7_000)], tls: None });
+        assert_eq!(cluster.to_string(), "the cluster of a:7000, b:7000");
+    }
+
+    #[test]
+    fn servers_are_given_in_one_way_only() {
+        check("url = 'redis://a'\ncluster = ['a:1']", &format!("store.redis.cluster: {ONE_OF}"));
+        check("sentinels = ['a:1']\nmaster_name = 'm'\ncluster = ['a:1']", &format!("store.redis.cluster: {ONE_OF}"));
+        check("url = 'redis://a'\nsentinels = ['a:1']\nmaster_name = 'm'", &format!("store.redis.sentinels: {ONE_OF}"));
+        check("sentinels = ['a:1']", "store.redis.master_name: is missing: what do the sentinels call the server?");
+        check("url = 'redis://a'\nmaster_name = 'm'", "store.redis.master_name: is only for sentinels");
+        check("cluster = ['a:1']\nsentinel_username = 'm'", "store.redis.sentinel_username: is only for sentinels");
+        check("cluster = []", "store.redis.cluster: must name at least one");
+        check("cluster = ['a:1']\ndatabase = 1", "store.redis.database: must be 0: a cluster has no other");
+        let form = "must be a host and a port, such as \"redis-1.internal:6379\"";
+        for host in ["a", "a:0", ":1", "a:70000", "redis://a:1", "a b:1"] {
+            check(&format!("cluster = ['{host}']"), &format!("store.redis.cluster[0]: {form}"));
+        }
+        let settings = Settings::valid().with("[store.redis]\ncluster = ['a:1']");
+        assert_eq!(
+            settings.problems(),
+            "store.kind: is missing, and store.redis.cluster is given: say which store it is"
+        );
+    }
+
+    #[test]
+    fn files_of_tls_are_whole_and_have_a_use() {
+        let here = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        let broken = "names a file that has no PEM certificates, or broken ones";
+        check(&format!("url = 'rediss://a'\nca_file = '{here}'"), &format!("store.redis.ca_file: {broken}"));
+        check(
+            &format!("url = 'rediss://a'\nclient_key_file = '{here}'"),
+            &format!("store.redis.client_certificate_file: {TOGETHER}"),
+        );
+        check(
+            &format!("url = 'rediss://a'\nclient_certificate_file = '{here}'"),
+            &format!("store.redis.client_key_file: {TOGETHER}"),
+        );
+        check(
+            &format!("url = 'rediss://a'\nclient_certificate_file = '{here}'\nclient_key_file = '{here}'"),
+            &format!("store.redis.client_certificate_file: {broken}"),
+        );
+        check("url = 'redis://a'\ntls = true", "store.redis.tls: is only for rediss://, which is Redis over TLS");
     }
 
     #[test]

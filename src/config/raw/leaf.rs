@@ -28,7 +28,10 @@ use crate::{
     secret::Secret,
     server::peer_certificate::PeerName,
     session::{Method as SignInMethod, binding::Strictness},
-    store::window::{MOST_COUNTED, Rate},
+    store::{
+        redis::Host,
+        window::{MOST_COUNTED, Rate},
+    },
     telemetry::Format,
     verify::{
         matching::{METHODS, PathPattern},
@@ -238,6 +241,20 @@ impl FromText for Rate {
         rate.ok_or_else(|| {
             format!("must be how many in how long, such as \"30/1m\": 1 to {MOST_COUNTED} in at most a day")
         })
+    }
+}
+
+impl FromText for Host {
+    fn from_text(text: String) -> Result<Self, String> {
+        let (name, port) = text.rsplit_once(':').unwrap_or_default();
+        let name = match url::Host::parse(name) {
+            Ok(url::Host::Ipv6(address)) => Some(address.to_string()),
+            Ok(host) => Some(host.to_string()),
+            Err(_) => None,
+        };
+        let port = port.parse().ok().filter(|port| *port > 0);
+        let host = name.zip(port).map(|(name, port)| Self { name, port });
+        host.ok_or_else(|| r#"must be a host and a port, such as "redis-1.internal:6379""#.into())
     }
 }
 

@@ -2,10 +2,10 @@
 //!
 //! Publishing takes the connections that all operations share, or happens within the very script that changed something.
 
-use deadpool_redis::redis::{Client, aio::PubSubStream};
+use deadpool_redis::redis::aio::PubSubStream;
 use futures_util::stream::StreamExt;
 
-use super::reply;
+use super::{reply, servers::Servers};
 use crate::store::{StoreError, notice::Notice};
 
 /// What is said on the channel from now on.
@@ -13,10 +13,9 @@ pub struct Ear(PubSubStream);
 
 impl Ear {
     /// Subscribes; what is said after that is heard, until the connection ends.
-    pub(super) async fn open(client: &Client, channel: &str) -> Result<Self, StoreError> {
-        let unreachable = |error| reply::failure(&error).error;
-        let mut subscription = client.get_async_pubsub().await.map_err(unreachable)?;
-        subscription.subscribe(channel).await.map_err(unreachable)?;
+    pub(super) async fn open(servers: &Servers, channel: &str) -> Result<Self, StoreError> {
+        let mut subscription = servers.pubsub().await.map_err(|failure| failure.error)?;
+        subscription.subscribe(channel).await.map_err(|error| reply::failure(&error).error)?;
         Ok(Self(subscription.into_on_message()))
     }
 

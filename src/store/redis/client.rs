@@ -1,17 +1,25 @@
-//! How to reach Redis: what the settings say, and the client that comes of it. Reads the authorities' file, and asks the
+//! How to reach Redis: what the settings say, and whom to ask for connections then. Reads the files of TLS, and asks the
 //! network nothing.
 
-use std::{fmt, num::NonZeroUsize, path::PathBuf, time::Duration};
-
-use deadpool_redis::{
-    Manager, Pool, Runtime,
-    redis::{
-        AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo,
-        TlsCertificates,
-    },
+use std::{
+    fmt,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
 };
-use rustls_pki_types::{CertificateDer, pem::PemObject};
 
+use deadpool_redis::redis::{
+    Client, ClientTlsConfig, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, RedisError, TlsCertificates,
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+
+use super::{
+    cluster::Cluster,
+    connections::Connections,
+    servers::Servers,
+    source::{Endpoint, Sentinel, Source},
+};
 use crate::secret::Secret;
 
 /// Where Redis is and how to speak to it.
@@ -48,7 +56,7 @@ impl Config {
     }
 }
 
-/// Where Redis listens.
+/// Where Redis is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// A Unix socket.
@@ -66,9 +74,69 @@ pub enum Address {
         host: String,
         /// Port.
         port: u16,
-        /// A PEM file of authorities to trust instead of the system's.
-        ca_file: Option<PathBuf>,
+        /// Whom to trust, and what to show.
+        tls: Tls,
     },
+    /// The server that sentinels name.
+    Sentinel(Box<Sentinels>),
+    /// A cluster.
+    Cluster {
+        /// Nodes to ask for all others.
+        nodes: Vec<Host>,
+        /// If all of it is over TLS.
+        tls: Option<Tls>,
+    },
+}
+
+/// One of several servers.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Host {
+    /// Name or address.
+    pub name: String,
+    /// Port.
+    pub port: u16,
+}
+
+/// Sentinels, and how to speak to them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sentinels {
+    /// Where they listen.
+    pub hosts: Vec<Host>,
+    /// What they call the server that takes writes.
+    pub master: String,
+    /// Their own ACL user.
+    pub username: Option<String>,
+    /// Their own password.
+    pub password: Option<Secret>,
+    /// If they, and the servers that they name, are spoken to over TLS.
+    pub tls: Option<Tls>,
+}
+
+/// Whom to trust over TLS, and what to show.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// A PEM file of authorities to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// What to show a server that asks who we are.
+    pub client: Option<ClientCertificate>,
+}
+
+/// PEM files of a certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The certificate, and those between it and the authority.
+    pub certificate_file: PathBuf,
+    /// Its private key.
+    pub key_file: PathBuf,
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.name.contains(':') {
+            return write!(formatter, "[{}]:{}", self.name, self.port);
+        }
+        write!(formatter, "{}:{}", self.name, self.port)
+    }
 }
 
 impl fmt::Display for Address {
@@ -78,98 +146,153 @@ impl fmt::Display for Address {
             Self::Tcp { host, port } | Self::Tls { host, port, .. } => {
                 write!(formatter, "{host}:{port}")
             }
+            Self::Sentinel(sentinels) => {
+                write!(formatter, "{}, by the sentinels {}", sentinels.master, listed(&sentinels.hosts))
+            }
+            Self::Cluster { nodes, .. } => write!(formatter, "the cluster of {}", listed(nodes)),
         }
     }
+}
+
+fn listed(hosts: &[Host]) -> String {
+    hosts.iter().map(Host::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Why the Redis store cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// The authorities' file cannot be read.
+    /// A file cannot be read.
     #[error("{path} cannot be read: {cause}")]
-    CaUnreadable {
+    Unreadable {
         /// Which file.
         path: PathBuf,
         /// Why.
         cause: std::io::Error,
     },
-    /// The authorities' file holds no certificate, or something else too.
+    /// A file of certificates holds none, or something else too.
     #[error("{path} is not a PEM file of certificates")]
-    CaMalformed {
+    NoCertificates {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A key's file holds none.
+    #[error("{path} is not a PEM file of a private key")]
+    NoKey {
         /// Which file.
         path: PathBuf,
     },
     /// The prefix would spoil the keys.
     #[error("a key prefix is 1 to 64 letters, digits, `_`, `-`, `.` and `:`")]
     Prefix,
+    /// A cluster has one database.
+    #[error("a cluster has database 0 only")]
+    Database,
+    /// Nobody to ask.
+    #[error("there is no server to ask")]
+    NoServers,
     /// The client library does not take these settings.
     #[error("the Redis client does not take these settings: {0}")]
     Client(String),
 }
 
-/// The client library's own pool, which makes connections and nothing else.
-pub(super) fn pool(config: &Config) -> Result<Pool, SetupError> {
-    let refused = |error: &dyn fmt::Display| SetupError::Client(error.to_string());
-    // The one deadline of each operation covers connecting and waiting for answers.
-    let timing = AsyncConnectionConfig::new()
-        .set_response_timeout(None)
-        .set_connection_timeout(None)
-        .set_pipeline_buffer_size(QUEUE);
-    let manager =
-        Manager::new_with_config(connection_info(config)?, timing).map_err(|error| refused(&error.category()))?;
-    Pool::builder(manager)
-        .max_size(config.connections.get())
-        .runtime(Runtime::Tokio1)
-        .build()
-        .map_err(|error| refused(&error))
+/// Whom to ask for connections.
+pub(super) fn servers(config: &Config) -> Result<Servers, SetupError> {
+    let login = || login(config.username.as_deref(), config.password.as_ref(), config.database);
+    let endpoint = match &config.address {
+        Address::Unix(path) => Endpoint::new(ConnectionAddr::Unix(path.clone()), login())?,
+        Address::Tcp { host, port } => Endpoint::new(ConnectionAddr::Tcp(host.clone(), *port), login())?,
+        Address::Tls { host, port, tls } => {
+            let host = Host { name: host.clone(), port: *port };
+            Endpoint::new(address(&host, Some(tls))?, login())?
+        }
+        Address::Sentinel(sentinels) => {
+            let source = Source::Sentinel(Box::new(watched(sentinels, login(), config.deadline)?));
+            return Ok(Servers::One(Connections::new(source, config.connections.get(), Arc::default())?));
+        }
+        Address::Cluster { .. } if config.database != 0 => return Err(SetupError::Database),
+        Address::Cluster { nodes, tls } => {
+            let seeds = endpoints(nodes, tls.as_ref(), &login())?;
+            let cluster = Cluster::new(seeds, config.connections.get(), config.deadline)?;
+            return Ok(Servers::Cluster(Box::new(cluster)));
+        }
+    };
+    let connections =
+        Connections::new(Source::Standalone(Box::new(endpoint)), config.connections.get(), Arc::default())?;
+    Ok(Servers::One(connections))
 }
 
-/// A client for the one connection that listens.
-pub(super) fn listening_client(config: &Config) -> Result<Client, SetupError> {
-    Client::open(connection_info(config)?).map_err(|error| SetupError::Client(error.category().to_owned()))
+fn watched(
+    sentinels: &Sentinels,
+    login_there: RedisConnectionInfo,
+    deadline: Duration,
+) -> Result<Sentinel, SetupError> {
+    let tls = sentinels.tls.as_ref();
+    let login = login(sentinels.username.as_deref(), sentinels.password.as_ref(), 0);
+    let all: Vec<_> = endpoints(&sentinels.hosts, tls, &login)?.into_iter().map(|(_, endpoint)| endpoint).collect();
+    let first = sentinels.hosts.first().ok_or(SetupError::NoServers)?;
+    // The host is whatever a sentinel says.
+    let master = Endpoint::new(address(first, tls)?, login_there)?;
+    Ok(Sentinel::new(all, master, sentinels.master.clone(), deadline))
 }
 
-fn connection_info(config: &Config) -> Result<ConnectionInfo, SetupError> {
+fn endpoints(
+    hosts: &[Host],
+    tls: Option<&Tls>,
+    login: &RedisConnectionInfo,
+) -> Result<Vec<(Host, Endpoint)>, SetupError> {
+    let one = |host: &Host| Ok((host.clone(), Endpoint::new(address(host, tls)?, login.clone())?));
+    hosts.iter().map(one).collect()
+}
+
+fn login(username: Option<&str>, password: Option<&Secret>, database: u32) -> RedisConnectionInfo {
     let mut login = RedisConnectionInfo::default()
-        .set_db(i64::from(config.database))
+        .set_db(i64::from(database))
         .set_lib_name("portcullis", env!("CARGO_PKG_VERSION"));
-    if let Some(username) = &config.username {
+    if let Some(username) = username {
         login = login.set_username(username);
     }
-    if let Some(password) = &config.password {
+    if let Some(password) = password {
         login = login.set_password(password.reveal());
     }
-    let info = connection_address(&config.address)?;
-    Ok(info.set_redis_settings(login))
+    login
 }
 
-fn connection_address(address: &Address) -> Result<ConnectionInfo, SetupError> {
-    let refused = |error: deadpool_redis::redis::RedisError| SetupError::Client(error.category().to_owned());
-    let (plain, root_cert) = match address {
-        Address::Unix(path) => (ConnectionAddr::Unix(path.clone()), None),
-        Address::Tcp { host, port } => (ConnectionAddr::Tcp(host.clone(), *port), None),
-        Address::Tls { host, port, ca_file } => (
-            ConnectionAddr::TcpTls { host: host.clone(), port: *port, insecure: false, tls_params: None },
-            ca_file.as_ref().map(authorities).transpose()?,
-        ),
+fn address(host: &Host, tls: Option<&Tls>) -> Result<ConnectionAddr, SetupError> {
+    let Host { name, port } = host.clone();
+    let Some(tls) = tls else {
+        return Ok(ConnectionAddr::Tcp(name, port));
     };
-    let info = plain.into_connection_info().map_err(refused)?;
-    if root_cert.is_none() {
-        return Ok(info);
+    let plain = ConnectionAddr::TcpTls { host: name, port, insecure: false, tls_params: None };
+    let root_cert = tls.ca_file.as_deref().map(certificates).transpose()?;
+    let client_tls = tls.client.as_ref().map(client_certificate).transpose()?;
+    if root_cert.is_none() && client_tls.is_none() {
+        return Ok(plain);
     }
-    let trust = TlsCertificates { client_tls: None, root_cert };
-    let client = Client::build_with_tls(info, trust).map_err(refused)?;
-    Ok(client.get_connection_info().clone())
+    let refused = |error: RedisError| SetupError::Client(error.category().to_owned());
+    let info = plain.into_connection_info().map_err(refused)?;
+    let client = Client::build_with_tls(info, TlsCertificates { client_tls, root_cert }).map_err(refused)?;
+    Ok(client.get_connection_info().addr().clone())
+}
+
+fn client_certificate(files: &ClientCertificate) -> Result<ClientTlsConfig, SetupError> {
+    let client_cert = certificates(&files.certificate_file)?;
+    let client_key = read(&files.key_file)?;
+    PrivateKeyDer::from_pem_slice(&client_key).map_err(|_| SetupError::NoKey { path: files.key_file.clone() })?;
+    Ok(ClientTlsConfig { client_cert, client_key })
 }
 
 /// Reads a PEM file that holds at least one certificate.
-fn authorities(path: &PathBuf) -> Result<Vec<u8>, SetupError> {
-    let pem = std::fs::read(path).map_err(|cause| SetupError::CaUnreadable { path: path.clone(), cause })?;
+fn certificates(path: &Path) -> Result<Vec<u8>, SetupError> {
+    let pem = read(path)?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match certificates {
         Ok(certificates) if !certificates.is_empty() => Ok(pem),
-        _ => Err(SetupError::CaMalformed { path: path.clone() }),
+        _ => Err(SetupError::NoCertificates { path: path.to_owned() }),
     }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, SetupError> {
+    std::fs::read(path).map_err(|cause| SetupError::Unreadable { path: path.to_owned(), cause })
 }
 
 /// How long an operation may take unless the settings say otherwise.
@@ -180,6 +303,3 @@ pub const DEFAULT_CONNECTIONS: NonZeroUsize = NonZeroUsize::MIN;
 
 /// What keys begin with unless the settings say otherwise.
 pub const DEFAULT_PREFIX: &str = "portcullis";
-
-/// Most requests that wait to be written to one connection.
-const QUEUE: usize = 256;

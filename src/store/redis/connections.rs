@@ -7,27 +7,32 @@
 
 use std::{
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use deadpool_redis::{Connection, Pool, PoolError, redis::aio::MultiplexedConnection};
+use deadpool::managed::{Object, Pool, PoolError};
+use deadpool_redis::redis::aio::MultiplexedConnection;
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
 };
 
-use super::reply::{self, Failure, Remedy};
+use super::{
+    client::SetupError,
+    reply::{Failure, Remedy},
+    source::Source,
+};
 use crate::store::StoreError;
 
 /// The live connections.
 pub(super) struct Connections {
-    pool: Pool,
+    pool: Pool<Source>,
     wanted: usize,
     state: Mutex<State>,
-    generation: AtomicU64,
+    generation: Arc<AtomicU64>,
     distrusted: AtomicU64,
 }
 
@@ -72,9 +77,17 @@ struct Attempt {
 }
 
 impl Connections {
-    /// Connections from this pool, `wanted` of them once there is work. Makes none yet.
-    pub(super) fn new(pool: Pool, wanted: usize) -> Self {
-        Self { pool, wanted, state: Mutex::default(), generation: AtomicU64::new(0), distrusted: AtomicU64::new(0) }
+    /// Connections from this source, `wanted` of them once there is work. Makes none yet. Nodes of a cluster count
+    /// together how often a connection was made anew.
+    pub(super) fn new(source: Source, wanted: usize, generation: Arc<AtomicU64>) -> Result<Self, SetupError> {
+        let pool = Pool::builder(source).max_size(wanted).build();
+        let pool = pool.map_err(|error| SetupError::Client(error.to_string()))?;
+        Ok(Self { pool, wanted, state: Mutex::default(), generation, distrusted: AtomicU64::new(0) })
+    }
+
+    /// Where the connections come from.
+    pub(super) fn source(&self) -> &Source {
+        self.pool.manager()
     }
 
     /// A live connection, made now if there is none.
@@ -138,8 +151,8 @@ impl Connections {
         if let Some(rested) = attempt.not_before {
             sleep_until(rested).await;
         }
-        let made = self.pool.get().await.map(Connection::take);
-        let outcome = made.map_err(|error| why_not(&error));
+        let made = self.pool.get().await.map(Object::take);
+        let outcome = made.map_err(why_not);
         let mut state = self.state();
         let lent = outcome.map(|connection| state.admit(connection, &self.generation));
         if lent.is_err() {
@@ -216,9 +229,9 @@ fn is_under_way(attempt: &watch::Receiver<Outcome>) -> bool {
     attempt.has_changed().is_ok()
 }
 
-fn why_not(error: &PoolError) -> Failure {
+fn why_not(error: PoolError<Failure>) -> Failure {
     match error {
-        PoolError::Backend(error) => reply::failure(error),
+        PoolError::Backend(failure) => failure,
         _ => Failure { error: StoreError::Unreachable("no connection to be had".to_owned()), remedy: Remedy::None },
     }
 }

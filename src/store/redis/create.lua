@@ -1,6 +1,7 @@
--- Writes a new session. KEYS: record, tombstone. ARGV: until, facts, tokens, index, groups.
+-- Writes a new session. KEYS: record, tombstone, the shard's living sessions; or the record alone.
+-- ARGV: until, facts, tokens, index, groups, the session's name.
 -- 1: it stands; 0: it has ended before; -1: another session bears the name.
-if redis.call('EXISTS', KEYS[2]) == 1 then
+if KEYS[2] and redis.call('EXISTS', KEYS[2]) == 1 then
   return 0
 end
 local held = redis.call('HMGET', KEYS[1], 'v', 'f', 't', 'i')
@@ -11,6 +12,13 @@ if held[1] then
   end
   return -1
 end
+if KEYS[3] then
+  -- If something else lies there, this refuses the step before anything is written.
+  redis.call('ZCARD', KEYS[3])
+end
 redis.call('HSET', KEYS[1], 'v', '1', 'f', ARGV[2], 't', ARGV[3], 'i', ARGV[4], 'g', ARGV[5])
 redis.call('PEXPIREAT', KEYS[1], ARGV[1])
+if KEYS[3] then
+  join(KEYS[3], ARGV[1], ARGV[6])
+end
 return 1

@@ -1,7 +1,8 @@
 //! Pure. What things are called in Redis, and when they are said to expire.
 //!
-//! A session's record and its tombstone share the hash tag `{hash}`, so that one script may touch both in a cluster; so
-//! do a sliding window and its bar.
+//! Sessions are spread over 64 shards by the first digit of their names. A session's record, its tombstone and the set of
+//! the shard's living sessions share the hash tag, so that one script may touch all three in a cluster; so do a sliding window
+//! and its bar.
 
 use std::time::Duration;
 
@@ -27,21 +28,32 @@ impl Keys {
         let mut key = String::with_capacity(self.0.len() + SESSION_KEY_BYTES);
         key.push_str(&self.0);
         key.push_str(":session:{");
+        key.push(shard(name));
+        key.push_str("}:");
         name.encode_onto(&mut key);
-        key.push('}');
         key
     }
 
     pub(super) fn ended(&self, name: &Name) -> String {
-        format!("{}:ended:{{{}}}", self.0, name.encoded())
+        format!("{}:ended:{{{}}}:{}", self.0, shard(name), name.encoded())
+    }
+
+    /// The set that has the session's name and when it is forgotten.
+    pub(super) fn live(&self, name: &Name) -> String {
+        self.live_in(shard(name))
+    }
+
+    /// All those sets.
+    pub(super) fn shards(&self) -> impl Iterator<Item = String> {
+        DIGITS.iter().map(|digit| self.live_in(char::from(*digit)))
+    }
+
+    fn live_in(&self, shard: char) -> String {
+        format!("{}:live:{{{shard}}}", self.0)
     }
 
     pub(super) fn group(&self, name: &Name) -> String {
         format!("{}:group:{}", self.0, name.encoded())
-    }
-
-    pub(super) fn live(&self) -> String {
-        format!("{}:live", self.0)
     }
 
     pub(super) fn once(&self, name: &Name) -> String {
@@ -70,9 +82,20 @@ impl Keys {
         format!("{}:mark", self.0)
     }
 
+    /// The same for the nodes of a cluster: a key in each shard.
+    pub(super) fn marks(&self) -> impl Iterator<Item = String> {
+        DIGITS.iter().map(|digit| format!("{}:mark:{{{}}}", self.0, char::from(*digit)))
+    }
+
     pub(super) fn switches(&self) -> String {
         format!("{}:switches", self.0)
     }
+}
+
+/// The first digit of a name as it is written: its first six bits.
+fn shard(name: &Name) -> char {
+    let [first, ..] = name.as_bytes();
+    DIGITS.get(usize::from(first >> 2)).copied().map_or('A', char::from)
 }
 
 /// A moment in milliseconds as Redis takes it: at least 1, and exact in a score.
@@ -95,7 +118,10 @@ pub(super) fn epoch(number: u64) -> String {
 pub(super) const EPOCH_DIGITS: usize = 20;
 
 /// A session's key without the prefix.
-const SESSION_KEY_BYTES: usize = ":session:{}".len() + 43;
+const SESSION_KEY_BYTES: usize = ":session:{x}:".len() + 43;
+
+/// The digits of base64url, in their order.
+const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /// Longest prefix.
 pub(super) const MAX_PREFIX: usize = 64;
@@ -124,12 +150,16 @@ mod tests {
     }
 
     #[test]
-    fn record_and_tombstone_share_one_hash_tag() {
-        let name = Name::new([0; 32]);
-        let tag = format!("{{{}}}", name.encoded());
+    fn record_tombstone_and_living_sessions_share_one_hash_tag() {
         let keys = Keys("p".to_owned());
-        assert_eq!(keys.session(&name), format!("p:session:{tag}"));
-        assert_eq!(keys.ended(&name), format!("p:ended:{tag}"));
+        for (first, tag) in [(0, 'A'), (3, 'A'), (4, 'B'), (26 << 2, 'a'), (52 << 2, '0'), (62 << 2, '-'), (255, '_')] {
+            let name = Name::new([first; 32]);
+            assert!(name.encoded().starts_with(tag), "{first}");
+            assert_eq!(keys.session(&name), format!("p:session:{{{tag}}}:{}", name.encoded()));
+            assert_eq!(keys.ended(&name), format!("p:ended:{{{tag}}}:{}", name.encoded()));
+            assert_eq!(keys.live(&name), format!("p:live:{{{tag}}}"));
+            assert!(keys.shards().any(|shard| shard == keys.live(&name)));
+        }
     }
 
     #[test]

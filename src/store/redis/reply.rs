@@ -5,8 +5,12 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use deadpool_redis::redis::{ErrorKind, RedisError, ServerErrorKind, Value};
 
-use super::{keys::EPOCH_DIGITS, whole::unmarked};
+use self::servers::redirect;
+pub(super) use self::servers::{named, primary, shards};
+use super::{keys::EPOCH_DIGITS, slots::Redirect, whole::unmarked};
 use crate::store::{Name, StoreError, StoredFacts, StoredSession, StoredSwitches, Token, Version};
+
+mod servers;
 
 /// The answer to `HMGET v f`.
 pub(super) fn facts(answer: Value) -> Result<Option<StoredFacts>, StoreError> {
@@ -104,6 +108,42 @@ pub(super) fn ended(answer: Value) -> Result<(bool, Vec<Name>), StoreError> {
     Ok((number(now)? == 1, groups))
 }
 
+/// The server's own time, in milliseconds.
+pub(super) fn time(answer: Value) -> Result<u64, StoreError> {
+    let wrong = || garbage("a time was expected");
+    let parts: Result<Vec<u64>, _> = list(answer)?.into_iter().map(decimal).collect();
+    match parts?.as_slice() {
+        [seconds, micros] => {
+            seconds.checked_mul(1_000).and_then(|millis| millis.checked_add(micros / 1_000)).ok_or_else(wrong)
+        }
+        _ => Err(wrong()),
+    }
+}
+
+/// Numbers of things that there can be no fewer of than none, together.
+pub(super) fn sum(answer: Value) -> Result<u64, StoreError> {
+    let numbers: Result<Vec<i64>, _> = list(answer)?.into_iter().map(number).collect();
+    Ok(numbers?.into_iter().filter_map(|number| u64::try_from(number).ok()).sum())
+}
+
+/// A text.
+pub(super) fn text(answer: Value) -> Result<String, StoreError> {
+    String::from_utf8(bytes(answer)?).map_err(|_| garbage("a text was expected"))
+}
+
+/// The answer to `CONFIG GET` with one name.
+pub(super) fn setting(answer: Value) -> Result<String, StoreError> {
+    let parts = list(answer)?;
+    let [_, value] = <[Value; 2]>::try_from(parts).map_err(|_| garbage("a setting was expected"))?;
+    text(value)
+}
+
+fn decimal(value: Value) -> Result<u64, StoreError> {
+    let digits = bytes(value)?;
+    let digits = str::from_utf8(&digits).ok().and_then(|digits| digits.parse().ok());
+    digits.ok_or_else(|| garbage("a number was expected"))
+}
+
 fn name(value: Value) -> Result<Name, StoreError> {
     let hash = URL_SAFE_NO_PAD.decode(bytes(value)?).ok();
     let hash = hash.and_then(|hash| <[u8; 32]>::try_from(hash).ok());
@@ -136,7 +176,8 @@ fn whole(value: Value) -> Result<Vec<u8>, StoreError> {
     unmarked(bytes(value)?).ok_or_else(|| garbage("a part of a record was cut, or is not ours"))
 }
 
-fn list(value: Value) -> Result<Vec<Value>, StoreError> {
+/// A list of anything.
+pub(super) fn list(value: Value) -> Result<Vec<Value>, StoreError> {
     match value {
         Value::Array(values) => Ok(values),
         _ => Err(garbage("a list was expected")),
@@ -155,7 +196,7 @@ pub(super) struct Failure {
 }
 
 /// What may help.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Remedy {
     /// Nothing that we can do.
     None,
@@ -165,10 +206,19 @@ pub(super) enum Remedy {
     ReconnectUnlessNew,
     /// Patience: the server is reading its data.
     Wait,
+    /// The same, or one key at a time: some of a step's keys are with another node already.
+    Apart,
+    /// To ask another node of the cluster.
+    Elsewhere(Box<Redirect>),
+    /// To ask who serves what by now.
+    LookAnew,
 }
 
 /// What an error of the client library or the server means.
 pub(super) fn failure(error: &RedisError) -> Failure {
+    if let Some(first) = first_of_many(error) {
+        return failure(&first);
+    }
     let (error, remedy) = match error.kind() {
         ErrorKind::Io => (StoreError::Unreachable(error.to_string()), Remedy::Reconnect),
         ErrorKind::Parse => (garbage("it does not speak the Redis protocol"), Remedy::Reconnect),
@@ -177,6 +227,12 @@ pub(super) fn failure(error: &RedisError) -> Failure {
             (StoreError::Refused("wrong user name or password".to_owned()), Remedy::None)
         }
         ErrorKind::Server(ServerErrorKind::BusyLoading) => (refused(error), Remedy::Wait),
+        ErrorKind::Server(ServerErrorKind::TryAgain) => (refused(error), Remedy::Apart),
+        ErrorKind::Server(ServerErrorKind::ClusterDown) => (refused(error), Remedy::LookAnew),
+        ErrorKind::Server(kind @ (ServerErrorKind::Moved | ServerErrorKind::Ask)) => {
+            let redirect = error.redirect_node().and_then(|(host, _)| redirect(host, kind == ServerErrorKind::Ask));
+            (refused(error), redirect.map_or(Remedy::LookAnew, |redirect| Remedy::Elsewhere(Box::new(redirect))))
+        }
         ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::ResponseError) => {
             (refused(error), Remedy::ReconnectUnlessNew)
         }
@@ -185,6 +241,20 @@ pub(super) fn failure(error: &RedisError) -> Failure {
         _ => (StoreError::Unreachable(error.category().to_owned()), Remedy::None),
     };
     Failure { error, remedy }
+}
+
+/// The first refusal in a pipeline's answer, if it is one.
+fn first_of_many(error: &RedisError) -> Option<RedisError> {
+    if error.code().is_some() {
+        return None;
+    }
+    let errors = error.clone().into_server_errors()?;
+    errors.first().map(|(_, first)| first.clone().into())
+}
+
+/// Whether a server asks for the script itself.
+pub(super) fn is_unknown_script(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }
 
 /// An answer on a connection that was found to be out of step.
@@ -200,7 +270,10 @@ fn refused(error: &RedisError) -> StoreError {
 /// An error code, with what it means where operators meet it.
 fn explained(code: &str) -> String {
     let meaning = match code {
+        "ASK" | "MOVED" => "it is a node of a cluster, which the settings do not say",
         "BUSY" => "a script runs for too long",
+        "CLUSTERDOWN" => "the cluster does not serve all slots",
+        "CROSSSLOT" => "the keys of a step are not together",
         "LOADING" => "it is reading its data",
         "MASTERDOWN" => "it is a replica whose master is down",
         "MISCONF" => "it cannot write to its disk",
@@ -209,6 +282,7 @@ fn explained(code: &str) -> String {
         "NOREPLICAS" => "it has too few replicas to write",
         "OOM" => "it is out of memory",
         "READONLY" => "it takes no writes",
+        "TRYAGAIN" => "a slot is on its way to another node",
         "WRONGPASS" => "wrong user name or password",
         _ => "",
     };
@@ -231,7 +305,10 @@ mod tests {
 
     use deadpool_redis::redis::parse_redis_value;
 
-    use super::{super::whole::marked, *};
+    use super::{
+        super::{client::Host, whole::marked},
+        *,
+    };
 
     fn part(bytes: &str) -> Value {
         Value::BulkString(marked(bytes.as_bytes()))
@@ -326,6 +403,13 @@ mod tests {
         check("-OOM marker\r\n", "refused", Remedy::None);
         check("-READONLY marker\r\n", "refused", Remedy::ReconnectUnlessNew);
         check("-LOADING marker\r\n", "refused", Remedy::Wait);
+        check("-TRYAGAIN marker\r\n", "refused", Remedy::Apart);
+        check("-CLUSTERDOWN marker\r\n", "refused", Remedy::LookAnew);
+        check("-MOVED marker\r\n", "refused", Remedy::LookAnew);
+        let host = Host { name: "10.0.0.1".to_owned(), port: 7_000 };
+        let elsewhere = |asking| Remedy::Elsewhere(Box::new(Redirect { host: host.clone(), asking }));
+        check("-MOVED 1 10.0.0.1:7000\r\n", "refused", elsewhere(false));
+        check("-ASK 1 10.0.0.1:7000\r\n", "refused", elsewhere(true));
         check("-NOAUTH marker\r\n", "refused", Remedy::None);
         check("-NOPERM marker\r\n", "refused", Remedy::None);
         check("-WRONGTYPE marker\r\n", "garbage", Remedy::None);

@@ -8,7 +8,11 @@ use super::*;
 use crate::secret::Secret;
 
 fn tls(ca_file: &str) -> Config {
-    Config::new(Address::Tls { host: "redis.test".to_owned(), port: 6379, ca_file: Some(PathBuf::from(ca_file)) })
+    Config::new(Address::Tls {
+        host: "redis.test".to_owned(),
+        port: 6379,
+        tls: Tls { ca_file: Some(PathBuf::from(ca_file)), client: None },
+    })
 }
 
 #[test]

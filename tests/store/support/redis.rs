@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use deadpool_redis::redis::{self, Client, ConnectionAddr, FromRedisValue, IntoConnectionInfo};
+use deadpool_redis::redis::{self, Client, ConnectionAddr, FromRedisValue, IntoConnectionInfo, RedisResult};
 use portcullis::{
     clock::Clock,
     store::{
@@ -114,15 +114,12 @@ impl Server {
 
     /// Asks it something behind the store's back.
     pub(crate) fn ask<T: FromRedisValue>(&self, words: &[&str]) -> T {
-        let address = ConnectionAddr::Unix(self.socket());
-        let client = Client::open(address.into_connection_info().unwrap()).unwrap();
-        let mut connection = client.get_connection().unwrap();
-        let mut words = words.iter();
-        let mut command = redis::cmd(words.next().unwrap());
-        words.for_each(|word| {
-            command.arg(word);
-        });
-        command.query(&mut connection).unwrap()
+        self.try_ask(words).unwrap()
+    }
+
+    /// The same, where it may refuse.
+    pub(crate) fn try_ask<T: FromRedisValue>(&self, words: &[&str]) -> RedisResult<T> {
+        ask(&self.socket(), words)
     }
 
     fn answers(&self) -> bool {
@@ -143,9 +140,45 @@ impl Drop for Server {
     }
 }
 
+/// Asks the server behind a socket.
+pub(crate) fn ask<T: FromRedisValue>(socket: &Path, words: &[&str]) -> RedisResult<T> {
+    let address = ConnectionAddr::Unix(socket.to_owned());
+    let mut connection = Client::open(address.into_connection_info()?)?.get_connection()?;
+    redis::cmd(words[0]).arg(&words[1..]).query(&mut connection)
+}
+
 pub(crate) fn store(config: Config) -> Store {
     Store::open(store::Config::Redis(config), &Clock::system(), Box::new(|_, _, _| ())).unwrap()
 }
+
+/// All that the ACL user of the guide may do.
+pub(crate) const PERMISSIONS: &[&str] = &[
+    "+evalsha",
+    "+eval",
+    "+hmget",
+    "+hget",
+    "+hset",
+    "+exists",
+    "+get",
+    "+set",
+    "+del",
+    "+pttl",
+    "+pexpire",
+    "+pexpireat",
+    "+zadd",
+    "+zrem",
+    "+zrange",
+    "+zremrangebyscore",
+    "+zrevrangebyscore",
+    "+zcard",
+    "+zcount",
+    "+zscore",
+    "+publish",
+    "+subscribe",
+    "+time",
+    "+ping",
+    "+select",
+];
 
 /// A port that was free a moment ago.
 pub(crate) fn free_port() -> u16 {

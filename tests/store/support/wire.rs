@@ -96,6 +96,10 @@ impl Parrot {
         Self { port, visitors, task }
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     pub(crate) fn visitors(&self) -> usize {
         self.visitors.load(Ordering::Acquire)
     }
