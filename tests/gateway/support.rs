@@ -4,20 +4,14 @@ use std::{
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU16, Ordering},
-    },
+    sync::atomic::{AtomicU16, Ordering},
     time::{Duration, Instant},
 };
 
 use dev_idp::{Client, DevIdp, Endpoint};
 use portcullis::{
     clock::{Clock, Timestamp},
-    config::{environment::Environment, load::load},
-    drain::Drain,
-    gateway::Gateway,
-    server::{Address, Server},
+    server::Address,
     telemetry::Telemetry,
 };
 use sample_upstream::Upstream;
@@ -35,6 +29,7 @@ pub(crate) mod prometheus;
 #[expect(dead_code, reason = "the store's own tests use more of it")]
 #[path = "../store/support/redis.rs"]
 pub(crate) mod redis;
+pub(crate) mod replica;
 pub(crate) mod traffic;
 pub(crate) mod twin;
 pub(crate) mod visitor;
@@ -42,6 +37,8 @@ pub(crate) mod wire;
 
 use certificates::Certificates;
 use nginx::{Nginx, Way};
+use replica::{Replica, elsewhere};
+use twin::AsNginx;
 pub(crate) use visitor::{Reply, Visitor};
 
 /// Long enough for a crowded machine.
@@ -61,6 +58,7 @@ pub(crate) struct Plan {
     ground: Option<(TempDir, Certificates)>,
     way: Option<Way>,
     gateway_too: bool,
+    gateways: usize,
     real_time: bool,
     nginx_options: Vec<String>,
 }
@@ -78,6 +76,7 @@ impl Plan {
             ground: None,
             way: None,
             gateway_too: true,
+            gateways: 1,
             real_time: false,
             nginx_options: Vec::new(),
         }
@@ -137,6 +136,12 @@ impl Plan {
         self
     }
 
+    /// Two gateways behind the one nginx, which asks them in turn; each can be killed. They need a Redis.
+    pub(crate) fn of_two(mut self) -> Self {
+        self.gateways = 2;
+        self
+    }
+
     /// More options of `scripts/nginx-render`.
     pub(crate) fn rendering(mut self, options: &[String]) -> Self {
         self.nginx_options.extend_from_slice(options);
@@ -169,15 +174,10 @@ pub(crate) struct Stage {
     pub(crate) redis: Option<redis::Server>,
     pub(crate) certificates: Certificates,
     pub(crate) telemetry: Telemetry,
-    gateway: Option<Running>,
+    gateway: Option<Replica>,
+    other: Option<Replica>,
     settings: Vec<(String, String)>,
     pub(crate) folder: TempDir,
-}
-
-struct Running {
-    drain: Drain,
-    serving: tokio::task::JoinHandle<()>,
-    addresses: Vec<(String, Address)>,
 }
 
 impl Stage {
@@ -198,14 +198,31 @@ impl Stage {
         let redis = plan.with_redis.then(redis::Server::start);
         let settings = settings(&plan, folder.path(), &idp, redis.as_ref(), https);
         let way = plan.way.take().unwrap_or_else(|| Way::to(&format!("unix:{}/nginx.sock", folder.path().display())));
-        let way = way.with(&plan.nginx_options);
+        let way = way.with(&plan.nginx_options).and_to((plan.gateways == 2).then(|| folder.path().join(OTHER_SOCKET)));
         let nginx = Nginx::start(folder.path(), &certificates, https, &upstream, &plan.sites, &way).await;
         let clock = if plan.real_time { Clock::system() } else { Clock::manual(Timestamp::from_seconds(idp.now())) };
         let telemetry = Telemetry::new(false);
-        let mut stage =
-            Self { idp, upstream, clock, nginx, redis, certificates, telemetry, gateway: None, settings, folder };
-        if plan.gateway_too {
-            stage.start_gateway().await;
+        let mut stage = Self {
+            idp,
+            upstream,
+            clock,
+            nginx,
+            redis,
+            certificates,
+            telemetry,
+            gateway: None,
+            other: None,
+            settings,
+            folder,
+        };
+        match (plan.gateway_too, plan.gateways) {
+            (true, 1) => stage.start_gateway().await,
+            (true, gateways) => {
+                for number in 0..gateways {
+                    stage.start_replica(number).await;
+                }
+            }
+            (false, _) => {}
         }
         stage
     }
@@ -244,19 +261,37 @@ impl Stage {
 
     /// Starts the gateway, even if nginx cannot get at it.
     pub(crate) fn start_gateway_unseen(&mut self) {
-        let mut environment = Environment::default();
-        for (key, value) in &self.settings {
-            environment.add(key.clone(), Some(value.clone()));
+        self.gateway = Some(Replica::start(&self.settings_file(), &self.settings, &self.clock, &self.telemetry));
+    }
+
+    /// Starts one of two gateways, or another one in the place of one that was killed.
+    pub(crate) async fn start_replica(&mut self, number: usize) {
+        let settings = self.replica_settings(number);
+        let replica = Replica::start_apart(&self.settings_file(), &settings, &self.clock, &self.telemetry);
+        *self.replica(number) = Some(replica);
+        self.asking(number).answers().await;
+    }
+
+    /// Kills one of two gateways, in the middle of whatever it does.
+    pub(crate) fn kill_replica(&mut self, number: usize) {
+        self.replica(number).take().unwrap().kill();
+    }
+
+    /// Asks one of two gateways itself, as nginx asks.
+    pub(crate) fn asking(&self, number: usize) -> AsNginx {
+        AsNginx::at(&self.folder.path().join(SOCKETS[number]))
+    }
+
+    /// What the settings file leaves open for one of two gateways.
+    pub(crate) fn replica_settings(&self, number: usize) -> Vec<(String, String)> {
+        match number {
+            0 => self.settings.clone(),
+            _ => elsewhere(&self.settings, &self.folder.path().join(OTHER_SOCKET)),
         }
-        let config = load(&self.settings_file(), &environment).unwrap_or_else(|problems| panic!("{problems}"));
-        let drain = Drain::default();
-        let server = Server::bind(config.server).unwrap();
-        let gateway = Gateway::new(config.gateway, &self.clock, self.telemetry.clone(), drain.clone()).unwrap();
-        let gateway = Arc::new(gateway);
-        gateway.begin();
-        let addresses = server.addresses();
-        let serving = tokio::spawn(server.serve(gateway, drain.clone()));
-        self.gateway = Some(Running { drain, serving, addresses });
+    }
+
+    fn replica(&mut self, number: usize) -> &mut Option<Replica> {
+        if number == 0 { &mut self.gateway } else { &mut self.other }
     }
 
     /// Tells the gateway to stop, and does not wait.
@@ -266,9 +301,8 @@ impl Stage {
 
     /// Stops the gateway as a signal does, and waits for its end.
     pub(crate) async fn stop_gateway(&mut self) {
-        if let Some(running) = self.gateway.take() {
-            running.drain.stop();
-            running.serving.await.unwrap();
+        if let Some(replica) = self.gateway.take() {
+            replica.stop().await;
         }
     }
 
@@ -285,8 +319,7 @@ impl Stage {
 
     /// Where one of the gateway's own listeners listens.
     pub(crate) fn listener(&self, name: &str) -> Address {
-        let running = self.gateway.as_ref().unwrap();
-        running.addresses.iter().find(|(found, _)| found == name).unwrap().1.clone()
+        self.gateway.as_ref().unwrap().listener(name)
     }
 
     /// Where the ops listener is.
@@ -338,14 +371,9 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
-    fn drop(&mut self) {
-        if let Some(running) = &self.gateway {
-            running.drain.stop();
-            running.serving.abort();
-        }
-    }
-}
+/// Where nginx finds the gateways.
+const SOCKETS: [&str; 2] = ["nginx.sock", OTHER_SOCKET];
+const OTHER_SOCKET: &str = "other.sock";
 
 const SETTINGS: &str = r#"
 mode = "production"
