@@ -20,6 +20,7 @@ mod csp;
 mod hostile_text;
 mod peculiar;
 mod limits;
+mod storm;
 mod store_trouble;
 mod redis_bad_day;
 mod server;

@@ -42,7 +42,14 @@ impl AsNginx {
     /// Asks whoever listens there.
     pub(crate) fn at(socket: &Path) -> Self {
         let socket: PathBuf = socket.to_owned();
-        Self(Client::builder().unix_socket(socket).redirect(reqwest::redirect::Policy::none()).build().unwrap())
+        Self(
+            Client::builder()
+                .unix_socket(socket)
+                .pool_max_idle_per_host(0)
+                .redirect(reqwest::redirect::Policy::none())
+                .build()
+                .unwrap(),
+        )
     }
 
     /// Waits until it answers.
