@@ -11,7 +11,7 @@ use crate::{
     session::{
         Facts,
         keeper::{Found, Keeper},
-        refresher::Refresher,
+        refresher::{Fresh, Refresher},
     },
 };
 
@@ -36,7 +36,7 @@ impl Account {
 
     /// `POST /check`: the same, and counts as use.
     pub async fn check_active(&self, found: &Found) -> Answer {
-        match self.keeper.touch(&found.handle).await {
+        match self.touched(found).await {
             Ok(facts) => self.expiry(&facts),
             Err(reason) => Answer::json_error(reason),
         }
@@ -60,18 +60,26 @@ impl Account {
     }
 
     /// `POST /refresh`: fresh tokens; the absolute expiry stays.
-    pub async fn refresh(&self, found: Found) -> Answer {
-        let state = found.session.facts().tokens;
-        if !state.refreshable {
+    pub async fn refresh(&self, found: &Found) -> Answer {
+        if !found.session.facts().tokens.refreshable {
             return Answer::json_error(Reason::RefreshTokenMissing);
         }
-        match self.refresher.refresh(Arc::new(found.handle), state).await {
+        match self.refreshed(found).await {
             Ok(fresh) => {
                 let left = fresh.access_expires_at.map(|at| seconds(at.since(self.clock.now())));
                 Answer::json(json!({"status": "success", "expires_in": left}))
             }
             Err(reason) => Answer::json_error(reason),
         }
+    }
+
+    async fn touched(&self, found: &Found) -> Result<Facts, Reason> {
+        self.keeper.touch(&self.keeper.handle(&found.shown)?).await
+    }
+
+    async fn refreshed(&self, found: &Found) -> Result<Fresh, Reason> {
+        let handle = Arc::new(self.keeper.handle(&found.shown)?);
+        self.refresher.refresh(handle, found.session.facts().tokens).await
     }
 
     fn expiry(&self, facts: &Facts) -> Answer {

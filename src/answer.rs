@@ -33,7 +33,7 @@ pub struct Answer {
 
 #[derive(Debug)]
 enum Body {
-    Allowed(identity::Headers),
+    Allowed(identity::Headers, Vec<(HeaderName, HeaderValue)>),
     Refused(Reason),
     Redirect(StatusCode, Url),
     Page(Box<Page>),
@@ -66,13 +66,14 @@ pub struct Frame<'a> {
 
 impl Answer {
     /// Verify's 200: the request may pass, and this is who it is.
-    pub fn allowed(proof: &Allow, mut identity: identity::Headers) -> Self {
+    pub fn allowed(proof: &Allow, identity: identity::Headers) -> Self {
+        let mut more = Vec::new();
         if let Some(admitted) = proof.who().certificate() {
-            identity.push((MODE, FALLBACK));
+            more.push((MODE, FALLBACK));
             let ends = admitted.ends_soon().and_then(|ends| HeaderValue::try_from(ends).ok());
-            identity.extend(ends.map(|ends| (CERTIFICATE_ENDS, ends)));
+            more.extend(ends.map(|ends| (CERTIFICATE_ENDS, ends)));
         }
-        Self::of(Body::Allowed(identity), None)
+        Self::of(Body::Allowed(identity, more), None)
     }
 
     /// Verify's refusal, for nginx: a status, a reason, nothing else.
@@ -181,7 +182,7 @@ impl Answer {
     /// The status it will have.
     pub fn status(&self) -> StatusCode {
         match &self.body {
-            Body::Allowed(_) | Body::Json(_) => StatusCode::OK,
+            Body::Allowed(..) | Body::Json(_) => StatusCode::OK,
             Body::Refused(reason) => verify_status(*reason),
             Body::Conflict(_) => StatusCode::CONFLICT,
             Body::Page(page) => page.reason().map_or(StatusCode::OK, status),
@@ -198,12 +199,14 @@ impl Answer {
     pub fn for_nginx(self, mut emptied: HeaderMap) -> Response<Full<Bytes>> {
         let mut response = Response::new(Full::default());
         *response.status_mut() = self.status();
-        let headers = match self.body {
-            Body::Allowed(identity) => identity,
-            _ => self.reason.map(reason_header).into_iter().collect(),
-        };
-        for (name, value) in headers {
-            emptied.insert(name, value);
+        match self.body {
+            Body::Allowed(identity, more) => {
+                for (name, value) in identity.iter() {
+                    emptied.insert(name, value.clone());
+                }
+                emptied.extend(more);
+            }
+            _ => emptied.extend(self.reason.map(reason_header)),
         }
         *response.headers_mut() = emptied;
         response
@@ -214,7 +217,7 @@ impl Answer {
         let status = self.status();
         let shared_with = frame.shared_with.filter(|_| self.is_for_scripts());
         let mut response = match self.body {
-            Body::Allowed(_) | Body::Refused(_) => return self.for_nginx(HeaderMap::new()),
+            Body::Allowed(..) | Body::Refused(_) => return self.for_nginx(HeaderMap::new()),
             Body::Plain(_, kind, text) => return plain(status, kind, text),
             Body::Redirect(_, to) => redirect(&to),
             Body::Page(page) => html(&page, frame),
@@ -254,7 +257,7 @@ impl Answer {
         let status = self.status().as_u16();
         let reason = self.reason.map_or("", Reason::code);
         match &self.body {
-            Body::Allowed(_) => format!("{status} allowed"),
+            Body::Allowed(..) => format!("{status} allowed"),
             Body::Refused(_) => format!("{status} refused {reason}"),
             Body::Redirect(_, to) => format!("{status} {to}"),
             Body::Page(_) => format!("{status} page {reason}"),

@@ -145,6 +145,11 @@ impl Fallback {
         }
     }
 
+    /// Somebody threw the switches: they are looked at now.
+    pub fn switches_thrown(&self) {
+        self.switches.thrown();
+    }
+
     /// How the door stands for somebody who would sign in with these providers.
     pub fn door<'a>(&self, providers: impl IntoIterator<Item = &'a String>) -> Conditions {
         Conditions {

@@ -39,9 +39,13 @@ use crate::{
         keeper::{self, Found, Keeper},
         refresher::Refresher,
     },
-    store::{self, Store},
+    store::{self, Store, notice::Notice},
     telemetry::{Event, Telemetry},
-    verify::{identity, matching::Matching, policy::Policies},
+    verify::{
+        identity::{self, Identity},
+        matching::Matching,
+        policy::Policies,
+    },
 };
 
 mod by_certificate;
@@ -89,7 +93,7 @@ pub struct Gateway {
     csp_lines: Mutex<Budget>,
     policies: Policies,
     matching: Matching,
-    identity: identity::Config,
+    identity: Arc<Identity>,
     keeper: Arc<Keeper>,
     refresher: Refresher,
     sign_in: SignIn,
@@ -166,7 +170,7 @@ impl Gateway {
             csp_lines: Mutex::new(Budget::default()),
             policies: config.policies,
             matching: config.matching,
-            identity: config.identity,
+            identity: Arc::new(Identity::new(config.identity)),
             keeper,
             refresher,
             monitor,
@@ -192,6 +196,16 @@ impl Gateway {
         self.fallback.begin(&self.drain);
         let keeper = Arc::clone(&self.keeper);
         self.drain.spawn_until_stop(async move { keeper.keep_settling().await });
+        let (keeper, fallback) = (Arc::clone(&self.keeper), Arc::clone(&self.fallback));
+        self.drain.spawn_until_stop(async move {
+            keeper
+                .keep_hearing(|notice| {
+                    if notice == Notice::Switches {
+                        fallback.switches_thrown();
+                    }
+                })
+                .await;
+        });
     }
 
     /// What time it is here.
@@ -340,7 +354,7 @@ impl Gateway {
     async fn refresh(&self, inbound: &Inbound, found: Found) -> Result<Answer, Reason> {
         let _place = self.providers.of_session(found.session.facts()).map(Member::place).transpose()?;
         Ok(match self.limits.admit_refresh(&found).await {
-            Ok(()) => self.account.refresh(found).await,
+            Ok(()) => self.account.refresh(&found).await,
             Err(wait) => too_many(inbound, wait, self.same_again(inbound)),
         })
     }
@@ -415,6 +429,7 @@ impl Gateway {
         if let Ok(count) = self.store.count().await {
             self.telemetry.metrics().set_active_sessions(count);
         }
+        self.keeper.tell();
         self.monitor.tell();
         self.fallback.tell(self.doors());
         self.telemetry.metrics().text().map(Answer::metrics).map_err(|_| Reason::Internal)

@@ -72,7 +72,7 @@ impl Limits {
     /// [`Wait`] if that session, or all of that user's, asked too often.
     pub async fn admit_refresh(&self, found: &Found) -> Result<(), Wait> {
         let facts = found.session.facts();
-        self.count(Kind::SessionRefresh, Whose::Session(found.handle.name()), None).await?;
+        self.count(Kind::SessionRefresh, Whose::Session(found.shown.name()), None).await?;
         let user = Whose::User { issuer: &facts.issuer, subject: &facts.subject };
         self.count(Kind::UserRefresh, user, None).await
     }

@@ -4,9 +4,14 @@
 //! is fixed at sign-in; facts and tokens are sealed apart, each under a key that needs the cookie's secret, with the
 //! record's name and version as associated data, so nothing swapped, copied or rolled back opens.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use compact_str::CompactString;
+use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -21,10 +26,13 @@ use crate::{
 };
 
 pub mod binding;
+pub mod cache;
 pub mod cookie;
 pub mod ending;
+pub mod hearing;
 pub mod index;
 pub mod keeper;
+pub mod lease;
 pub mod refresher;
 pub mod turns;
 
@@ -189,19 +197,24 @@ pub enum Client<'a> {
 /// ```compile_fail
 /// // The fields are private: facts alone are no proof.
 /// fn forge(facts: portcullis::session::Facts) -> portcullis::session::Authenticated {
-///     portcullis::session::Authenticated { facts, drift: None }
+///     portcullis::session::Authenticated { opened: facts.into(), drift: None }
 /// }
 /// ```
 #[derive(Clone, Debug)]
 pub struct Authenticated {
-    facts: Box<Facts>,
+    opened: Arc<Opened>,
     drift: Option<Reason>,
 }
 
 impl Authenticated {
     /// Who it is, and how long for.
-    pub const fn facts(&self) -> &Facts {
-        &self.facts
+    pub fn facts(&self) -> &Facts {
+        &self.opened.facts
+    }
+
+    /// The session as it was opened, for what is kept beside it.
+    pub const fn opened(&self) -> &Arc<Opened> {
+        &self.opened
     }
 
     /// A binding that does not match but is only to be logged.
@@ -210,34 +223,85 @@ impl Authenticated {
     }
 }
 
-impl Facts {
+/// A session that was opened, whether or not it counts; and what was made of it once, to be used again.
+#[derive(Debug)]
+pub struct Opened {
+    facts: Facts,
+    told: OnceLock<Told>,
+}
+
+/// Values of headers, and the number of the settings that they were made by.
+#[derive(Debug)]
+pub struct Told {
+    /// The number.
+    pub by: u64,
+    /// The values.
+    pub values: Box<[HeaderValue]>,
+}
+
+impl Opened {
+    /// What upstreams are told of it; made now if it was not made before.
+    pub fn told(&self, make: impl FnOnce() -> Told) -> &Told {
+        self.told.get_or_init(make)
+    }
+
+    /// What they were told, if it was made.
+    pub fn was_told(&self) -> &[HeaderValue] {
+        self.told.get().map_or(&[], |told| &told.values)
+    }
+
+    /// About how many bytes it takes, with what upstreams are told of it.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.facts.heap_bytes() + TOLD_BYTES
+    }
+
     /// The one place that says a session counts.
     ///
     /// # Errors
     /// The reason why it does not.
     pub fn authenticate(
-        self: Box<Self>,
+        self: &Arc<Self>,
         presented: &Presented<'_>,
         lifetimes: &Lifetimes,
         now: Timestamp,
     ) -> Result<Authenticated, Reason> {
-        if self.site != presented.site.name() {
+        let facts = &self.facts;
+        if facts.site != presented.site.name() {
             return Err(Reason::SessionWrongSite);
         }
-        if !presented.site.providers().iter().any(|name| *name == self.provider) {
+        if !presented.site.providers().iter().any(|name| *name == facts.provider) {
             return Err(Reason::SessionWrongProvider);
         }
-        if now >= self.expires_at || now >= self.signed_in_at.plus(lifetimes.absolute) {
+        if now >= facts.expires_at || now >= facts.signed_in_at.plus(lifetimes.absolute) {
             return Err(Reason::SessionExpired);
         }
-        if now >= self.last_seen.plus(lifetimes.idle) {
+        if now >= facts.last_seen.plus(lifetimes.idle) {
             return Err(Reason::SessionIdle);
         }
         let drift = match presented.client {
-            Client::Browser { address, user_agent } => self.binding.compare(&lifetimes.binding, address, user_agent)?,
+            Client::Browser { address, user_agent } => {
+                facts.binding.compare(&lifetimes.binding, address, user_agent)?
+            }
             Client::Application => None,
         };
-        Ok(Authenticated { facts: self, drift })
+        Ok(Authenticated { opened: Arc::clone(self), drift })
+    }
+}
+
+impl From<Facts> for Arc<Opened> {
+    fn from(facts: Facts) -> Self {
+        Self::new(Opened { facts, told: OnceLock::new() })
+    }
+}
+
+impl Facts {
+    /// The bytes of its texts that do not stand in place.
+    fn heap_bytes(&self) -> usize {
+        let User { id, email, email_verified: _, preferred_username, name, groups, claims } = &self.user;
+        let texts = [&self.site, &self.provider, &self.issuer, &self.subject, id, email, preferred_username, name];
+        let texts = texts.into_iter().chain(&self.sid).chain(groups);
+        let apart = texts.filter(|text| text.is_heap_allocated()).map(|text| text.capacity());
+        apart.sum::<usize>() + groups.capacity() * size_of::<CompactString>() + claims.capacity()
     }
 
     /// When it ends if nobody uses it any more.
@@ -316,6 +380,8 @@ pub const TOKENS_BYTES: usize = 64 * 1024;
 pub const REFRESH_AHEAD: Duration = Duration::from_secs(60);
 /// How long after a refresh was begun the next may begin, if nothing came of it.
 pub const REFRESH_RETRY_AFTER: Duration = Duration::from_secs(15);
+/// About what the values of an ordinary session's headers take.
+const TOLD_BYTES: usize = 384;
 /// The time of last use is written at most this often per idle time-out.
 const IDLE_WRITES_PER_TIMEOUT: u32 = 10;
 const FACTS_PART: u8 = 1;
@@ -392,15 +458,19 @@ pub(crate) mod tests {
         }
     }
 
+    pub(crate) fn opened(facts: Facts) -> Arc<Opened> {
+        facts.into()
+    }
+
     pub(crate) fn authenticated() -> Authenticated {
-        Box::new(facts()).authenticate(&browser(), &lifetimes(), START).unwrap()
+        opened(facts()).authenticate(&browser(), &lifetimes(), START).unwrap()
     }
 
     #[test]
     fn a_session_counts_only_within_both_lifetimes() {
         let check = |after: Duration, seen_after: Duration, expected: Option<Reason>| {
             let facts = Facts { last_seen: START.plus(seen_after), ..facts() };
-            let result = Box::new(facts).authenticate(&browser(), &lifetimes(), START.plus(after));
+            let result = opened(facts).authenticate(&browser(), &lifetimes(), START.plus(after));
             assert_eq!(result.err(), expected, "{after:?} {seen_after:?}");
         };
         let just_before = |end: Duration| end.saturating_sub(Duration::from_millis(1));
@@ -434,7 +504,7 @@ pub(crate) mod tests {
         let shorter = Lifetimes { absolute: HOUR, ..lifetimes() };
         let facts = Facts { last_seen: START.plus(HOUR), ..facts() };
         assert_eq!(
-            Box::new(facts).authenticate(&browser(), &shorter, START.plus(HOUR)).err(),
+            opened(facts).authenticate(&browser(), &shorter, START.plus(HOUR)).err(),
             Some(Reason::SessionExpired)
         );
     }
@@ -443,10 +513,7 @@ pub(crate) mod tests {
     fn a_session_is_of_one_site() {
         let other = site("other", &["main"]);
         let elsewhere = Presented { site: &other, ..browser() };
-        assert_eq!(
-            Box::new(facts()).authenticate(&elsewhere, &lifetimes(), START).err(),
-            Some(Reason::SessionWrongSite)
-        );
+        assert_eq!(opened(facts()).authenticate(&elsewhere, &lifetimes(), START).err(), Some(Reason::SessionWrongSite));
     }
 
     #[test]
@@ -454,7 +521,7 @@ pub(crate) mod tests {
         let check = |providers: &[&str], expected: Option<Reason>| {
             let site = site("main", providers);
             let here = Presented { site: &site, ..browser() };
-            assert_eq!(Box::new(facts()).authenticate(&here, &lifetimes(), START).err(), expected, "{providers:?}");
+            assert_eq!(opened(facts()).authenticate(&here, &lifetimes(), START).err(), expected, "{providers:?}");
         };
         check(&["main"], None);
         check(&["partners", "main"], None);
@@ -464,7 +531,7 @@ pub(crate) mod tests {
     #[test]
     fn the_application_is_not_bound_to_a_browser() {
         let application = Presented { site: &MAIN, client: Client::Application };
-        assert!(Box::new(facts()).authenticate(&application, &lifetimes(), START).is_ok());
+        assert!(opened(facts()).authenticate(&application, &lifetimes(), START).is_ok());
     }
 
     #[test]
@@ -522,7 +589,7 @@ pub(crate) mod tests {
             site,
             client: Client::Browser { address: IpAddr::from([198, 51, 100, 7]), user_agent: b"Browser/1" },
         };
-        let session = Box::new(facts()).authenticate(&elsewhere(&MAIN), &lifetimes(), START).unwrap();
+        let session = opened(facts()).authenticate(&elsewhere(&MAIN), &lifetimes(), START).unwrap();
         assert_eq!(session.drift(), Some(Reason::BindingAddress));
         assert_eq!(authenticated().drift(), None);
     }

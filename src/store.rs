@@ -11,10 +11,14 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use self::window::{Counted, Rate, Window};
+use self::{
+    notice::{Beat, Notice},
+    window::{Counted, Rate, Window},
+};
 use crate::clock::{Clock, Timestamp};
 
 pub mod memory;
+pub mod notice;
 pub mod redis;
 pub mod window;
 
@@ -104,7 +108,7 @@ impl Store {
     }
 
     /// Ends a session for good: record and index entry go, a tombstone stays until `until`. Ending what is not
-    /// there leaves the tombstone all the same.
+    /// there leaves the tombstone all the same. All gateways hear of it, as they do of an update.
     ///
     /// # Errors
     /// As [`Store::create`].
@@ -194,6 +198,33 @@ impl Store {
     /// As [`Store::create`]; memory never fails.
     pub async fn throw_switches(&self, switches: &StoredSwitches) -> Result<Thrown, StoreError> {
         each!(self, store => throw_switches(switches))
+    }
+
+    /// Says something to all gateways that share the store. Nobody hears what is said in memory.
+    ///
+    /// # Errors
+    /// As [`Store::facts`]; memory never fails.
+    pub async fn announce(&self, notice: Notice) -> Result<(), StoreError> {
+        each!(self, store => announce(notice))
+    }
+
+    /// Says a sign of life, and looks for the store's mark on the way; `new` becomes the mark of a store that has none.
+    ///
+    /// # Errors
+    /// As [`Store::announce`].
+    pub async fn beat(&self, beat: Beat, new: &Token) -> Result<Beaten, StoreError> {
+        each!(self, store => beat(beat, new))
+    }
+
+    /// Listens to what gateways say from now on, this one included; nothing if nobody shares the store.
+    ///
+    /// # Errors
+    /// As [`Store::facts`].
+    pub async fn listen(&self) -> Result<Option<redis::Ear>, StoreError> {
+        match &self.backend {
+            Backend::Memory(_) => Ok(None),
+            Backend::Redis(redis) => redis.listen().await.map(Some),
+        }
     }
 
     /// Whether other processes use it too.
@@ -363,6 +394,15 @@ pub enum Mark {
     First,
     /// Somebody else.
     Again,
+}
+
+/// How a sign of life was said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beaten {
+    /// How many servers say it on: who hears it that often has heard what each of them said before.
+    pub servers: u32,
+    /// What the store bears for as long as it has its data. Whoever sees another one knows that all data was lost.
+    pub mark: Token,
 }
 
 /// A living session in a group.

@@ -3,7 +3,11 @@
 
 #![no_main]
 
-use std::{net::IpAddr, sync::LazyLock, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use libfuzzer_sys::fuzz_target;
 use portcullis::{
@@ -11,7 +15,7 @@ use portcullis::{
     seal::{KeyRing, SealingKey},
     secret::Secret,
     session::{
-        Client, FACTS_BYTES, Facts, Lifetimes, Method, Presented, TOKENS_BYTES, TokenState, Tokens, User,
+        Client, FACTS_BYTES, Facts, Lifetimes, Method, Opened, Presented, TOKENS_BYTES, TokenState, Tokens, User,
         binding::{Binding, BindingRules, Strictness},
         index::Entry,
     },
@@ -89,7 +93,7 @@ fn judge(facts: Facts) {
     let client = Client::Browser { address: ADDRESS, user_agent: b"Firefox/140.0" };
     let _ = (facts.idle_at(&lifetimes), facts.tokens.refresh_due(NOW), facts.user.shown_name());
     let presented = Presented { site: &SITE, client };
-    if let Ok(authenticated) = Box::new(facts).authenticate(&presented, &lifetimes, NOW) {
+    if let Ok(authenticated) = Arc::<Opened>::from(facts).authenticate(&presented, &lifetimes, NOW) {
         let facts = authenticated.facts();
         assert!(facts.site == "main" && SITE.providers().iter().any(|name| *name == facts.provider));
         assert!(NOW < facts.expires_at && NOW < facts.last_seen.plus(lifetimes.idle));

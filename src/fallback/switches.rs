@@ -18,7 +18,7 @@ use std::{
 };
 
 use tokio::{
-    sync::Semaphore,
+    sync::{Notify, Semaphore},
     task::spawn_blocking,
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
@@ -73,6 +73,7 @@ struct Parts {
     /// One write at a time, so that an older record never lands on a newer one.
     writing: Arc<Semaphore>,
     file_is_bad: AtomicBool,
+    thrown: Notify,
     began: Instant,
 }
 
@@ -111,6 +112,7 @@ impl Switches {
             reading: Arc::new(Semaphore::new(1)),
             writing: Arc::new(Semaphore::new(1)),
             file_is_bad: AtomicBool::new(false),
+            thrown: Notify::new(),
             began: Instant::now(),
         }))
     }
@@ -131,12 +133,20 @@ impl Switches {
         }
     }
 
+    /// Another process threw them: the store is asked at once, and not only when it is time.
+    pub fn thrown(&self) {
+        self.0.thrown.notify_one();
+    }
+
     /// Asks store and file again and again, believes what is to be believed, and mends what has lost it.
     pub async fn keep_agreeing(&self) {
         let mut tick = interval(PACE);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tick.tick().await;
+            tokio::select! {
+                _ = tick.tick() => {}
+                () = self.0.thrown.notified() => {}
+            }
             self.agree().await;
         }
     }

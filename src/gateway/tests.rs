@@ -15,6 +15,8 @@ use crate::{
     store::{Name, NewSession, Version},
 };
 
+mod kept;
+
 const NOW: Timestamp = Timestamp::from_seconds(1_000_000);
 
 /// The facts that nginx states about a request that may pass, beside the cookie.
@@ -42,13 +44,16 @@ struct Minted {
 
 impl Scene {
     fn new() -> Self {
+        Self::with(Settings::valid(), &Clock::manual(NOW))
+    }
+
+    fn with(settings: Settings, clock: &Clock) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        let config = Settings::valid().config().gateway;
-        let clock = Clock::manual(NOW);
+        let config = settings.config().gateway;
         let gateway = {
             let _guard = runtime.enter();
-            Gateway::new(config, &clock, Telemetry::new(false), Drain::default()).unwrap()
+            Gateway::new(config, clock, Telemetry::new(false), Drain::default()).unwrap()
         };
         Self { gateway, runtime }
     }
@@ -67,7 +72,12 @@ impl Scene {
 
     /// Verify's status for a policy and headers.
     fn asked(&self, policy: &str, headers: HeaderMap) -> StatusCode {
-        let mut request = Request::get(format!("/auth/verify?policy={policy}")).body(()).unwrap();
+        self.answer(&format!("?policy={policy}"), headers).status()
+    }
+
+    /// Verify's answer to a query and headers.
+    fn answer(&self, query: &str, headers: HeaderMap) -> Response<Full<Bytes>> {
+        let mut request = Request::get(format!("/auth/verify{query}")).body(()).unwrap();
         *request.headers_mut() = headers;
         let origin = Origin {
             listener: Listener::Nginx,
@@ -76,7 +86,7 @@ impl Scene {
             site: None,
             certificates: false,
         };
-        self.runtime.block_on(self.gateway.handle(request, Ok(Bytes::new()), &origin)).status()
+        self.runtime.block_on(self.gateway.handle(request, Ok(Bytes::new()), &origin))
     }
 
     fn shown(&self, cookie: &str) -> StatusCode {

@@ -10,7 +10,7 @@ use crate::{
     reason::Reason,
     route::Route,
     secret::Secret,
-    session::{cookie::Handle, keeper::Found},
+    session::{cookie::Shown, keeper::Found},
     telemetry::Event,
     verify::{
         self, Allow, identity,
@@ -78,32 +78,33 @@ impl Gateway {
         let site = route.admit(facts, &self.sites, inbound.provenance())?;
         let policy = policy.map_err(|reason| *reason)?;
         // Should nginx lack the line that overwrites it, the client's own would reach the application.
-        if inbound.carries_any(self.identity.claims.iter().map(|claim| &claim.name)) {
+        if inbound.carries_any(self.identity.claim_names()) {
             return Err(Reason::IdentityForged);
         }
-        let found = self.find_for(inbound, site, browser(inbound, facts)).await;
-        let Found { session, handle, at } = match found {
+        let Found { session, shown, at } = match self.find_for(inbound, site, browser(inbound, facts)).await {
             Ok(found) => found,
             Err(reason) => {
                 let allow = Box::pin(self.by_certificate(inbound, site, facts, policy, reason)).await?;
-                let identity = identity::headers(&self.identity, &allow, None);
+                let identity = self.identity.headers(&allow, None);
                 return Ok((allow, identity));
             }
         };
-        let access_token = if self.identity.access_token { Some(self.access_token(&handle).await?) } else { None };
+        let access_token =
+            if self.identity.asks_for_access_token() { Some(self.access_token(&shown).await?) } else { None };
         let allow = verify::decide(session, &self.policies, policy, facts.client, at)?;
-        let identity = identity::headers(&self.identity, &allow, access_token.as_ref());
-        self.keep_up(&allow, handle, at);
+        let identity = self.identity.headers(&allow, access_token.as_ref());
+        self.keep_up(&allow, &shown, at);
         Ok((allow, identity))
     }
 
     /// On the heap, for it is rarely asked for.
-    async fn access_token(&self, handle: &Handle) -> Result<Secret, Reason> {
-        Ok(Box::pin(self.keeper.read_whole(handle)).await?.2.access)
+    async fn access_token(&self, shown: &Shown) -> Result<Secret, Reason> {
+        let handle = self.keeper.handle(shown)?;
+        Ok(Box::pin(self.keeper.read_whole(&handle)).await?.2.access)
     }
 
     /// What an allowed request causes beside its answer: the time of last use, and fresh tokens.
-    fn keep_up(&self, allow: &Allow, handle: Handle, now: Timestamp) {
+    fn keep_up(&self, allow: &Allow, shown: &Shown, now: Timestamp) {
         let Some(facts) = allow.who().session() else {
             return;
         };
@@ -111,7 +112,9 @@ impl Gateway {
         if !(touch || refresh) {
             return;
         }
-        let handle = Arc::new(handle);
+        let Ok(handle) = self.keeper.handle(shown).map(Arc::new) else {
+            return;
+        };
         if touch {
             self.keeper.touch_aside(Arc::clone(&handle), &self.drain);
         }

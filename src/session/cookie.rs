@@ -74,7 +74,32 @@ impl Config {
     }
 }
 
-/// What a session cookie gives: the record's name, and the key that opens it.
+/// What a session cookie of ours shows: the record's name, and what the key that opens it is made from.
+pub struct Shown {
+    name: Name,
+    key_id: KeyId,
+    secret: Zeroizing<[u8; SECRET_BYTES]>,
+}
+
+impl Shown {
+    /// The record's name in the store.
+    pub const fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The key that opens the record; nothing if its master key has gone from the ring in the meantime.
+    pub fn handle(&self, ring: &KeyRing) -> Option<Handle> {
+        ring.by_id(self.key_id).map(|key| Handle::of(key, self.name, &self.secret))
+    }
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Shown").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// What opens a session: the record's name, and its key.
 #[derive(Debug)]
 pub struct Handle {
     name: Name,
@@ -98,8 +123,8 @@ impl Handle {
         &self.key
     }
 
-    fn of(key: &Key, name: [u8; 32], secret: &[u8; SECRET_BYTES]) -> Self {
-        Self { name: Name::new(name), key_id: key.id(), key: key.session_seal(secret) }
+    fn of(key: &Key, name: Name, secret: &[u8; SECRET_BYTES]) -> Self {
+        Self { name, key_id: key.id(), key: key.session_seal(secret) }
     }
 }
 
@@ -129,18 +154,18 @@ pub fn mint(ring: &KeyRing, site: &str, secret: &[u8; SECRET_BYTES]) -> (CookieV
     bytes.extend_from_slice(secret);
     bytes.extend_from_slice(&name[..CHECK_BYTES]);
     let value = CookieValue(Zeroizing::new(URL_SAFE_NO_PAD.encode(&*bytes)));
-    (value, Handle::of(key, name, secret))
+    (value, Handle::of(key, Name::new(name), secret))
 }
 
 /// Reads a cookie that was shown on a site.
 ///
 /// # Errors
 /// [`Reason::SessionMalformed`] if we did not make it for this site, under a key we still have.
-pub fn read(ring: &KeyRing, site: &str, value: &str) -> Result<Handle, Reason> {
+pub fn read(ring: &KeyRing, site: &str, value: &str) -> Result<Shown, Reason> {
     read_value(ring, site, value).ok_or(Reason::SessionMalformed)
 }
 
-fn read_value(ring: &KeyRing, site: &str, value: &str) -> Option<Handle> {
+fn read_value(ring: &KeyRing, site: &str, value: &str) -> Option<Shown> {
     let mut bytes = Zeroizing::new([0; VALUE_BYTES]);
     if value.len() != VALUE_CHARACTERS {
         return None;
@@ -151,7 +176,7 @@ fn read_value(ring: &KeyRing, site: &str, value: &str) -> Option<Handle> {
     let key = ring.by_id(KeyId(*id))?;
     let name = name_of(key, site, secret);
     verify_slices_are_equal(check, &name[..CHECK_BYTES]).ok()?;
-    Some(Handle::of(key, name, secret))
+    Some(Shown { name: Name::new(name), key_id: key.id(), secret: Zeroizing::new(*secret) })
 }
 
 /// The record's name; how it begins shows that the cookie is ours.

@@ -2,8 +2,14 @@
 //!
 //! Waits for the store and asks the pure parts; holds no rule of its own. Updates are compare-and-set loops over the
 //! newest record, so an idle write, a refresh and a logout may meet in any order and none undoes another.
+//!
+//! What was read is kept for a moment and lets in again without asking, as long as this gateway hears what the others
+//! change. It only ever lets in: where what is kept would refuse, the store has the word.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant as Moment},
+};
 
 use cookie::Cookie;
 use tokio::time::{Instant, timeout_at};
@@ -18,14 +24,16 @@ use crate::{
     reason::Reason,
     seal::KeyRing,
     session::{
-        Authenticated, Client, Facts, Lifetimes, Presented, Tokens,
-        cookie::{self as session_cookie, Handle},
+        Authenticated, Client, Facts, Lifetimes, Opened, Presented, Tokens,
+        cache::{self, Cache, KEPT_FOR},
+        cookie::{self as session_cookie, Handle, Shown},
         ending::{Endings, Outcome},
+        hearing::Hearing,
         index::Entry,
         turns::Turns,
     },
-    store::{Change, NewSession, Store, StoreError, Swap, Version},
-    telemetry::{EndCause, Event, Telemetry},
+    store::{Change, NewSession, Store, StoreError, Swap, Version, notice::Notice},
+    telemetry::{EndCause, Event, Telemetry, metrics::sessions::Lookup},
 };
 
 /// What keeping sessions takes.
@@ -39,6 +47,9 @@ pub struct Keeper {
     telemetry: Telemetry,
     endings: Endings,
     touching: Turns,
+    cache: Cache,
+    hearing: Hearing,
+    store_outage_grace: Duration,
 }
 
 /// What the settings say about sessions.
@@ -50,6 +61,10 @@ pub struct Config {
     pub cookie: session_cookie::Config,
     /// How long sessions live and what they are bound to.
     pub lifetimes: Lifetimes,
+    /// How much of what was read is kept.
+    pub cache: cache::Config,
+    /// How long sessions that are kept go on while the store cannot be reached; at most [`LONGEST_GRACE`].
+    pub store_outage_grace: Duration,
 }
 
 /// A session that a request's cookie opened.
@@ -57,8 +72,8 @@ pub struct Config {
 pub struct Found {
     /// Proof that it lives.
     pub session: Authenticated,
-    /// Its name and key.
-    pub handle: Handle,
+    /// What its cookie shows.
+    pub shown: Shown,
     /// When it lived.
     pub at: Timestamp,
 }
@@ -69,6 +84,9 @@ impl Keeper {
         Self {
             endings: Endings::default(),
             touching: Turns::default(),
+            cache: Cache::new(config.cache),
+            hearing: Hearing::new(Arc::clone(&store), telemetry.clone()),
+            store_outage_grace: config.store_outage_grace,
             store,
             ring: Arc::new(config.keys),
             cookie: config.cookie,
@@ -113,12 +131,12 @@ impl Keeper {
         let mut refusal = Reason::NoSession;
         let mut looked_up = 0;
         for value in inbound.cookies(|name| self.cookie.is_name_on(presented.site, name)) {
-            let handle = session_cookie::read(&self.ring, presented.site.name(), value);
-            looked_up += usize::from(handle.is_ok());
+            let shown = session_cookie::read(&self.ring, presented.site.name(), value);
+            looked_up += usize::from(shown.is_ok());
             if looked_up > SESSIONS_SHOWN {
                 break;
             }
-            let opened = self.open(handle, presented).await;
+            let opened = self.open(shown, presented).await;
             self.note_binding(&opened, inbound, presented);
             match opened {
                 Ok(found) => return Ok(found),
@@ -130,15 +148,77 @@ impl Keeper {
         Err(refusal)
     }
 
-    async fn open(&self, handle: Result<Handle, Reason>, presented: &Presented<'_>) -> Result<Found, Reason> {
-        let handle = handle?;
-        if self.endings.knows(handle.name()) {
+    async fn open(&self, shown: Result<Shown, Reason>, presented: &Presented<'_>) -> Result<Found, Reason> {
+        let shown = shown?;
+        if self.endings.knows(shown.name()) {
             return Err(Reason::SessionEnded);
         }
-        let (_, facts) = self.read(&handle).await?;
-        let now = self.clock.now();
-        let session = facts.authenticate(presented, &self.lifetimes, now)?;
-        Ok(Found { session, handle, at: now })
+        let at = self.clock.now();
+        if let Some(session) = self.kept(&shown, presented, at) {
+            return Ok(Found { session, shown, at });
+        }
+        let opened = match Box::pin(self.fetch(&shown)).await {
+            // Whoever waited for a store that then did not answer may still be within the grace.
+            Err(Reason::StoreUnavailable) => {
+                let session = self.kept(&shown, presented, self.clock.now()).ok_or(Reason::StoreUnavailable)?;
+                return Ok(Found { session, shown, at });
+            }
+            fetched => fetched?,
+        };
+        let at = self.clock.now();
+        let session = opened.authenticate(presented, &self.lifetimes, at)?;
+        Ok(Found { session, shown, at })
+    }
+
+    /// Lets in by what is kept.
+    fn kept(&self, shown: &Shown, presented: &Presented<'_>, at: Timestamp) -> Option<Authenticated> {
+        let entry = self.cache.get(shown.name())?;
+        let lookup = self.may_use(&entry)?;
+        let session = entry.opened.authenticate(presented, &self.lifetimes, at).ok()?;
+        self.telemetry.metrics().sessions().looked_up(lookup);
+        Some(session)
+    }
+
+    /// While the store answers, entries go out of use early enough to last through the grace should it not.
+    fn may_use(&self, entry: &cache::Entry) -> Option<Lookup> {
+        let now = Moment::now();
+        let age = entry.age(now);
+        if age < KEPT_FOR.saturating_sub(self.store_outage_grace) && self.hearing.hears(now) {
+            return Some(Lookup::Hit);
+        }
+        let out_for = self.hearing.is_out_for(now)?;
+        (age < KEPT_FOR && out_for < self.store_outage_grace).then_some(Lookup::Grace)
+    }
+
+    /// Reads a session from the store, and keeps it.
+    async fn fetch(&self, shown: &Shown) -> Result<Arc<Opened>, Reason> {
+        let began = Moment::now();
+        let reading = self.cache.reading(shown.name(), began);
+        let handle = self.handle(shown)?;
+        let read = self.read(&handle).await;
+        self.telemetry.metrics().sessions().looked_up(Lookup::Miss);
+        match read {
+            Ok((_, facts)) => {
+                self.hearing.store_answered();
+                let opened = Arc::from(*facts);
+                self.cache.fill(&reading, &opened);
+                Ok(opened)
+            }
+            Err(reason) => {
+                if reason == Reason::StoreUnavailable {
+                    self.hearing.store_failed(began);
+                }
+                Err(reason)
+            }
+        }
+    }
+
+    /// What opens the session of a cookie.
+    ///
+    /// # Errors
+    /// [`Reason::SessionMalformed`] if its master key has gone from the ring in the meantime.
+    pub fn handle(&self, shown: &Shown) -> Result<Handle, Reason> {
+        shown.handle(&self.ring).ok_or(Reason::SessionMalformed)
     }
 
     /// What does not open is read once more, on a new connection if the old one is out of step and gives others' records.
@@ -252,7 +332,10 @@ impl Keeper {
             let change = Self::change(handle, version, &facts, tokens.as_deref())?;
             let swap = self.store.compare_and_set(handle.name(), &change).await;
             match swap.map_err(|error| self.unavailable("compare_and_set", &error))? {
-                Swap::Done => return Ok(*facts),
+                Swap::Done => {
+                    self.cache.forget(handle.name());
+                    return Ok(*facts);
+                }
                 Swap::Stale => {}
                 Swap::Gone => return Err(Reason::SessionUnknown),
             }
@@ -307,6 +390,7 @@ impl Keeper {
 
     /// Ends a session for good. With the store down the ending is kept and made good as soon as it is back.
     pub async fn end(&self, handle: &Handle, expires_at: Timestamp, cause: EndCause) -> Outcome {
+        self.cache.forget(handle.name());
         let outcome = self.endings.end(&self.store, handle.name(), expires_at).await;
         if outcome != Outcome::Before {
             let pending = outcome == Outcome::Pending;
@@ -355,6 +439,7 @@ impl Keeper {
         ending: impl Future<Output = Outcome>,
     ) -> Outcome {
         self.endings.remember(*handle.name(), latest);
+        self.cache.forget(handle.name());
         timeout_at(by, ending).await.unwrap_or_else(|_| {
             self.telemetry.event(&Event::SessionEnded { session: *handle.name(), cause, pending: true });
             Outcome::Pending
@@ -364,7 +449,7 @@ impl Keeper {
     /// The handles of all cookies of our name that we made, within a bound.
     pub fn shown(&self, inbound: &Inbound, site: &Site) -> Vec<Handle> {
         let shown = inbound.cookies(|name| self.cookie.is_name_on(site, name));
-        let read = |value| session_cookie::read(&self.ring, site.name(), value).ok();
+        let read = |value| session_cookie::read(&self.ring, site.name(), value).ok()?.handle(&self.ring);
         shown.filter_map(read).take(SESSIONS_SHOWN).collect()
     }
 
@@ -373,10 +458,27 @@ impl Keeper {
         self.cookie.clear(site)
     }
 
+    /// Listens to what other gateways change, for as long as it is polled, and passes on what is not about a session.
+    pub async fn keep_hearing(&self, pass_on: impl Fn(Notice)) {
+        let hear = |notice| match notice {
+            Notice::Session(name) => self.cache.forget(&name),
+            other => pass_on(other),
+        };
+        self.hearing.keep_hearing(|| self.cache.flush(), hear).await;
+    }
+
+    /// Tells the metrics what there is to tell at a scrape.
+    pub fn tell(&self) {
+        let (entries, bytes) = self.cache.size();
+        self.telemetry.metrics().sessions().cached(entries, bytes);
+        self.telemetry.metrics().sessions().hears(self.hearing.hears(Moment::now()));
+    }
+
     /// Makes endings good that the store has missed, for as long as it is polled.
     pub async fn keep_settling(&self) {
         loop {
             self.endings.settle(&self.store, self.clock.now()).await;
+            self.cache.sweep(Moment::now());
             tokio::time::sleep(SETTLE_EVERY).await;
         }
     }
@@ -430,6 +532,8 @@ pub const SESSIONS_SHOWN: usize = 8;
 
 /// How long a person who signs out, or in anew, waits for the store; after that it hears of the endings later.
 pub const END_WITHIN: Duration = Duration::from_millis(900);
+/// Longest time that sessions go on without the store; what is kept must last longer.
+pub const LONGEST_GRACE: Duration = Duration::from_secs(20);
 /// How often endings that the store has missed are offered to it.
 const SETTLE_EVERY: Duration = Duration::from_secs(1);
 /// How often an update is tried against others that change the same session.

@@ -12,8 +12,9 @@ use std::{
 };
 
 use super::{
-    Change, Ended, GROUP_LIMIT, Mark, Member, Name, NewSession, StoreError, StoredFacts, StoredSession, StoredSwitches,
-    Swap, Thrown, Token, Version,
+    Beaten, Change, Ended, GROUP_LIMIT, Mark, Member, Name, NewSession, StoreError, StoredFacts, StoredSession,
+    StoredSwitches, Swap, Thrown, Token, Version,
+    notice::{Beat, Notice},
     window::{Counted, Rate, Window, Windows},
 };
 use crate::clock::{Clock, Timestamp};
@@ -184,6 +185,16 @@ impl Memory {
             _ => *held = Some(switches.clone()),
         }
         Ok(Thrown::Done)
+    }
+
+    /// See [`super::Store::announce`].
+    pub const fn announce(&self, _notice: Notice) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// See [`super::Store::beat`].
+    pub const fn beat(&self, _beat: Beat, new: &Token) -> Result<Beaten, StoreError> {
+        Ok(Beaten { servers: 0, mark: *new })
     }
 
     /// See [`super::Store::ping`].

@@ -11,13 +11,14 @@
 use std::{fmt, time::Duration};
 
 use deadpool_redis::redis::{
-    Cmd, Pipeline, RedisResult, ScriptInvocation, Value, aio::MultiplexedConnection, cmd, pipe,
+    Client, Cmd, Pipeline, RedisResult, ScriptInvocation, Value, aio::MultiplexedConnection, cmd, pipe,
 };
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+pub use self::bus::Ear;
 pub use self::client::{Address, Config, DEFAULT_CONNECTIONS, DEFAULT_DEADLINE, DEFAULT_PREFIX, SetupError};
 use self::{
-    client::pool,
+    client::{listening_client, pool},
     connections::{Connections, Lent, PACE},
     keys::{Keys, epoch, lease, moment},
     reply::{Failure, Remedy},
@@ -25,12 +26,14 @@ use self::{
     whole::marked,
 };
 use super::{
-    Change, ENDED_BEFORE, Ended, GROUP_LIMIT, Mark, Member, NAME_TAKEN, Name, NewSession, StoreError, StoredFacts,
-    StoredSession, StoredSwitches, Swap, Thrown, Token,
+    Beaten, Change, ENDED_BEFORE, Ended, GROUP_LIMIT, Mark, Member, NAME_TAKEN, Name, NewSession, StoreError,
+    StoredFacts, StoredSession, StoredSwitches, Swap, Thrown, Token,
+    notice::{Beat, Notice},
     window::{Counted, Rate, Window},
 };
 use crate::{clock::Timestamp, random};
 
+mod bus;
 mod client;
 mod connections;
 mod keys;
@@ -44,6 +47,7 @@ pub struct Redis {
     deadline: Duration,
     keys: Keys,
     scripts: Box<Scripts>,
+    client: Client,
     connections: Connections,
 }
 
@@ -65,11 +69,13 @@ impl Redis {
     pub fn new(config: Config) -> Result<Self, SetupError> {
         let keys = Keys::new(&config.prefix).ok_or(SetupError::Prefix)?;
         let pool = pool(&config)?;
+        let client = listening_client(&config)?;
         Ok(Self {
             address: config.address,
             deadline: config.deadline,
             keys,
             scripts: Box::new(Scripts::new()),
+            client,
             connections: Connections::new(pool, config.connections.get()),
         })
     }
@@ -122,6 +128,7 @@ impl Redis {
     pub async fn compare_and_set(&self, name: &Name, change: &Change) -> Result<Swap, StoreError> {
         let mut step = self.scripts.swap.key(self.keys.session(name));
         step.arg(change.expected.0).arg(change.expected.next().0).arg(marked(&change.facts));
+        step.arg(self.keys.bus()).arg(Notice::Session(*name).to_bytes());
         if let Some(tokens) = &change.tokens {
             step.arg(marked(tokens));
         }
@@ -141,6 +148,7 @@ impl Redis {
         let by = random::bytes::<16>().map_err(|error| StoreError::Refused(error.to_string()))?;
         let mut step = self.scripts.end.key(self.keys.session(name));
         step.key(self.keys.ended(name)).arg(&by).arg(moment(until));
+        step.arg(self.keys.bus()).arg(Notice::Session(*name).to_bytes());
         let deadline = Instant::now() + self.deadline;
         let (lived, groups) = self.by(deadline, || self.ask(Request::Script(&step), reply::ended)).await?;
         if lived {
@@ -238,11 +246,32 @@ impl Redis {
     pub async fn throw_switches(&self, switches: &StoredSwitches) -> Result<Thrown, StoreError> {
         let record = [epoch(switches.epoch).as_bytes(), &marked(&switches.sealed)].concat();
         let mut step = self.scripts.throw.key(self.keys.switches());
-        step.arg(record);
+        step.arg(record).arg(self.keys.bus()).arg(Notice::Switches.to_bytes());
         match self.step(&step).await? {
             1 => Ok(Thrown::Done),
             _ => Ok(Thrown::Stale),
         }
+    }
+
+    /// See [`super::Store::announce`].
+    pub async fn announce(&self, notice: Notice) -> Result<(), StoreError> {
+        let mut command = cmd("PUBLISH");
+        command.arg(self.keys.bus()).arg(notice.to_bytes());
+        self.within(|| self.ask(Request::Command(&command), reply::number)).await.map(drop)
+    }
+
+    /// See [`super::Store::beat`].
+    pub async fn beat(&self, beat: Beat, new: &Token) -> Result<Beaten, StoreError> {
+        let mut step = self.scripts.beat.key(self.keys.mark());
+        step.arg(self.keys.bus()).arg(Notice::Beat(beat).to_bytes()).arg(&new.0).arg(lease(MARK_STAYS));
+        let mark = self.within(|| self.ask(Request::Script(&step), reply::token)).await?;
+        Ok(Beaten { servers: 1, mark })
+    }
+
+    /// See [`super::Store::listen`].
+    pub async fn listen(&self) -> Result<Ear, StoreError> {
+        let opened = timeout(self.deadline, Ear::open(&self.client, &self.keys.bus())).await;
+        opened.unwrap_or(Err(StoreError::Deadline(self.deadline)))
     }
 
     /// See [`super::Store::ping`].
@@ -416,6 +445,10 @@ impl Request<'_> {
 
 /// Most names that one look at a group goes through; more than [`GROUP_LIMIT`], because some may lead nowhere.
 const GROUP_SCAN: usize = 10 * GROUP_LIMIT;
+
+/// How long the store's mark stays after it was prolonged last: a gateway that begins within that time may tell that all
+/// data was lost.
+const MARK_STAYS: Duration = Duration::from_secs(24 * 3_600);
 
 /// The room that the command for a session's facts takes, unless the prefix is long.
 const FACTS_COMMAND_BYTES: usize = 128;

@@ -28,8 +28,10 @@ macro_rules! labels {
 }
 
 pub mod fallback;
+pub mod sessions;
+mod timing;
 
-use self::fallback::FallbackMetrics;
+use self::{fallback::FallbackMetrics, sessions::SessionMetrics, timing::Timing};
 
 /// The metrics of one gateway.
 #[derive(Debug)]
@@ -39,7 +41,7 @@ pub struct Metrics {
     /// Those of allowed requests by policy, in a list that is searched faster than labels are made and hashed. Only our
     /// own policies allow anything, so it has an end.
     allowed: RwLock<Vec<(String, Counter)>>,
-    verify_seconds: Histogram,
+    verify_seconds: Timing,
     authorization: Family<ResultLabel, Counter>,
     authorization_failures: Family<ReasonLabel, Counter>,
     callback_seconds: Histogram,
@@ -55,10 +57,10 @@ pub struct Metrics {
     responses: Family<ResponseLabels, Counter>,
     store_operations: Family<StoreLabels, Counter>,
     store_failures: Family<StoreFailureLabels, Counter>,
-    store_seconds: Family<OperationLabel, Histogram>,
+    store_seconds: Family<OperationLabel, Timing, fn() -> Timing>,
     /// Those of the one operation in every verify, found once.
     facts_read: Counter,
-    facts_seconds: Histogram,
+    facts_seconds: Timing,
     provider_failures: Family<OperationLabel, Counter>,
     connections_refused: Counter,
     csp_reports: Family<CspLabels, Counter>,
@@ -68,6 +70,7 @@ pub struct Metrics {
     rate_limited: Family<LimitLabel, Counter>,
     limits_counted_alone: Counter,
     fallback: FallbackMetrics,
+    kept_sessions: SessionMetrics,
 }
 
 labels! {
@@ -90,13 +93,13 @@ labels! {
 impl Metrics {
     pub(super) fn new() -> Self {
         let store_operations = Family::<StoreLabels, Counter>::default();
-        let store_seconds: Family<OperationLabel, Histogram> =
-            Family::new_with_constructor(|| Histogram::new(STORE_BUCKETS));
+        let store_seconds: Family<OperationLabel, Timing, fn() -> Timing> =
+            Family::new_with_constructor(|| Timing::new(&STORE_BUCKETS));
         let mut metrics = Self {
             registry: Registry::default(),
             verify: Family::default(),
             allowed: RwLock::default(),
-            verify_seconds: Histogram::new(VERIFY_BUCKETS),
+            verify_seconds: Timing::new(&VERIFY_BUCKETS),
             authorization: Family::default(),
             authorization_failures: Family::default(),
             callback_seconds: Histogram::new(PROVIDER_BUCKETS),
@@ -124,6 +127,7 @@ impl Metrics {
             rate_limited: Family::default(),
             limits_counted_alone: Counter::default(),
             fallback: FallbackMetrics::new(),
+            kept_sessions: SessionMetrics::new(),
         };
         metrics.register();
         metrics.begin_at_zero();
@@ -215,6 +219,7 @@ impl Metrics {
             self.limits_counted_alone.clone(),
         );
         self.fallback.register(registry);
+        self.kept_sessions.register(registry);
         self.register_tls();
     }
 
@@ -253,12 +258,17 @@ impl Metrics {
         &self.fallback
     }
 
+    /// Those of sessions that are kept, and of hearing what others change.
+    pub const fn sessions(&self) -> &SessionMetrics {
+        &self.kept_sessions
+    }
+
     pub(super) fn count(&self, event: &Event<'_>) {
         match event {
             Event::Allowed { policy, took, .. } => self.allowed(policy, *took),
             Event::Refused { policy, reason, took, .. } => {
                 self.verified("refuse", reason.code(), policy.unwrap_or("none")).inc();
-                self.verify_seconds.observe(took.as_secs_f64());
+                self.verify_seconds.observe(*took);
                 if *reason == Reason::SessionMalformed {
                     self.signature_failure(reason.code());
                 }
@@ -299,6 +309,8 @@ impl Metrics {
                 self.rate_limited.get_or_create(&LimitLabel { limit }).inc();
             }
             Event::Fallback(event) => self.fallback.count(event),
+            Event::Listening => self.kept_sessions.subscribed(),
+            Event::Deaf { .. } | Event::StoreEmptied => {}
             Event::StoreFailed { operation, error } => {
                 self.store_failures.get_or_create(&StoreFailureLabels { operation, error: error.label() }).inc();
             }
@@ -309,12 +321,12 @@ impl Metrics {
     pub fn store_operation(&self, operation: &'static str, ok: bool, took: Duration) {
         if ok && operation == FACTS {
             self.facts_read.inc();
-            self.facts_seconds.observe(took.as_secs_f64());
+            self.facts_seconds.observe(took);
             return;
         }
         let result = if ok { "ok" } else { "error" };
         self.store_operations.get_or_create(&StoreLabels { operation, result }).inc();
-        self.store_seconds.get_or_create(&OperationLabel { operation }).observe(took.as_secs_f64());
+        self.store_seconds.get_or_create(&OperationLabel { operation }).observe(took);
     }
 
     /// Counts a connection that a full listener closed.
@@ -362,7 +374,7 @@ impl Metrics {
     }
 
     fn allowed(&self, policy: &str, took: Duration) {
-        self.verify_seconds.observe(took.as_secs_f64());
+        self.verify_seconds.observe(took);
         let known = self.allowed.read().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, counter)) = known.iter().find(|(name, _)| name == policy) {
             counter.inc();

@@ -4,7 +4,13 @@
 //! never survives. Encoding: printable ASCII but `%` stands as it is; every other byte of the UTF-8 text is
 //! percent-encoded (RFC 3986 section 2.1). In lists, members are separated by commas, and commas within them encoded.
 
-use std::fmt::Write as _;
+use std::{
+    fmt::Write as _,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
@@ -12,8 +18,8 @@ use serde_json::{Map, Value};
 use crate::{
     oidc::claims::{self, ClaimPath},
     secret::Secret,
-    session::User,
-    verify::Allow,
+    session::{Authenticated, Opened, Told, User},
+    verify::{Allow, proven::Proven},
 };
 
 /// Which headers there are beside the fixed ones.
@@ -34,39 +40,103 @@ pub struct ClaimHeader {
     pub path: ClaimPath,
 }
 
-/// The headers that tell the upstream who it is, each once.
-pub type Headers = Vec<(HeaderName, HeaderValue)>;
-
-/// Makes them.
-pub fn headers(config: &Config, allow: &Allow, access_token: Option<&Secret>) -> Headers {
-    let who = allow.who();
-    let user = who.user();
-    let mut headers = Vec::with_capacity(FIXED + config.claims.len() + 1);
-    headers.extend([
-        (USER, value(&user.id)),
-        (EMAIL, value(&user.email)),
-        (PREFERRED_USERNAME, value(&user.preferred_username)),
-        (NAME, value(&user.name)),
-        (METHOD, HeaderValue::from_static(who.method().label())),
-        (GROUPS, list(&user.groups)),
-    ]);
-    push_claims(&mut headers, &config.claims, user);
-    if config.access_token {
-        let mut token = value(access_token.map_or("", Secret::reveal));
-        token.set_sensitive(true);
-        headers.push((ACCESS_TOKEN, token));
-    }
-    headers
+/// What upstreams are told: names that are the same for everybody, and how to make the values.
+#[derive(Debug)]
+pub struct Identity {
+    names: Box<[HeaderName]>,
+    claims: Vec<ClaimHeader>,
+    access_token: bool,
+    /// The number by which values are known to be made by this one.
+    number: u64,
 }
 
-fn push_claims(headers: &mut Headers, wanted: &[ClaimHeader], user: &User) {
+/// The headers that tell the upstream who it is, each once.
+#[derive(Clone, Debug)]
+pub struct Headers {
+    names: Arc<Identity>,
+    values: Values,
+}
+
+/// Where the values lie. A session's are made once and stay beside it.
+#[derive(Clone, Debug)]
+enum Values {
+    Kept(Arc<Opened>),
+    Own(Box<[HeaderValue]>),
+}
+
+impl Identity {
+    /// What the settings ask for.
+    pub fn new(config: Config) -> Self {
+        let Config { claims, access_token } = config;
+        let names = FIXED.into_iter().chain(claims.iter().map(|header| header.name.clone()));
+        let names = names.chain(access_token.then_some(ACCESS_TOKEN)).collect();
+        Self { names, claims, access_token, number: NEXT.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// The names of the headers that carry a claim.
+    pub fn claim_names(&self) -> impl Iterator<Item = &HeaderName> {
+        self.claims.iter().map(|header| &header.name)
+    }
+
+    /// Whether the access token goes to the upstream.
+    pub const fn asks_for_access_token(&self) -> bool {
+        self.access_token
+    }
+
+    /// The headers for somebody who may pass.
+    pub fn headers(self: &Arc<Self>, allow: &Allow, access_token: Option<&Secret>) -> Headers {
+        let who = allow.who();
+        let kept = who.authenticated().filter(|_| !self.access_token).map(Authenticated::opened);
+        let values = kept.filter(|opened| opened.told(|| self.told(who)).by == self.number);
+        let values =
+            values.map_or_else(|| Values::Own(self.values(who, access_token)), |kept| Values::Kept(Arc::clone(kept)));
+        Headers { names: Arc::clone(self), values }
+    }
+
+    fn told(&self, who: &Proven) -> Told {
+        Told { by: self.number, values: self.values(who, None) }
+    }
+
+    fn values(&self, who: &Proven, access_token: Option<&Secret>) -> Box<[HeaderValue]> {
+        let user = who.user();
+        let mut values = Vec::with_capacity(self.names.len());
+        values.extend([
+            value(&user.id),
+            value(&user.email),
+            value(&user.preferred_username),
+            value(&user.name),
+            HeaderValue::from_static(who.method().label()),
+            list(&user.groups),
+        ]);
+        push_claims(&mut values, &self.claims, user);
+        if self.access_token {
+            let mut token = value(access_token.map_or("", Secret::reveal));
+            token.set_sensitive(true);
+            values.push(token);
+        }
+        values.into_boxed_slice()
+    }
+}
+
+impl Headers {
+    /// Each name with its value.
+    pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        let values = match &self.values {
+            Values::Kept(opened) => opened.was_told(),
+            Values::Own(values) => values,
+        };
+        self.names.names.iter().zip(values)
+    }
+}
+
+fn push_claims(values: &mut Vec<HeaderValue>, wanted: &[ClaimHeader], user: &User) {
     if wanted.is_empty() {
         return;
     }
     let claims: Map<String, Value> = serde_json::from_str(&user.claims).unwrap_or_default();
     for header in wanted {
         let members = claims::lookup(&claims, &header.path).map(claims::as_strings).unwrap_or_default();
-        headers.push((header.name.clone(), list(&members)));
+        values.push(list(&members));
     }
 }
 
@@ -118,7 +188,10 @@ const fn is_plain(byte: u8, in_list: bool) -> bool {
 
 /// The longest value of one identity header.
 pub const HEADER_VALUE_BYTES: usize = 4 * 1024;
-const FIXED: usize = 6;
+/// Those that are always sent, in the order of their values.
+const FIXED: [HeaderName; 6] = [USER, EMAIL, PREFERRED_USERNAME, NAME, METHOD, GROUPS];
+/// Settings are numbered as they are taken.
+static NEXT: AtomicU64 = AtomicU64::new(0);
 const USER: HeaderName = HeaderName::from_static("x-auth-request-user");
 const EMAIL: HeaderName = HeaderName::from_static("x-auth-request-email");
 const PREFERRED_USERNAME: HeaderName = HeaderName::from_static("x-auth-request-preferred-username");
@@ -137,7 +210,7 @@ mod tests {
     use super::*;
     use crate::{
         clock::Timestamp,
-        session::tests::{browser, facts, lifetimes},
+        session::tests::{browser, facts, lifetimes, opened},
         verify::{
             decide,
             policy::tests::{CLIENT, policies},
@@ -147,12 +220,13 @@ mod tests {
     const START: Timestamp = Timestamp::from_seconds(1_000_000);
 
     fn allowed(facts: crate::session::Facts) -> Allow {
-        let session = Box::new(facts).authenticate(&browser(), &lifetimes(), START).unwrap();
+        let session = opened(facts).authenticate(&browser(), &lifetimes(), START).unwrap();
         decide(session, &policies(), "staff", CLIENT, START).unwrap()
     }
 
     fn headers(config: &Config, allow: &Allow, access_token: Option<&Secret>) -> HeaderMap {
-        super::headers(config, allow, access_token).into_iter().collect()
+        let headers = Arc::new(Identity::new(config.clone())).headers(allow, access_token);
+        headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
     fn roles() -> Config {

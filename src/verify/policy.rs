@@ -361,7 +361,9 @@ pub(crate) mod tests {
         facts.user.email_verified = false;
         let start = Timestamp::from_seconds(1_000_000);
         let browser = crate::session::tests::browser();
-        let session = Box::new(facts).authenticate(&browser, &crate::session::tests::lifetimes(), start).unwrap();
+        let session = crate::session::tests::opened(facts)
+            .authenticate(&browser, &crate::session::tests::lifetimes(), start)
+            .unwrap();
         let verdict = policies().named("not-alice").unwrap().permit(session, CLIENT, start);
         assert_eq!(verdict.err(), Some(Reason::PolicyDenied));
     }

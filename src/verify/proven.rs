@@ -29,7 +29,7 @@ struct Administrator {
 
 impl Proven {
     /// The user.
-    pub const fn user(&self) -> &User {
+    pub fn user(&self) -> &User {
         match &self.0 {
             Proof::Session(session) => &session.facts().user,
             Proof::Certificate(administrator) => &administrator.user,
@@ -37,7 +37,7 @@ impl Proven {
     }
 
     /// How they proved it.
-    pub const fn method(&self) -> Method {
+    pub fn method(&self) -> Method {
         match &self.0 {
             Proof::Session(session) => session.facts().method,
             Proof::Certificate(_) => Method::ClientCertificate,
@@ -45,7 +45,7 @@ impl Proven {
     }
 
     /// When they did; a certificate is shown with each request.
-    pub const fn signed_in_at(&self) -> Option<Timestamp> {
+    pub fn signed_in_at(&self) -> Option<Timestamp> {
         match &self.0 {
             Proof::Session(session) => Some(session.facts().signed_in_at),
             Proof::Certificate(_) => None,
@@ -58,9 +58,14 @@ impl Proven {
     }
 
     /// The session, where that is the proof.
-    pub const fn session(&self) -> Option<&Facts> {
+    pub fn session(&self) -> Option<&Facts> {
+        self.authenticated().map(Authenticated::facts)
+    }
+
+    /// The proof itself, where it is a session.
+    pub const fn authenticated(&self) -> Option<&Authenticated> {
         match &self.0 {
-            Proof::Session(session) => Some(session.facts()),
+            Proof::Session(session) => Some(session),
             Proof::Certificate(_) => None,
         }
     }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails may panic")]
 
 mod behaviour;
+mod bus;
 mod layout;
 mod login;
 mod outage;

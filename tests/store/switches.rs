@@ -24,7 +24,7 @@ use portcullis::{
     session::{
         Lifetimes,
         binding::{BindingRules, Strictness},
-        cookie,
+        cache, cookie,
         keeper::{self, Keeper},
     },
     store::{Store, StoredSwitches, Thrown, redis},
@@ -55,6 +55,8 @@ impl Process {
             keys: ring(),
             cookie: cookie::Config { name: "session".to_owned(), strict: false, plain: false },
             lifetimes: Lifetimes { absolute: HOUR, idle: HOUR, binding: UNBOUND },
+            cache: cache::Config::NOTHING,
+            store_outage_grace: Duration::ZERO,
         };
         let telemetry = Telemetry::new(false);
         let store = store(redis::Config { deadline: redis::DEFAULT_DEADLINE, ..server.config() });

@@ -356,8 +356,11 @@ mod tests {
         fn verdict(self, rules: &str) -> Result<usize, Reason> {
             let settings = Settings::valid().without("policy").with(&format!("[policy.staff]\nrules = [{rules}]"));
             let policies = settings.config().gateway.policies;
-            let session =
-                Box::new(self.facts).authenticate(&session::tests::browser(), &session::tests::lifetimes(), self.now);
+            let session = session::tests::opened(self.facts).authenticate(
+                &session::tests::browser(),
+                &session::tests::lifetimes(),
+                self.now,
+            );
             let permitted = policies.named("staff").unwrap().permit(session.unwrap(), self.client, self.now);
             permitted.map(|permitted| permitted.rule().1)
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{HOUR, LONGEST_COOKIE, SECOND, duration, secret};
+use super::{HOUR, LONGEST_COOKIE, SECOND, count, duration, secret};
 use crate::{
     config::{
         problem::{Checked, Path, Problems},
@@ -18,7 +18,8 @@ use crate::{
     session::{
         Lifetimes,
         binding::{BindingRules, Strictness},
-        cookie, keeper,
+        cache, cookie,
+        keeper::{self, LONGEST_GRACE},
     },
 };
 
@@ -28,8 +29,10 @@ pub(super) fn session(table: &SessionTable, plain: Checked<bool>, problems: &mut
     let strict = table.same_site.or(SameSite::Lax).map(|same_site| same_site == SameSite::Strict);
     let lifetimes = lifetimes(table, problems);
     let keys = keys(table, problems);
+    let cache = cache(table, problems);
+    let grace = duration(&table.store_outage_grace, SECOND * 10, Duration::ZERO..=LONGEST_GRACE, problems);
     let cookie = cookie::Config { name: name?, strict: strict?, plain: plain? };
-    Ok(keeper::Config { lifetimes: lifetimes?, cookie, keys: keys? })
+    Ok(keeper::Config { lifetimes: lifetimes?, cookie, keys: keys?, cache: cache?, store_outage_grace: grace? })
 }
 
 /// Checks the time a sign-in may take.
@@ -64,6 +67,12 @@ fn lifetimes(table: &SessionTable, problems: &mut Problems) -> Checked<Lifetimes
     let user_agent = table.bind_user_agent.or(Strictness::Strict);
     let binding = BindingRules { address: address?, exact_address: exact_address?, user_agent: user_agent? };
     Ok(Lifetimes { absolute: absolute?, idle: idle?, binding })
+}
+
+fn cache(table: &SessionTable, problems: &mut Problems) -> Checked<cache::Config> {
+    let entries = count(&table.cache_entries, cache::DEFAULT_ENTRIES, 0..=MOST_CACHED, problems);
+    let bytes = count(&table.cache_bytes, cache::DEFAULT_BYTES, LEAST_CACHE_BYTES..=MOST_CACHE_BYTES, problems);
+    Ok(cache::Config { entries: entries?, bytes: bytes? })
 }
 
 fn idle_timeout(table: &SessionTable, absolute: Checked<Duration>, problems: &mut Problems) -> Checked<Duration> {
@@ -122,6 +131,13 @@ fn refuse_twins(keys: &[(&Path, Option<&MasterKey>)], problems: &mut Problems) {
 const MISSING: &str = "is missing: portcullis keygen makes one, and SESSION_ENCRYPTION_KEY may hold it";
 /// The longest cookie name, without its prefix.
 const COOKIE_NAME_BYTES: usize = 64;
+
+/// Most sessions that one process may keep opened.
+const MOST_CACHED: usize = 10_000_000;
+/// Least bytes that they may take: room for one that is as large as a session may be, in each part of the cache.
+const LEAST_CACHE_BYTES: usize = 1024 * 1024;
+/// Most bytes that they may take.
+const MOST_CACHE_BYTES: usize = 16 * 1024 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -10,7 +10,7 @@ use crate::{
     session::{
         Lifetimes,
         binding::{BindingRules, Strictness},
-        cookie, keeper,
+        cache, cookie, keeper,
     },
     store::memory,
 };
@@ -32,6 +32,8 @@ fn switches(file: PathBuf) -> Switches {
         keys: ring(),
         cookie: cookie::Config { name: "session".to_owned(), strict: false, plain: false },
         lifetimes: Lifetimes { absolute: HOUR, idle: HOUR, binding: UNBOUND },
+        cache: cache::Config::NOTHING,
+        store_outage_grace: Duration::ZERO,
     };
     let telemetry = Telemetry::new(false);
     let keeper = Keeper::new(config, Arc::new(store), clock, telemetry.clone());

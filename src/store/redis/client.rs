@@ -124,6 +124,11 @@ pub(super) fn pool(config: &Config) -> Result<Pool, SetupError> {
         .map_err(|error| refused(&error))
 }
 
+/// A client for the one connection that listens.
+pub(super) fn listening_client(config: &Config) -> Result<Client, SetupError> {
+    Client::open(connection_info(config)?).map_err(|error| SetupError::Client(error.category().to_owned()))
+}
+
 fn connection_info(config: &Config) -> Result<ConnectionInfo, SetupError> {
     let mut login = RedisConnectionInfo::default()
         .set_db(i64::from(config.database))

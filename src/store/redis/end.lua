@@ -1,6 +1,7 @@
--- Ends a session for good. KEYS: record, tombstone. ARGV: token of the caller, until.
+-- Ends a session for good. KEYS: record, tombstone. ARGV: token of the caller, until, channel, notice.
 -- Answers whether this caller ended it (a repetition included), and the groups it was in.
 -- The record goes first: once a script has written, Redis lets it finish even when memory is full.
+-- Whoever may not publish still ends it: no gateway then hears, and none goes by what it has heard.
 -- The tombstone remembers who found the session alive, and never gets shorter.
 local groups = redis.pcall('HGET', KEYS[1], 'g')
 if type(groups) ~= 'string' then
@@ -18,4 +19,5 @@ if lived then
   by = ARGV[1]
 end
 redis.call('SET', KEYS[2], by, 'PXAT', string.format('%.0f', ends))
+redis.pcall('PUBLISH', ARGV[3], ARGV[4])
 return { by == ARGV[1] and 1 or 0, groups }

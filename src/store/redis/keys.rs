@@ -60,6 +60,16 @@ impl Keys {
         format!("{}:barred:{}:{{{}}}", self.0, window.kind.label(), window.name.encoded())
     }
 
+    /// The channel on which gateways hear each other.
+    pub(super) fn bus(&self) -> String {
+        format!("{}:bus", self.0)
+    }
+
+    /// What the store bears for as long as it has its data.
+    pub(super) fn mark(&self) -> String {
+        format!("{}:mark", self.0)
+    }
+
     pub(super) fn switches(&self) -> String {
         format!("{}:switches", self.0)
     }

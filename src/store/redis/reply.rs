@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use deadpool_redis::redis::{ErrorKind, RedisError, ServerErrorKind, Value};
 
 use super::{keys::EPOCH_DIGITS, whole::unmarked};
-use crate::store::{Name, StoreError, StoredFacts, StoredSession, StoredSwitches, Version};
+use crate::store::{Name, StoreError, StoredFacts, StoredSession, StoredSwitches, Token, Version};
 
 /// The answer to `HMGET v f`.
 pub(super) fn facts(answer: Value) -> Result<Option<StoredFacts>, StoreError> {
@@ -49,6 +49,11 @@ pub(super) fn number(answer: Value) -> Result<i64, StoreError> {
         Value::Int(number) => Ok(number),
         _ => Err(garbage("a number was expected")),
     }
+}
+
+/// 16 bytes by which something is told from another.
+pub(super) fn token(answer: Value) -> Result<Token, StoreError> {
+    bytes(answer)?.try_into().map(Token).map_err(|_| garbage("a mark of another length"))
 }
 
 /// The answer to `PING`.

@@ -17,6 +17,7 @@ pub(super) struct Scripts {
     pub(super) unlock: Script,
     pub(super) window: Script,
     pub(super) throw: Script,
+    pub(super) beat: Script,
 }
 
 impl Scripts {
@@ -33,6 +34,7 @@ impl Scripts {
             unlock: Script::new(include_str!("unlock.lua")),
             window: Script::new(concat!(include_str!("now.lua"), include_str!("window.lua"))),
             throw: Script::new(include_str!("throw.lua")),
+            beat: Script::new(include_str!("beat.lua")),
         }
     }
 }

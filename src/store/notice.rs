@@ -1,0 +1,98 @@
+//! Pure. What gateways tell each other through a store that they share.
+//!
+//! Invariant: a notice is a hint and never a fact. Who hears one forgets what it has read before and asks the store again,
+//! so a forged or repeated one costs a read and opens nothing.
+
+use crate::store::{Name, Token};
+
+/// Something that the others should hear of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A session has ended or changed.
+    Session(Name),
+    /// The fallback's switches were thrown.
+    Switches,
+    /// The master key of that name is on no ring any more.
+    KeyDropped([u8; KEY_NAME_BYTES]),
+    /// A sign of life that a gateway sends to itself: who hears it has heard all that was said before.
+    Beat(Beat),
+}
+
+/// A sign of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beat {
+    /// Who sent it.
+    pub by: Token,
+    /// Counts those that it sent.
+    pub number: u64,
+}
+
+impl Notice {
+    /// The form it travels in.
+    pub fn to_bytes(self) -> Vec<u8> {
+        match self {
+            Self::Session(name) => [&[SESSION], name.as_bytes().as_slice()].concat(),
+            Self::Switches => vec![SWITCHES],
+            Self::KeyDropped(key) => [&[KEY], key.as_slice()].concat(),
+            Self::Beat(Beat { by, number }) => [&[BEAT], by.0.as_slice(), &number.to_be_bytes()].concat(),
+        }
+    }
+
+    /// Reads one; nothing if it is none that we know.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let (kind, rest) = bytes.split_first()?;
+        match *kind {
+            SESSION => rest.try_into().ok().map(|name| Self::Session(Name::new(name))),
+            SWITCHES => rest.is_empty().then_some(Self::Switches),
+            KEY => rest.try_into().ok().map(Self::KeyDropped),
+            BEAT => {
+                let (by, number) = rest.split_first_chunk()?;
+                let number = u64::from_be_bytes(number.try_into().ok()?);
+                Some(Self::Beat(Beat { by: Token(*by), number }))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Bytes of a master key's name.
+pub const KEY_NAME_BYTES: usize = 4;
+const SESSION: u8 = b's';
+const SWITCHES: u8 = b'w';
+const KEY: u8 = b'k';
+const BEAT: u8 = b'b';
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_notice() -> impl Strategy<Value = Notice> {
+        prop_oneof![
+            any::<[u8; 32]>().prop_map(|name| Notice::Session(Name::new(name))),
+            Just(Notice::Switches),
+            any::<[u8; KEY_NAME_BYTES]>().prop_map(Notice::KeyDropped),
+            any::<([u8; 16], u64)>().prop_map(|(by, number)| Notice::Beat(Beat { by: Token(by), number })),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_notice_is_heard_as_it_was_said_and_no_part_of_it_is_one(notice in any_notice(), more in any::<u8>()) {
+            let bytes = notice.to_bytes();
+            prop_assert_eq!(Notice::parse(&bytes), Some(notice));
+            for length in 0..bytes.len() {
+                prop_assert_eq!(Notice::parse(&bytes[..length]), None);
+            }
+            prop_assert_eq!(Notice::parse(&[bytes.as_slice(), &[more]].concat()), None);
+        }
+
+        #[test]
+        fn anything_else_is_no_notice_or_says_itself(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            if let Some(notice) = Notice::parse(&bytes) {
+                prop_assert_eq!(notice.to_bytes(), bytes);
+            }
+        }
+    }
+}
