@@ -50,6 +50,7 @@ pub(crate) const APP: &str = "app.test";
 /// What a journey wants to be different.
 pub(crate) struct Plan {
     settings: Vec<(&'static str, String)>,
+    others_settings: Vec<(&'static str, String)>,
     with_redis: bool,
     provider: dev_idp::Settings,
     authentication: Option<(&'static str, &'static str)>,
@@ -68,6 +69,7 @@ impl Plan {
     pub(crate) fn new() -> Self {
         Self {
             settings: Vec::new(),
+            others_settings: Vec::new(),
             with_redis: false,
             provider: dev_idp::Settings::default(),
             authentication: None,
@@ -85,6 +87,12 @@ impl Plan {
     /// Sets a key, written as in the environment without its prefix: `SESSION__IDLE_TIMEOUT`.
     pub(crate) fn set(mut self, key: &'static str, value: impl Into<String>) -> Self {
         self.settings.push((key, value.into()));
+        self
+    }
+
+    /// Sets a key for the second of two gateways alone.
+    pub(crate) fn set_for_the_other(mut self, key: &'static str, value: impl Into<String>) -> Self {
+        self.others_settings.push((key, value.into()));
         self
     }
 
@@ -177,6 +185,7 @@ pub(crate) struct Stage {
     gateway: Option<Replica>,
     other: Option<Replica>,
     settings: Vec<(String, String)>,
+    others_settings: Vec<(&'static str, String)>,
     pub(crate) folder: TempDir,
 }
 
@@ -213,6 +222,7 @@ impl Stage {
             gateway: None,
             other: None,
             settings,
+            others_settings: plan.others_settings,
             folder,
         };
         match (plan.gateway_too, plan.gateways) {
@@ -284,10 +294,12 @@ impl Stage {
 
     /// What the settings file leaves open for one of two gateways.
     pub(crate) fn replica_settings(&self, number: usize) -> Vec<(String, String)> {
-        match number {
-            0 => self.settings.clone(),
-            _ => elsewhere(&self.settings, &self.folder.path().join(OTHER_SOCKET)),
+        if number == 0 {
+            return self.settings.clone();
         }
+        let settings = elsewhere(&self.settings, &self.folder.path().join(OTHER_SOCKET));
+        let own = self.others_settings.iter().map(|(key, value)| (format!("PORTCULLIS_{key}"), value.clone()));
+        settings.into_iter().chain(own).collect()
     }
 
     fn replica(&mut self, number: usize) -> &mut Option<Replica> {

@@ -18,12 +18,10 @@ pub(super) struct Rules {
     pub(super) idle: u64,
     /// Seconds from sign-in to the end.
     pub(super) absolute: u64,
-    /// How soon the other gateway has heard of an ending.
+    /// How soon the other gateway has heard of an ending, and all have seen that Redis has lost its data.
     pub(super) heard_within: Duration,
     /// How soon an ending that Redis missed is made good once it is back.
     pub(super) settled_within: Duration,
-    /// How long a gateway may go on by what it knows of sessions that Redis has forgotten.
-    pub(super) remembered: Duration,
 }
 
 /// Everything that is known of the sessions.
@@ -243,10 +241,9 @@ impl Model {
     fn is_over(&self, session: &Session, asked: &Asked) -> bool {
         let idle = asked.clock.0 >= session.used_possibly + self.rules.idle;
         let expired = asked.clock.0 >= session.clock.1 + self.rules.absolute;
-        let flushes = &self.world.flushes;
-        let flushed = flushes
-            .iter()
-            .any(|flush| session.born.until <= flush.from && flush.until + self.rules.remembered <= asked.span.from);
+        let seen = |flush: &Span| self.world.silent_until(Span::new(flush.from, flush.until + self.rules.heard_within));
+        let mut flushes = self.world.flushes.iter();
+        let flushed = flushes.any(|flush| session.born.until <= flush.from && seen(flush) <= asked.span.from);
         idle || expired || flushed || session.endings.iter().any(|ending| self.has_ended(ending, asked))
     }
 

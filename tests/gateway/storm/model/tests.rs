@@ -7,7 +7,6 @@ const RULES: Rules = Rules {
     absolute: 14_400,
     heard_within: Duration::from_millis(100),
     settled_within: Duration::from_millis(2_500),
-    remembered: Duration::ZERO,
 };
 
 fn model() -> (Model, SessionId) {
@@ -140,9 +139,10 @@ fn after_a_flush_everybody_before_it_is_unknown() {
     let bob = model.signed_in(span(105, 150), (0, 0));
     let carol = model.signed_in(span(110, 150), (0, 0));
     let unknown = refused("session_unknown");
-    only(&mut model, alice, &asked(200, 210, 0, Way::Nginx), [unknown.clone()]);
-    only(&mut model, bob, &asked(200, 210, 0, Way::Nginx), [Answer::Passed, unknown]);
-    only(&mut model, carol, &asked(200, 210, 0, Way::Nginx), [Answer::Passed]);
+    only(&mut model, alice, &asked(200, 210, 0, Way::Nginx), [Answer::Passed, unknown.clone()]);
+    only(&mut model, alice, &asked(210, 220, 0, Way::Nginx), [unknown.clone()]);
+    only(&mut model, bob, &asked(210, 220, 0, Way::Nginx), [Answer::Passed, unknown]);
+    only(&mut model, carol, &asked(210, 220, 0, Way::Nginx), [Answer::Passed]);
 }
 
 #[test]
