@@ -149,8 +149,7 @@ impl Hearing {
                     }
                     if saying.is_none() && pace.is_due(now, &self.is_asked) {
                         let number = beats.begin(now);
-                        let beat = Beat { by: me, number };
-                        saying = Some(Box::pin(async move { (number, self.store.beat(beat, &me).await) }));
+                        saying = Some(Box::pin(self.say(Beat { by: me, number })));
                     }
                     None
                 }
@@ -160,6 +159,12 @@ impl Hearing {
                 self.conclude(heard);
             }
         }
+    }
+
+    async fn say(&self, beat: Beat) -> (u64, Result<Beaten, StoreError>) {
+        // Drawn anew each time: a store that is emptied again must not bear the mark that it bore before.
+        let new = random::bytes().map_or(beat.by, Token);
+        (beat.number, self.store.beat(beat, &new).await)
     }
 
     fn beaten(&self, beats: &mut Beats, number: u64, outcome: &Result<Beaten, StoreError>) -> Option<Heard> {

@@ -255,7 +255,8 @@ async fn with_redis_gone_in_mid_outage_an_armed_door_stays_open_and_a_disabled_o
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_administrator_with_an_old_cookie_comes_in_while_redis_is_gone_too() {
-    let emergency = Emergency::with(Plan::with_redis).await;
+    let plan = |plan: Plan| plan.with_redis().set("SESSION__CACHE_ENTRIES", "0");
+    let emergency = Emergency::with(plan).await;
     let browser = Visitor::showing(&emergency.stage, &emergency.alice());
     assert_eq!(browser.sign_in("alice", "/admin").await.status, 200);
     emergency.arm();

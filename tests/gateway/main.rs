@@ -19,6 +19,7 @@ mod cross_site;
 mod csp;
 mod hostile_text;
 mod peculiar;
+mod kept;
 mod limits;
 mod storm;
 mod store_trouble;

@@ -7,8 +7,19 @@ use reqwest::Method;
 
 use crate::support::{Plan, Stage, Visitor, eventually};
 
+/// Nobody is let in without the store: `kept.rs` has what the grace makes of this.
+fn plan() -> Plan {
+    let plan = Plan::new().with_redis().set("PROVIDER__MAIN__OFFLINE_ACCESS", "true");
+    plan.set("SESSION__STORE_OUTAGE_GRACE", "0s")
+}
+
 async fn stage() -> Stage {
-    Plan::new().with_redis().set("PROVIDER__MAIN__OFFLINE_ACCESS", "true").start().await
+    plan().start().await
+}
+
+/// A gateway that asks the store each time.
+async fn stage_that_keeps_nothing() -> Stage {
+    plan().set("SESSION__CACHE_ENTRIES", "0").start().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,7 +51,7 @@ async fn with_redis_down_nobody_is_let_in_or_signed_out_or_sent_to_sign_in() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_redis_hanging_the_answer_comes_within_a_second() {
-    let stage = stage().await;
+    let stage = stage_that_keeps_nothing().await;
     let alice = stage.signed_in("alice").await;
     stage.redis.as_ref().unwrap().signal("STOP");
     let began = Instant::now();
@@ -52,7 +63,7 @@ async fn with_redis_hanging_the_answer_comes_within_a_second() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_redis_hanging_several_cookies_take_no_longer_than_one() {
-    let stage = stage().await;
+    let stage = stage_that_keeps_nothing().await;
     let (alice, bob) = (stage.signed_in("alice").await, stage.signed_in("bob").await);
     let both = [alice, bob].map(|visitor| format!("__Host-portcullis={}", visitor.session().unwrap())).join("; ");
     stage.redis.as_ref().unwrap().signal("STOP");
@@ -97,7 +108,7 @@ async fn a_logout_while_redis_is_down_is_kept_and_made_good() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn values_that_are_not_ours_let_nobody_in() {
-    let stage = stage().await;
+    let stage = stage_that_keeps_nothing().await;
     let redis = stage.redis.as_ref().unwrap();
     let trouble = (503, "store_unavailable");
     for (field, value, expected) in
@@ -115,7 +126,7 @@ async fn values_that_are_not_ours_let_nobody_in() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_sessions_record_does_not_open_under_anothers_name() {
-    let stage = stage().await;
+    let stage = stage_that_keeps_nothing().await;
     let bob = stage.signed_in("bob").await;
     let before = stage.redis.as_ref().unwrap().ask::<Vec<String>>(&["KEYS", "portcullis:session:*"]);
     let alice = stage.signed_in("alice").await;
@@ -132,6 +143,7 @@ async fn after_a_flush_everybody_is_asked_to_sign_in_and_nothing_worse() {
     let stage = stage().await;
     let alice = stage.signed_in("alice").await;
     stage.redis.as_ref().unwrap().ask::<Value>(&["FLUSHALL"]);
+    eventually("it is noticed", async || alice.fetch(Method::GET, "/").await.status == 401).await;
     assert_eq!(alice.fetch(Method::GET, "/").await.refusal(), (401, "session_unknown"));
     assert_eq!(alice.sign_in("alice", "/").await.status, 200);
 }

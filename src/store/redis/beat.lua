@@ -1,10 +1,10 @@
 -- Says a beat on. KEYS: mark. ARGV: channel, beat, a new mark, how long a mark stays in milliseconds.
 -- Answers the mark. It is made once and goes when the data goes: whoever sees another one knows that all was lost.
--- It is written so seldom that beats cost no disk, and a server that takes no writes still says them on.
+-- It is written so seldom that beats cost no disk. A server that takes no writes still says them on, and bears no mark.
 local mark = redis.pcall('GET', KEYS[1])
 if type(mark) ~= 'string' then
-  mark = ARGV[3]
-  redis.pcall('SET', KEYS[1], mark, 'PX', ARGV[4])
+  local written = redis.pcall('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
+  mark = written.ok and ARGV[3] or string.rep('\0', 16)
 elseif redis.call('PTTL', KEYS[1]) < ARGV[4] / 2 then
   redis.pcall('PEXPIRE', KEYS[1], ARGV[4])
 end

@@ -52,6 +52,7 @@ impl Scene {
         let mut stage = plan().start().await;
         let redis = stage.redis.take().unwrap();
         let (began, start) = (Instant::now(), stage.clock.now());
+        stage.idp.set(Switch::KeySetWithEarlierKeys);
         let (direct, messenger) = ([stage.asking(0), stage.asking(1)], Visitor::new(&stage));
         let stage = Arc::new(Watched { stage, direct, messenger, began, start });
         let replicas = [None, None];
@@ -121,7 +122,9 @@ impl Scene {
                 idp.set(if lost { Switch::RefreshAnswerLost } else { Switch::Outage });
             }
             Event::ProviderIsWell => {
-                idp.honest();
+                idp.relieve(Endpoint::Token);
+                idp.clear(Switch::Outage);
+                idp.clear(Switch::RefreshAnswerLost);
                 world.is_well(Part::Provider, self.stage.now());
                 if std::mem::take(&mut self.provider_is_ill) {
                     world.provider_is_shaken(self.stage.clock());
