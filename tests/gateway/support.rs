@@ -257,6 +257,13 @@ impl Stage {
         program
     }
 
+    /// The program itself as one of two gateways, of a plan [`Plan::without_gateway`].
+    pub(crate) async fn start_program_of_two(&self, number: usize, name: &str) -> binary::Binary {
+        let program = binary::Binary::serve(&self.settings_file(), &self.replica_settings(number), name);
+        self.asking(number).answers().await;
+        program
+    }
+
     /// Gives a setting another value, for the gateway that is started next.
     pub(crate) fn change(&mut self, key: &str, value: &str) {
         self.settings.push((format!("PORTCULLIS_{key}"), value.to_owned()));
