@@ -137,7 +137,7 @@ async fn restarted_under_load_the_gateway_lets_nobody_in_whom_it_did_not_know_an
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_one_of_two_gateways_dead_every_refusal_is_still_told_by_the_other() {
-    let mut stage = Plan::new().with_redis().start().await;
+    let mut stage = Plan::new().with_redis().set("SESSION__STORE_OUTAGE_GRACE", "0s").start().await;
     let session = stage.signed_in("bob").await.session().unwrap();
     let bob = || {
         let bob = Visitor::new(&stage);
