@@ -80,6 +80,7 @@ impl Storm {
         while let Some(did) = self.demands.try_join_next() {
             all.push(did.unwrap());
         }
+        self.scene.notes_standstills(&mut self.model.world);
         // What ends a session may be noticed before whoever ended it has the answer.
         let (endings, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|did| !matches!(did, Did::Asked { .. }));
         endings.into_iter().chain(rest).for_each(|did| self.judge(did));
@@ -97,9 +98,7 @@ impl Storm {
     /// The storm is over: everything is mended, all that waited is answered, and everybody finds things as they were.
     async fn abates(mut self) {
         self.scene.mends(&mut self.model.world).await;
-        while let Some(did) = self.demands.join_next().await {
-            self.judge(did.unwrap());
-        }
+        self.waits_for_demands().await;
         tokio::time::sleep(SETTLED_WITHIN).await;
         self.scene.happens(schedule::Event::ClockMoves(120), &mut self.model.world).await;
         self.model.step_is_over(&[], self.scene.now(), self.scene.clock());
@@ -111,9 +110,7 @@ impl Storm {
         self.all(What::SignIn).await;
         self.all(What::Look(Way::Nginx)).await;
         self.all(What::Refresh).await;
-        while let Some(did) = self.demands.join_next().await {
-            self.judge(did.unwrap());
-        }
+        self.waits_for_demands().await;
         self.all(What::SignOut(Way::Replica(0))).await;
         tokio::time::sleep(RULES.heard_within).await;
         self.all(What::LookWithOldCookie(Way::Replica(1))).await;
@@ -123,6 +120,13 @@ impl Storm {
             tally.had_to_pass > self.steps / 2 && tally.had_to_be_refused > self.steps / 2,
             "a storm that asks little: {tally:?}"
         );
+    }
+
+    async fn waits_for_demands(&mut self) {
+        while let Some(did) = self.demands.join_next().await {
+            self.scene.notes_standstills(&mut self.model.world);
+            self.judge(did.unwrap());
+        }
     }
 
     fn judge(&mut self, did: Did) {
@@ -141,6 +145,7 @@ impl Storm {
 
     fn right(&mut self, did: Did) -> Result<(), String> {
         let took = did.span().until.saturating_sub(did.span().from);
+        let took = took.saturating_sub(self.model.world.still_for(did.span()));
         if took > did.bound() {
             return Err(format!("it took {took:?}"));
         }

@@ -1,7 +1,7 @@
 //! Where a storm passes: two gateways behind one nginx, Redis, a provider, and a clock; and what happens to them.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Mutex, Weak},
     time::{Duration, Instant},
 };
 
@@ -33,6 +33,20 @@ pub(super) struct Watched {
     pub(super) messenger: Visitor,
     began: Instant,
     start: Timestamp,
+    stood_still: Mutex<Vec<Span>>,
+}
+
+/// Looks at the time again and again, to know when the machine stood still.
+fn keep_watch(scene: &Weak<Watched>) {
+    let mut last = None;
+    while let Some(scene) = scene.upgrade() {
+        let now = scene.now();
+        if let Some(last) = last.replace(now).filter(|last| now - *last > STANDSTILL) {
+            scene.stood_still.lock().unwrap().push(Span::new(last, now));
+        }
+        drop(scene);
+        std::thread::sleep(LOOK_EVERY);
+    }
 }
 
 impl Watched {
@@ -54,7 +68,10 @@ impl Scene {
         let (began, start) = (Instant::now(), stage.clock.now());
         stage.idp.set(Switch::KeySetWithEarlierKeys);
         let (direct, messenger) = ([stage.asking(0), stage.asking(1)], Visitor::new(&stage));
-        let stage = Arc::new(Watched { stage, direct, messenger, began, start });
+        let stood_still = Mutex::default();
+        let stage = Arc::new(Watched { stage, direct, messenger, began, start, stood_still });
+        let watched = Arc::downgrade(&stage);
+        std::thread::spawn(move || keep_watch(&watched));
         let replicas = [None, None];
         let mut scene = Self { stage, redis, redis_is_up: true, replicas, provider_is_ill: false };
         for number in 0..REPLICAS {
@@ -76,6 +93,11 @@ impl Scene {
         let text = self.stage.stage.telemetry.metrics().text().unwrap();
         let lines = text.lines().filter(|line| COUNTED.iter().any(|name| line.starts_with(name)));
         lines.filter(|line| !line.ends_with(" 0")).fold(String::new(), |told, line| told + "\n" + line)
+    }
+
+    /// Writes down when the machine stood still.
+    pub(super) fn notes_standstills(&self, world: &mut World) {
+        self.stage.stood_still.lock().unwrap().drain(..).for_each(|span| world.stood_still(span));
     }
 
     /// Lets something happen, and writes down when.
@@ -198,4 +220,7 @@ fn plan() -> Plan {
     .fold(plan, |plan, limit| plan.set(limit, "off"))
 }
 
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// What a crowded machine may take for such a look without its being noticed.
+const STANDSTILL: Duration = Duration::from_millis(150);
 const COUNTED: [&str; 3] = ["oauth2_token_refresh", "oauth2_session_ended", "oauth2_token_verification_failures"];

@@ -20,6 +20,8 @@ pub(super) enum Part {
     Store,
     Replica(usize),
     Provider,
+    /// All of the machine, which others had to themselves for a moment: every deadline may have passed meanwhile.
+    Machine,
 }
 
 /// Everything that was the matter so far.
@@ -72,9 +74,21 @@ impl World {
         self.shaken = Some(clock);
     }
 
+    /// The machine stood still.
+    pub(super) fn stood_still(&mut self, during: Span) {
+        self.troubles.push((Part::Machine, during));
+    }
+
+    /// For how long it did, of a time.
+    pub(super) fn still_for(&self, during: Span) -> Duration {
+        let still = self.troubles.iter().filter(|(part, span)| *part == Part::Machine && span.meets(during));
+        still.map(|(_, span)| span.until.saturating_sub(span.from)).sum()
+    }
+
     /// Whether a part was in trouble at any time then.
     pub(super) fn was_ill(&self, part: Part, during: Span) -> bool {
-        self.troubles.iter().any(|(ill, span)| *ill == part && span.meets(during))
+        let is = |ill: Part| ill == part || ill == Part::Machine;
+        self.troubles.iter().any(|(ill, span)| is(*ill) && span.meets(during))
     }
 
     /// Whether any gateway was.
@@ -153,6 +167,17 @@ pub(super) mod tests {
         assert!(world.was_ill(Part::Store, span(200, 6_000)));
         assert!(!world.was_ill(Part::Store, span(300, 6_000)));
         assert!(world.was_stormy(span(0, 200)) && !world.was_stormy(span(300, 400)));
+    }
+
+    #[test]
+    fn a_machine_that_stood_still_is_trouble_of_every_part() {
+        let mut world = World::default();
+        world.stood_still(span(100, 400));
+        for part in [Part::Store, Part::Replica(0), Part::Replica(1), Part::Provider] {
+            assert!(world.was_ill(part, span(50, 150)) && !world.was_ill(part, span(400, 500)));
+        }
+        assert_eq!(world.still_for(span(50, 150)), Duration::from_millis(300));
+        assert_eq!(world.still_for(span(400, 500)), Duration::ZERO);
     }
 
     #[test]
