@@ -7,11 +7,18 @@ use dev_idp::{Endpoint, Trouble};
 use futures_util::future::join_all;
 use reqwest::Method;
 
-use crate::support::{Plan, Stage, Visitor, eventually, twin::AsNginx};
+use crate::{
+    fleet_revocation::stage_with_line,
+    support::{Plan, Stage, Visitor, eventually, line::Noise, twin::AsNginx, within},
+};
+
+fn plan() -> Plan {
+    let plan = Plan::new().of_two().set("PROVIDER__MAIN__OFFLINE_ACCESS", "true");
+    plan.set("LIMITS__REFRESH_SESSION", "off")
+}
 
 async fn stage() -> Stage {
-    let plan = Plan::new().with_redis().of_two().set("PROVIDER__MAIN__OFFLINE_ACCESS", "true");
-    plan.set("LIMITS__REFRESH_SESSION", "off").start().await
+    plan().with_redis().start().await
 }
 
 fn grants(stage: &Stage) -> usize {
@@ -121,6 +128,35 @@ async fn a_gateway_that_is_killed_with_the_answer_on_its_way_loses_the_tokens_an
         assert_eq!(gateway.verify("staff", &bob).await.0, 200, "nor does it cost anybody else a thing");
     }
     assert_eq!(there.script_if_there(Method::POST, "/auth/refresh", &bob).await.unwrap().0, 200);
+}
+
+/// The store is out of one gateway's reach for longer than its lock lasts, with the provider's answer in its hands.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_comes_back_with_new_tokens_after_another_tried_the_old_one_signs_nobody_out() {
+    let (stage, _redis, line) = stage_with_line(plan()).await;
+    let (here, there) = (stage.asking(0), stage.asking(1));
+    let cookie = stage.cookie_of("alice").await;
+    stage.advance(ALMOST_EXPIRED);
+    stage.idp.trouble(Endpoint::Token, Trouble::Slow(Duration::from_millis(1_500)));
+    assert_eq!(there.verify("staff", &cookie).await.0, 200);
+    eventually("the provider has rotated the token", async || grants(&stage) == 1).await;
+    line.garble(Noise::Instead("-ERR marker\r\n"));
+    let tried = async {
+        let demand = here.script_if_there(Method::POST, "/auth/refresh", &cookie).await.unwrap();
+        assert_eq!((demand.0, demand.1.as_str()), (400, "refresh_lost"), "{demand:?}");
+    };
+    let comes_back = async {
+        within(Duration::from_secs(12), "the lock is over", async || grants(&stage) == 2).await;
+        line.garble(Noise::None);
+        eventually("the new tokens are written", async || refreshes(&stage, "success").await == 1).await;
+    };
+    tokio::join!(tried, comes_back);
+    stage.idp.relieve(Endpoint::Token);
+    let demand = here.script_if_there(Method::POST, "/auth/refresh", &cookie).await.unwrap();
+    assert_eq!((demand.0, demand.1.as_str()), (400, "refresh_lost"), "the provider has ended the grant: {demand:?}");
+    for gateway in [&here, &there] {
+        assert_eq!(gateway.verify("staff", &cookie).await.0, 200, "the session lives on");
+    }
 }
 
 const ALMOST_EXPIRED: Duration = Duration::from_secs(250);

@@ -128,7 +128,7 @@ async fn a_time_of_use_that_is_written_meanwhile_revives_nothing() {
 }
 
 /// The other gateway's Redis is at the end of a line.
-async fn stage_with_line(plan: Plan) -> (Stage, Server, Line) {
+pub(crate) async fn stage_with_line(plan: Plan) -> (Stage, Server, Line) {
     let redis = block_in_place(Server::start);
     let line = Line::to(redis.socket()).await;
     let socket = format!("unix://{}", redis.socket().display());
