@@ -3,16 +3,22 @@
 //! No event can carry a secret: sessions are named by eight characters of their hash, causes are made by code that
 //! knows what may be told. Allowed verifies are logged at debug level; refusals and changes at info and above.
 
-use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tracing::{debug, error, info, warn};
 
 use crate::{
     reason::{Kind, Reason},
     store::{Name, StoreError},
-    telemetry::{fallback::FallbackEvent, metrics::Metrics},
+    telemetry::{budget::Budget, fallback::FallbackEvent, metrics::Metrics},
 };
 
+mod budget;
 pub mod fallback;
 pub mod log;
 pub mod metrics;
@@ -53,6 +59,8 @@ pub enum Audit {
 pub struct Telemetry {
     metrics: Arc<Metrics>,
     audit_allowed: bool,
+    without_session: Arc<Budget>,
+    began: Instant,
 }
 
 /// Something an operator may want to know.
@@ -250,12 +258,30 @@ impl EndCause {
 impl Telemetry {
     /// Events are counted, and written to whatever log the process has set up.
     pub fn new(audit_allowed: bool) -> Self {
-        Self { metrics: Arc::new(Metrics::new()), audit_allowed }
+        Self {
+            metrics: Arc::new(Metrics::new()),
+            audit_allowed,
+            without_session: Arc::default(),
+            began: Instant::now(),
+        }
     }
 
     /// The metrics.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// Whoever shows no session of ours is refused for nothing, as often as they like: so many lines a second are enough.
+    fn is_written(&self, reason: Reason) -> bool {
+        if !matches!(reason, Reason::NoSession | Reason::SessionMalformed) {
+            return true;
+        }
+        let second = u32::try_from(self.began.elapsed().as_secs()).unwrap_or(u32::MAX);
+        let left_out = self.without_session.take(second);
+        if let Some(left_out @ 1..) = left_out {
+            info!(left_out, "refusals without a session that were counted and not written");
+        }
+        left_out.is_some()
     }
 
     /// Counts an event and writes it down.
@@ -269,6 +295,9 @@ impl Telemetry {
                 }
             }
             Event::Refused { request_id, policy, reason, client, host, took } => {
+                if !self.is_written(*reason) {
+                    return;
+                }
                 let (reason, policy) = (reason.code(), policy.unwrap_or("none"));
                 let client = client.map(tracing::field::display);
                 info!(request_id, policy, reason, client, host, micros = micros(*took), "refused");

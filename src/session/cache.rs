@@ -68,7 +68,7 @@ impl Cache {
                 bytes,
                 Weight { least },
                 BuildHasherDefault::default(),
-                Default::default(),
+                sync::DefaultLifecycle::default(),
             ),
             forgotten: [const { AtomicU64::new(0) }; STRIPES],
             keeps: config.entries > 0,

@@ -126,7 +126,7 @@ impl Hearing {
             let concluded = tokio::select! {
                 notice = ear.next() => match notice {
                     None => return,
-                    Some(Notice::Beat(Beat { by, number })) if by == me => beats.heard(number, Instant::now()),
+                    Some(Notice::Beat(Beat { by, number })) if by == me => beats.heard(number, self.began.elapsed()),
                     Some(Notice::Beat(_)) => None,
                     Some(notice) => {
                         hear(notice);
@@ -148,7 +148,7 @@ impl Hearing {
                         return;
                     }
                     if saying.is_none() && pace.is_due(now, &self.is_asked) {
-                        let number = beats.begin(now);
+                        let number = beats.begin(now.saturating_duration_since(self.began));
                         saying = Some(Box::pin(self.say(Beat { by: me, number })));
                     }
                     None
@@ -171,7 +171,7 @@ impl Hearing {
         match outcome {
             Ok(Beaten { servers, .. }) => {
                 self.store_answered();
-                beats.said(number, *servers, Instant::now())
+                beats.said(number, *servers, self.began.elapsed())
             }
             Err(error) => {
                 self.note_outage(error);
@@ -181,7 +181,7 @@ impl Hearing {
     }
 
     fn conclude(&self, heard: Heard) {
-        self.hears_until.store(self.nanos(heard.until), Ordering::Release);
+        self.hears_until.store(nanos(heard.until), Ordering::Release);
         self.telemetry.metrics().sessions().heard(heard.took);
     }
 
@@ -193,8 +193,12 @@ impl Hearing {
     }
 
     fn nanos(&self, at: Instant) -> u64 {
-        u64::try_from(at.saturating_duration_since(self.began).as_nanos()).unwrap_or(u64::MAX)
+        nanos(at.saturating_duration_since(self.began))
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A beat that the store is asked to say on.
@@ -211,35 +215,35 @@ async fn said(saying: &mut Option<Saying<'_>>) -> (u64, Result<Beaten, StoreErro
 /// When the next beat is due, and when a subscription is given up.
 #[derive(Debug)]
 struct Pace {
-    asked_at: Instant,
-    beaten_at: Option<Instant>,
-    heard_at: Instant,
+    asked: Instant,
+    beaten: Option<Instant>,
+    heard: Instant,
 }
 
 impl Pace {
     const fn new(now: Instant) -> Self {
-        Self { asked_at: now, beaten_at: None, heard_at: now }
+        Self { asked: now, beaten: None, heard: now }
     }
 
     fn is_due(&mut self, now: Instant, is_asked: &AtomicBool) -> bool {
         if is_asked.swap(false, Ordering::Relaxed) {
-            self.asked_at = now;
+            self.asked = now;
         }
         let since = |earlier| now.saturating_duration_since(earlier);
-        let is_idle = since(self.asked_at) >= IDLE_AFTER;
-        let due = self.beaten_at.is_none_or(|beaten| !is_idle || since(beaten) >= IDLE_BEAT_EVERY);
+        let is_idle = since(self.asked) >= IDLE_AFTER;
+        let due = self.beaten.is_none_or(|beaten| !is_idle || since(beaten) >= IDLE_BEAT_EVERY);
         if due {
-            self.beaten_at = Some(now);
+            self.beaten = Some(now);
         }
         due
     }
 
     const fn heard(&mut self, now: Instant) {
-        self.heard_at = now;
+        self.heard = now;
     }
 
     fn has_lost(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.heard_at) >= LOST_AFTER
+        now.saturating_duration_since(self.heard) >= LOST_AFTER
     }
 }
 

@@ -19,7 +19,7 @@ use crate::support::{
 };
 
 async fn next(ear: &mut Ear) -> Option<Notice> {
-    timeout(PATIENCE, ear.next()).await.expect("nothing was heard")
+    timeout(PATIENCE, ear.next()).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

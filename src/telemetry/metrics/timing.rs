@@ -84,7 +84,7 @@ mod tests {
 
     fn text(metric: impl EncodeMetric + Send + Sync + fmt::Debug + 'static) -> String {
         let mut registry = Registry::default();
-        registry.register("took_seconds", "Time it took", metric);
+        registry.register("portcullis_verify_duration_seconds", "Time it took", metric);
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
         text

@@ -242,9 +242,10 @@ impl Model {
         let idle = asked.clock.0 >= session.used_possibly + self.rules.idle;
         let expired = asked.clock.0 >= session.clock.1 + self.rules.absolute;
         let seen = |flush: &Span| self.world.silent_until(Span::new(flush.from, flush.until + self.rules.heard_within));
-        let mut flushes = self.world.flushes.iter();
-        let flushed = flushes.any(|flush| session.born.until <= flush.from && seen(flush) <= asked.span.from);
-        idle || expired || flushed || session.endings.iter().any(|ending| self.has_ended(ending, asked))
+        let lost = |flush: &Span| session.born.until <= flush.from && seen(flush) <= asked.span.from;
+        idle || expired
+            || self.world.flushes.iter().any(lost)
+            || session.endings.iter().any(|ending| self.has_ended(ending, asked))
     }
 
     fn has_ended(&self, ending: &Ending, asked: &Asked) -> bool {

@@ -41,7 +41,7 @@ fn keep_watch(scene: &Weak<Watched>) {
     let mut last = None;
     while let Some(scene) = scene.upgrade() {
         let now = scene.now();
-        if let Some(last) = last.replace(now).filter(|last| now - *last > STANDSTILL) {
+        if let Some(last) = last.replace(now).filter(|last| now.saturating_sub(*last) > STANDSTILL) {
             scene.stood_still.lock().unwrap().push(Span::new(last, now));
         }
         drop(scene);
