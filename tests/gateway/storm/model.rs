@@ -183,7 +183,7 @@ impl Model {
         let certain = !(permitted.store || permitted.nobody);
         self.tally.had_to_pass += usize::from(certain && permitted.refusals.is_empty());
         self.tally.had_to_be_refused += usize::from(certain && !permitted.pass);
-        if permitted.holds(answer) || (asked.what == Question::Refresh && self.refresh_may(session, asked, answer)) {
+        if permitted.holds(answer) || self.change_may(session, asked, answer) {
             return Ok(());
         }
         let session = &self.sessions[session.0];
@@ -284,20 +284,30 @@ impl Model {
         reasons
     }
 
-    /// What a demand for fresh tokens may bring beyond what every request may.
-    fn refresh_may(&self, session: SessionId, asked: &Asked, answer: &Answer) -> bool {
+    /// What a request that changes the session may bring beyond what every request may: it can find that somebody ended
+    /// the session after it was let in, and no record where there was one.
+    fn change_may(&self, session: SessionId, asked: &Asked, answer: &Answer) -> bool {
         let session = &self.sessions[session.0];
         let ended = session.endings.iter().any(|ending| ending.span.from < asked.span.until);
+        match (asked.what, answer) {
+            (Question::Look, _) => false,
+            (_, Answer::Refused(reason)) if reason == "session_unknown" => ended,
+            (Question::Refresh, Answer::Refused(reason)) if reason == "refresh_rejected" => ended,
+            (Question::Refresh, Answer::Other(status, reason)) => self.refresh_may(session, asked, *status, reason),
+            _ => false,
+        }
+    }
+
+    fn refresh_may(&self, session: &Session, asked: &Asked, status: u16, reason: &str) -> bool {
         let lately = asked.span.widened(LEASE, Duration::ZERO);
         let ever = Span::new(session.born.from, asked.span.until);
-        let Answer::Other(status, reason) = answer else {
-            return ended
-                && matches!(answer, Answer::Refused(reason) if ["session_unknown", "refresh_rejected"].contains(&reason.as_str()));
-        };
-        match (status, reason.as_str()) {
-            (400, "refresh_lost" | "refresh_token_missing") => self.world.was_stormy(ever),
-            (503, "provider_unreachable") => self.world.provider_may_fail(asked.span, asked.clock.0),
-            (503, "refresh_busy") => self.world.was_stormy(lately),
+        let world = &self.world;
+        match (status, reason) {
+            (400, "refresh_lost" | "refresh_token_missing") => {
+                world.was_stormy(ever) || world.keys_were_doubtful_since(session.clock.0)
+            }
+            (503, "provider_unreachable") => world.provider_may_fail(asked.span, asked.clock.0),
+            (503, "refresh_busy") => world.was_stormy(lately),
             _ => false,
         }
     }

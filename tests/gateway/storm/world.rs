@@ -133,11 +133,16 @@ impl World {
         self.moves.iter().any(|span| span.meets(during))
     }
 
+    /// Whether a gateway may have lacked the provider's keys at any time since the clock showed that.
+    pub(super) fn keys_were_doubtful_since(&self, clock: u64) -> bool {
+        self.shaken.is_some_and(|at| clock <= at + KEYS_SECONDS)
+    }
+
     /// Whether gateways may fail at a provider that is well: one that was not is believed to be so for a moment, and
     /// keys are fetched once a minute.
     pub(super) fn provider_may_fail(&self, during: Span, clock: u64) -> bool {
-        let minute = self.shaken.is_some_and(|at| clock <= at + KEYS_SECONDS);
-        minute || self.was_ill(Part::Provider, during.widened(DISCOVERED_WITHIN, Duration::ZERO))
+        self.keys_were_doubtful_since(clock)
+            || self.was_ill(Part::Provider, during.widened(DISCOVERED_WITHIN, Duration::ZERO))
     }
 }
 

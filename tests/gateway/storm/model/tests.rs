@@ -177,6 +177,28 @@ fn tokens_may_be_lost_in_a_storm_and_the_session_not() {
 }
 
 #[test]
+fn tokens_may_be_lost_to_keys_that_change_too_often() {
+    let (mut model, alice) = model();
+    let refresh = |clock| Asked { what: Question::Refresh, ..asked(60, 70, clock, Way::Nginx) };
+    let lost = Answer::Other(400, "refresh_lost".to_owned());
+    model.world.provider_is_shaken(20);
+    assert!(model.judge(alice, &refresh(500), &lost).is_ok(), "it may have been lost before");
+    let bob = model.signed_in(span(0, 50), (81, 81));
+    assert!(model.judge(bob, &refresh(500), &lost).is_err());
+}
+
+#[test]
+fn whoever_is_signed_out_while_they_change_something_may_find_nothing_there() {
+    let (mut model, alice) = model();
+    let stay = Asked { what: Question::Stay, ..asked(60, 130, 0, Way::Nginx) };
+    let unknown = refused("session_unknown");
+    assert!(model.judge(alice, &stay, &unknown).is_err());
+    model.ended(alice, span(100, 120), Way::Replica(0), Said::Done);
+    assert!(model.judge(alice, &stay, &unknown).is_ok());
+    assert!(model.judge(alice, &asked(60, 130, 0, Way::Nginx), &unknown).is_err(), "who only looks is told");
+}
+
+#[test]
 fn a_cookie_that_nobody_was_given_is_refused_in_any_weather() {
     let mut model = Model::new(RULES);
     model.world.falls_ill(Part::Store, Duration::ZERO);
