@@ -29,15 +29,15 @@ pub(crate) mod prometheus;
 #[expect(dead_code, reason = "the store's own tests use more of it")]
 #[path = "../store/support/redis.rs"]
 pub(crate) mod redis;
-pub(crate) mod replica;
+pub(crate) mod in_process;
 pub(crate) mod traffic;
 pub(crate) mod twin;
 pub(crate) mod visitor;
 pub(crate) mod wire;
 
 use certificates::Certificates;
+use in_process::{InProcess, elsewhere};
 use nginx::{Nginx, Way};
-use replica::{Replica, elsewhere};
 use twin::AsNginx;
 pub(crate) use visitor::{Reply, Visitor};
 
@@ -182,8 +182,8 @@ pub(crate) struct Stage {
     pub(crate) redis: Option<redis::Server>,
     pub(crate) certificates: Certificates,
     pub(crate) telemetry: Telemetry,
-    gateway: Option<Replica>,
-    other: Option<Replica>,
+    gateway: Option<InProcess>,
+    other: Option<InProcess>,
     settings: Vec<(String, String)>,
     others_settings: Vec<(&'static str, String)>,
     pub(crate) folder: TempDir,
@@ -278,13 +278,13 @@ impl Stage {
 
     /// Starts the gateway, even if nginx cannot get at it.
     pub(crate) fn start_gateway_unseen(&mut self) {
-        self.gateway = Some(Replica::start(&self.settings_file(), &self.settings, &self.clock, &self.telemetry));
+        self.gateway = Some(InProcess::start(&self.settings_file(), &self.settings, &self.clock, &self.telemetry));
     }
 
     /// Starts one of two gateways, or another one in the place of one that was killed.
     pub(crate) async fn start_replica(&mut self, number: usize) {
         let settings = self.replica_settings(number);
-        let replica = Replica::start_apart(&self.settings_file(), &settings, &self.clock, &self.telemetry);
+        let replica = InProcess::start_apart(&self.settings_file(), &settings, &self.clock, &self.telemetry);
         *self.replica(number) = Some(replica);
         self.asking(number).answers().await;
     }
@@ -309,7 +309,7 @@ impl Stage {
         settings.into_iter().chain(own).collect()
     }
 
-    fn replica(&mut self, number: usize) -> &mut Option<Replica> {
+    fn replica(&mut self, number: usize) -> &mut Option<InProcess> {
         if number == 0 { &mut self.gateway } else { &mut self.other }
     }
 

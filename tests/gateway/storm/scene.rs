@@ -14,14 +14,14 @@ use super::{
     schedule::{Event, REPLICAS},
     world::{Part, Span, World},
 };
-use crate::support::{Plan, Stage, Visitor, redis, replica::Replica, twin::AsNginx};
+use crate::support::{Plan, Stage, Visitor, in_process::InProcess, redis, twin::AsNginx};
 
 /// All of it.
 pub(super) struct Scene {
     pub(super) stage: Arc<Watched>,
     redis: redis::Server,
     redis_is_up: bool,
-    replicas: [Option<Replica>; REPLICAS],
+    replicas: [Option<InProcess>; REPLICAS],
     provider_is_ill: bool,
 }
 
@@ -175,7 +175,7 @@ impl Scene {
     async fn starts(&mut self, number: usize) {
         let stage = &self.stage.stage;
         let settings = stage.replica_settings(number);
-        let replica = Replica::start_apart(&stage.settings_file(), &settings, &stage.clock, &stage.telemetry);
+        let replica = InProcess::start_apart(&stage.settings_file(), &settings, &stage.clock, &stage.telemetry);
         self.replicas[number] = Some(replica);
         self.stage.direct[number].answers().await;
     }

@@ -7,14 +7,14 @@ use reqwest::{Client, Method, RequestBuilder};
 
 use super::{
     APP, Stage, eventually,
-    replica::{Replica, elsewhere},
+    in_process::{InProcess, elsewhere},
     visitor::USER_AGENT,
 };
 
 /// It ends with its journey.
 pub(crate) struct Twin {
     pub(crate) asked: AsNginx,
-    _replica: Replica,
+    _replica: InProcess,
 }
 
 impl Twin {
@@ -22,7 +22,7 @@ impl Twin {
     pub(crate) async fn of(stage: &Stage) -> Self {
         let socket = stage.folder.path().join("twin.sock");
         let environment = elsewhere(&stage.environment(), &socket);
-        let replica = Replica::start(&stage.settings_file(), &environment, &stage.clock, &stage.telemetry);
+        let replica = InProcess::start(&stage.settings_file(), &environment, &stage.clock, &stage.telemetry);
         let asked = AsNginx::at(&socket);
         asked.answers().await;
         Self { asked, _replica: replica }

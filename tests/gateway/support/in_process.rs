@@ -18,14 +18,14 @@ use tokio::{
 use super::free_port;
 
 /// It ends with its journey.
-pub(crate) struct Replica {
+pub(crate) struct InProcess {
     pub(crate) drain: Drain,
     addresses: Vec<(String, Address)>,
     serving: JoinHandle<()>,
     apart: Option<Runtime>,
 }
 
-impl Replica {
+impl InProcess {
     /// Starts one on the journey's own runtime.
     pub(crate) fn start(
         settings: &Path,
@@ -48,7 +48,7 @@ impl Replica {
         Self { drain, addresses, serving, apart: None }
     }
 
-    /// Starts one that [`Replica::kill`] ends as SIGKILL ends a process.
+    /// Starts one that [`InProcess::kill`] ends as SIGKILL ends a process.
     pub(crate) fn start_apart(
         settings: &Path,
         environment: &[(String, String)],
@@ -81,7 +81,7 @@ impl Replica {
     }
 }
 
-impl Drop for Replica {
+impl Drop for InProcess {
     fn drop(&mut self) {
         self.drain.stop();
         self.serving.abort();
