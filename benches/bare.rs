@@ -4,13 +4,22 @@
 //! src/main.rs): who changes them there changes them here. What the gateway adds on top of hyper, its own deadlines
 //! included, is left out on purpose: that is what is measured.
 
-use std::{convert::Infallible, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    convert::Infallible,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use anyhow::Context;
 use bytes::Bytes;
 use clap::Parser;
 use deadpool_redis::redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo, Value, aio::MultiplexedConnection, cmd,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo, Value, aio::MultiplexedConnection,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
@@ -35,11 +44,11 @@ struct Arguments {
     #[arg(long = "header", value_name = "HEADER", value_parser = header)]
     headers: Vec<(HeaderName, HeaderValue)>,
     /// The Unix socket of a Redis to ask before each answer.
-    #[arg(long, requires = "record")]
+    #[arg(long, requires = "records")]
     redis: Option<PathBuf>,
-    /// The hash whose fields `v` and `f` are read there.
+    /// A file that names hashes, a line each; every request reads the fields `v` and `f` of the next one.
     #[arg(long, requires = "redis")]
-    record: Option<String>,
+    records: Option<PathBuf>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -49,8 +58,8 @@ fn main() -> anyhow::Result<()> {
 }
 
 async fn serve_forever(arguments: Arguments) -> anyhow::Result<()> {
-    let read = match (&arguments.redis, &arguments.record) {
-        (Some(socket), Some(record)) => Some(Read::new(socket.clone(), record).await?),
+    let read = match (&arguments.redis, &arguments.records) {
+        (Some(socket), Some(records)) => Some(Read::new(socket.clone(), records).await?),
         _ => None,
     };
     let answers = Arc::new(Answers { headers: arguments.headers.into_iter().collect(), read });
@@ -111,25 +120,31 @@ impl Answers {
 /// One read over one connection that all requests share.
 struct Read {
     connection: MultiplexedConnection,
-    command: Cmd,
+    records: Vec<String>,
+    next: AtomicUsize,
 }
 
 impl Read {
-    async fn new(socket: PathBuf, record: &str) -> anyhow::Result<Self> {
+    async fn new(socket: PathBuf, records: &Path) -> anyhow::Result<Self> {
         let client = Client::open(ConnectionAddr::Unix(socket).into_connection_info()?)?;
         let config = AsyncConnectionConfig::new()
             .set_response_timeout(None)
             .set_connection_timeout(None)
             .set_pipeline_buffer_size(QUEUE);
         let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-        let mut command = cmd("HMGET");
-        command.arg(record).arg("v").arg("f");
-        Ok(Self { connection, command })
+        let records = fs::read_to_string(records)?.lines().map(str::to_owned).collect();
+        Ok(Self { connection, records, next: AtomicUsize::new(0) })
     }
 
     async fn finds_both(&self) -> bool {
+        let next = self.next.fetch_add(1, Ordering::Relaxed) % self.records.len().max(1);
+        let Some(record) = self.records.get(next) else {
+            return false;
+        };
+        let mut command = Cmd::with_capacity(4, COMMAND_BYTES);
+        command.arg("HMGET").arg(record).arg("v").arg("f");
         let mut connection = self.connection.clone();
-        match self.command.query_async(&mut connection).await {
+        match command.query_async(&mut connection).await {
             Ok(Value::Array(fields)) => fields.iter().all(|field| matches!(field, Value::BulkString(_))),
             _ => false,
         }
@@ -146,5 +161,7 @@ fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
 /// `server.header_bytes` unless the settings say otherwise.
 const HEADER_BYTES: usize = 32 * 1024;
 const MOST_HEADERS: usize = 100;
+/// Room for the command, as the gateway makes it.
+const COMMAND_BYTES: usize = 128;
 /// The queue of the gateway's own connections to Redis.
 const QUEUE: usize = 256;

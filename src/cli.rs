@@ -27,6 +27,7 @@ mod fallback;
 mod healthcheck;
 mod keygen;
 mod ops;
+mod reload;
 mod serve;
 
 /// A forward-auth gateway for nginx.
@@ -86,7 +87,7 @@ impl SettingsFile {
 /// Does what the command line asks for.
 pub fn run(cli: &Cli) -> ExitCode {
     let done = match &cli.command {
-        Command::Serve(settings) => settings.load().map(serve::serve),
+        Command::Serve(settings) => settings.load().map(|config| serve::serve(config, settings.path())),
         Command::Check(settings) => settings.load().map(|config| {
             print!("{}", check::summary(&config));
             Ok(())

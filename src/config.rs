@@ -9,12 +9,14 @@ mod check;
 pub mod environment;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod given;
 pub mod load;
 mod problem;
 mod raw;
 #[cfg(test)]
 mod shipped;
 
+use given::Given;
 pub use problem::{Problem, Problems};
 
 /// Everything the process is told.
@@ -28,6 +30,8 @@ pub struct Config {
     pub gateway: gateway::Config,
     /// The log.
     pub telemetry: telemetry::Config,
+    /// All of it as it was given, to tell what other settings would change.
+    pub given: Given,
 }
 
 /// How strict the rules are.

@@ -21,6 +21,7 @@ pub struct Drain {
     stop: CancellationToken,
     /// Set before the token, which can only be asked under a lock that everybody shares.
     stopping: Arc<AtomicBool>,
+    leaving: Arc<AtomicBool>,
 }
 
 impl Drain {
@@ -43,6 +44,17 @@ impl Drain {
         self.tasks.spawn(async move { stop.run_until_cancelled_owned(task).await.is_some() });
     }
 
+    /// Announces the stop: all goes on, but nobody is to rely on this process any more, and connections end with the
+    /// request they are on.
+    pub fn leave(&self) {
+        self.leaving.store(true, Ordering::Release);
+    }
+
+    /// Whether the stop was announced, or has begun.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
+    }
+
     /// Whether the stop has begun.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
@@ -50,6 +62,7 @@ impl Drain {
 
     /// Begins the stop.
     pub fn stop(&self) {
+        self.leave();
         self.stopping.store(true, Ordering::Release);
         self.stop.cancel();
         self.tasks.close();
@@ -128,6 +141,9 @@ mod tests {
         });
         sleep(20 * WHILE).await;
         assert!(!waits.is_finished());
+        drain.leave();
+        sleep(WHILE).await;
+        assert!(drain.is_leaving() && !drain.is_stopping() && !waits.is_finished());
         drain.stop();
         assert!(drain.is_stopping());
         assert_eq!(timeout(WHILE, waits).await.unwrap().unwrap(), None);

@@ -113,7 +113,7 @@ impl Fallback {
             let revocations = Revocations::new(
                 certificates.revocations,
                 Arc::clone(&ca),
-                Arc::clone(keeper.ring()),
+                keeper.ring_in_force().clone(),
                 clock.clone(),
                 telemetry.clone(),
                 drain,
@@ -131,6 +131,44 @@ impl Fallback {
         })
     }
 
+    /// The same way in by other settings: the switches stay as they stand, and what is known of the lists is known.
+    ///
+    /// # Errors
+    /// As [`Fallback::new`].
+    pub fn reloaded(&self, config: Config, keeper: &Keeper, drain: &Drain) -> Result<Self, fetcher::StartError> {
+        let reloaded = |certificates: Certificates| {
+            let Certificates { ca, administrators, rules, revocations } = certificates;
+            let (ca, keys) = (Arc::new(ca), keeper.ring_in_force().clone());
+            let revocations = if let Some(checks) = &self.checks {
+                checks.revocations.reloaded(revocations, &ca, keys)?
+            } else {
+                let (clock, telemetry) = (self.clock.clone(), self.telemetry.clone());
+                Revocations::new(revocations, Arc::clone(&ca), keys, clock, telemetry, drain.clone())?
+            };
+            Ok::<_, fetcher::StartError>(Checks { ca, administrators, rules, revocations })
+        };
+        Ok(Self {
+            enabled: self.enabled,
+            monitor: Arc::clone(&self.monitor),
+            switches: self.switches.clone(),
+            checks: config.certificates.map(reloaded).transpose()?,
+            clock: self.clock.clone(),
+            telemetry: self.telemetry.clone(),
+        })
+    }
+
+    /// Begins what of this has not begun with the one before, and waits a little for its lists.
+    pub async fn begin_after(&self, before: &Self, drain: &Drain) {
+        let Some(checks) = self.checks.as_ref().filter(|_| self.enabled) else {
+            return;
+        };
+        let has_begun = before.checks.as_ref().is_some_and(|other| checks.revocations.is_same_as(&other.revocations));
+        if !has_begun {
+            drain.spawn_until_stop(checks.revocations.keep_fetching());
+            checks.revocations.asked_all_within(WAIT_FOR_LISTS).await;
+        }
+    }
+
     /// Begins what runs beside the requests: switches that agree, and revocation lists that are fresh. Nothing of it where
     /// there is no fallback.
     pub fn begin(&self, drain: &Drain) {
@@ -140,8 +178,7 @@ impl Fallback {
         let switches = self.switches.clone();
         drain.spawn_until_stop(async move { switches.keep_agreeing().await });
         if let Some(checks) = &self.checks {
-            let revocations = checks.revocations.clone();
-            drain.spawn_until_stop(async move { revocations.keep_fetching().await });
+            drain.spawn_until_stop(checks.revocations.keep_fetching());
         }
     }
 
@@ -262,5 +299,7 @@ impl Checks {
     }
 }
 
+/// How long settings that bring other revocation lists wait for them, before they count.
+const WAIT_FOR_LISTS: Duration = Duration::from_secs(2);
 /// What the record says of the reason when the door closes by itself.
 const TOO_MANY_REFUSED: &str = "too many different certificates of the admin CA were refused";

@@ -4,7 +4,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, PoisonError},
     time::Instant,
 };
 
@@ -19,9 +19,9 @@ use crate::{
     challenge::{self, Asked as Challenged},
     clock::Clock,
     cors::{self, Grant},
-    csp_report::{self, Budget},
+    csp_report,
     drain::Drain,
-    fallback::{self, Fallback, health, monitor::Monitor},
+    fallback::{self, Fallback, health},
     inbound::{Exposure, Facts, Inbound, Listener, Peer, RequestId, Trust},
     limits::{self, Limits, Wait},
     oidc::{
@@ -34,12 +34,13 @@ use crate::{
     random,
     reason::Reason,
     route::{Body, Endpoint, Limited, Prefix, Reach, Route},
+    seal::Farewell,
     session::{
         Client, Presented,
         keeper::{self, Found, Keeper},
         refresher::Refresher,
     },
-    store::{self, Store, notice::Notice},
+    store::{self, notice::Notice},
     telemetry::{Event, Telemetry},
     verify::{
         identity::{self, Identity},
@@ -48,6 +49,7 @@ use crate::{
     },
 };
 
+mod assembly;
 mod by_certificate;
 mod verifying;
 
@@ -90,7 +92,6 @@ pub struct Gateway {
     prefix: Prefix,
     look: SiteLook,
     csp: Delivery,
-    csp_lines: Mutex<Budget>,
     policies: Policies,
     matching: Matching,
     identity: Arc<Identity>,
@@ -98,12 +99,11 @@ pub struct Gateway {
     refresher: Refresher,
     sign_in: SignIn,
     sign_out: SignOut,
-    monitor: Arc<Monitor>,
     fallback: Arc<Fallback>,
     account: Account,
     limits: Arc<Limits>,
     providers: Arc<Providers>,
-    store: Arc<Store>,
+    lasting: assembly::Lasting,
     telemetry: Telemetry,
     drain: Drain,
 }
@@ -124,63 +124,28 @@ pub struct Origin<'a> {
 }
 
 impl Gateway {
-    /// Puts a gateway together. Waits for nothing: provider and store may be down.
-    ///
-    /// # Errors
-    /// [`StartError`] when a client cannot be set up from the settings, before anything is asked of the network.
-    pub fn new(config: Config, clock: &Clock, telemetry: Telemetry, drain: Drain) -> Result<Self, StartError> {
-        let store = Arc::new(Store::open(config.store, clock, observer(&telemetry)).map_err(StartError::Store)?);
-        let providers = Arc::new(Providers::new(config.providers, clock)?);
-        let keeper = Arc::new(Keeper::new(config.session, Arc::clone(&store), clock.clone(), telemetry.clone()));
-        let refresher = Refresher::new(
-            Arc::clone(&keeper),
-            Arc::clone(&providers),
-            clock.clone(),
-            telemetry.clone(),
-            drain.clone(),
-        );
-        let monitor = Arc::new(Monitor::new(&providers, &config.health, clock.clone(), telemetry.clone()));
-        let fallback = Fallback::new(config.fallback, Arc::clone(&monitor), &keeper, telemetry.clone(), drain.clone())
-            .map_err(StartError::Fallback)?;
-        let prefix = config.sign_in.prefix.clone();
-        Ok(Self {
-            sign_in: SignIn::new(
-                Arc::clone(&keeper),
-                Arc::clone(&providers),
-                Arc::clone(&monitor),
-                config.sign_in,
-                clock.clone(),
-                telemetry.clone(),
-            ),
-            sign_out: SignOut::new(
-                Arc::clone(&keeper),
-                Arc::clone(&providers),
-                prefix.clone(),
-                telemetry.clone(),
-                drain.clone(),
-            ),
-            account: Account::new(Arc::clone(&keeper), refresher.clone(), clock.clone()),
-            limits: Arc::new(Limits::new(config.limits, Arc::clone(&keeper), clock.clone(), telemetry.clone())),
-            sites: config.sites,
-            look: config.look,
-            csp: Delivery {
-                report_only: config.csp_report_only,
-                reports_to: config.csp_reports.then(|| prefix.path("/csp-report")),
-            },
-            csp_lines: Mutex::new(Budget::default()),
-            policies: config.policies,
-            matching: config.matching,
-            identity: Arc::new(Identity::new(config.identity)),
-            keeper,
-            refresher,
-            monitor,
-            fallback: Arc::new(fallback),
-            providers,
-            store,
-            telemetry,
-            drain,
-            prefix,
-        })
+    /// Begins what of this gateway has not begun with the one before it, and waits a little for what it cannot do without.
+    pub async fn begin_after(&self, before: &Self) {
+        self.fallback.begin_after(&before.fallback, &self.drain).await;
+    }
+
+    /// Puts this gateway's keys in force for all that outlives a reload, and tells which open nothing from now on.
+    pub fn take_over(&self) -> Vec<Farewell> {
+        self.keeper.take_over()
+    }
+
+    /// Lets an accepted key open nothing any more, because another gateway has given it up; false if there is none, or if
+    /// it is the one that seals here.
+    pub fn retire(&self, farewell: &Farewell) -> bool {
+        self.keeper.retire(farewell)
+    }
+
+    /// Tells the other gateways of keys that open nothing here any more, beside the requests.
+    pub fn announce(&self, removed: &[Farewell]) {
+        for farewell in removed.iter().copied() {
+            let keeper = Arc::clone(&self.keeper);
+            self.drain.spawn_until_stop(async move { keeper.announce(farewell).await });
+        }
     }
 
     /// Begins what runs beside the requests: discovery, probes, and making endings good.
@@ -189,8 +154,8 @@ impl Gateway {
             let member = Arc::clone(member);
             self.drain.spawn_until_stop(async move { member.provider().keep_discovering().await });
         }
-        for provider in self.monitor.providers() {
-            let (monitor, provider) = (Arc::clone(&self.monitor), provider.to_owned());
+        for provider in self.lasting.monitor.providers() {
+            let (monitor, provider) = (Arc::clone(&self.lasting.monitor), provider.to_owned());
             self.drain.spawn_until_stop(async move { monitor.keep_watching(&provider).await });
         }
         self.fallback.begin(&self.drain);
@@ -311,7 +276,7 @@ impl Gateway {
         Ok(match route.endpoint {
             Endpoint::Health => Answer::healthy(),
             Endpoint::Livez => Answer::probe(true),
-            Endpoint::Readyz => Answer::probe(!self.drain.is_stopping()),
+            Endpoint::Readyz => Answer::probe(!self.drain.is_leaving()),
             Endpoint::Metrics => self.metrics().await?,
             Endpoint::Check => self.account.check(&self.find(inbound, visit?).await?),
             Endpoint::CheckActive => self.account.check_active(&self.find(inbound, visit?).await?).await,
@@ -410,7 +375,7 @@ impl Gateway {
     fn csp_report(&self, inbound: &Inbound, visit: &Visit<'_>, body: &[u8]) -> Result<Answer, Reason> {
         self.csp.reports_to.as_ref().ok_or(Reason::NotFound)?;
         for violation in csp_report::read(inbound.media_type(), body, visit.site, &self.prefix)? {
-            let mut lines = self.csp_lines.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut lines = self.lasting.csp_lines.lock().unwrap_or_else(PoisonError::into_inner);
             let written = lines.take(self.clock().now());
             drop(lines);
             self.telemetry.event(&Event::CspViolated {
@@ -426,11 +391,11 @@ impl Gateway {
     }
 
     async fn metrics(&self) -> Result<Answer, Reason> {
-        if let Ok(count) = self.store.count().await {
+        if let Ok(count) = self.lasting.store.count().await {
             self.telemetry.metrics().set_active_sessions(count);
         }
         self.keeper.tell();
-        self.monitor.tell();
+        self.lasting.monitor.tell();
         self.fallback.tell(self.doors());
         self.telemetry.metrics().text().map(Answer::metrics).map_err(|_| Reason::Internal)
     }
@@ -471,7 +436,7 @@ impl Gateway {
 
     /// What a site's providers are called, if all of them are down.
     fn names_if_down(&self, site: &Site) -> Option<String> {
-        if !self.monitor.are_down(site.providers()) {
+        if !self.lasting.monitor.are_down(site.providers()) {
             return None;
         }
         let names = self.providers.of(site.providers()).map(|member| member.provider().shown_name());
@@ -529,11 +494,6 @@ pub enum StartError {
     /// A provider's client.
     #[error(transparent)]
     Provider(#[from] providers::StartError),
-}
-
-fn observer(telemetry: &Telemetry) -> store::Observer {
-    let telemetry = telemetry.clone();
-    Box::new(move |operation, ok, took| telemetry.metrics().store_operation(operation, ok, took))
 }
 
 fn halves(drawn: [u8; 32]) -> ([u8; 16], [u8; 16]) {

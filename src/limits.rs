@@ -34,7 +34,7 @@ pub struct Limits {
     keeper: Arc<Keeper>,
     clock: Clock,
     telemetry: Telemetry,
-    alone: Mutex<Alone>,
+    alone: Arc<Mutex<Alone>>,
 }
 
 /// What this process counts by itself.
@@ -52,7 +52,19 @@ impl Limits {
     /// Nobody has been counted yet.
     pub fn new(config: Config, keeper: Arc<Keeper>, clock: Clock, telemetry: Telemetry) -> Self {
         let alone = Alone { windows: Windows::new(DEFAULT_MAX_WINDOWS), ask_again: None };
-        Self { config, keeper, clock, telemetry, alone: Mutex::new(alone) }
+        Self { config, keeper, clock, telemetry, alone: Arc::new(Mutex::new(alone)) }
+    }
+
+    /// Other figures, and all that was counted.
+    #[must_use]
+    pub fn reloaded(&self, config: Config, keeper: Arc<Keeper>) -> Self {
+        Self {
+            config,
+            keeper,
+            clock: self.clock.clone(),
+            telemetry: self.telemetry.clone(),
+            alone: Arc::clone(&self.alone),
+        }
     }
 
     /// Counts an address that asks for an endpoint.

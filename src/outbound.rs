@@ -26,7 +26,7 @@ pub struct Outbound {
 }
 
 /// What the client is made of.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// PEM certificates that are trusted as well as the system's own.
     pub extra_roots: Option<Vec<u8>>,

@@ -3,10 +3,18 @@
 //! Invariant: a text sealed for one purpose, key name or version opens for no other, because all three are in the
 //! derived key or in the associated data. This file knows neither sessions nor cookies.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
+    constant_time::verify_slices_are_equal,
     hmac,
 };
 use base64::{
@@ -73,17 +81,63 @@ pub enum KeyError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct KeyId(pub [u8; KEY_ID_BYTES]);
 
+/// A key's word that it opens nothing any more. Only who has the key can give it, and only who has it can tell: so nobody
+/// else retires a key, and one that is said again says nothing new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Farewell {
+    /// Which key.
+    pub key: KeyId,
+    /// A keyed hash under it.
+    pub proof: [u8; FAREWELL_BYTES],
+}
+
+/// Bytes of what proves a farewell.
+pub const FAREWELL_BYTES: usize = 16;
+
+impl fmt::Display for KeyId {
+    /// As logs name it: eight hexadecimal digits.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+    }
+}
+
 /// The sealing key, and those that still or already open.
 #[derive(Debug)]
 pub struct KeyRing {
     sealing: Key,
-    accepted: Vec<Key>,
+    accepted: Vec<Accepted>,
+}
+
+/// A key that opens and does not seal, until it is retired.
+#[derive(Debug)]
+struct Accepted {
+    key: Key,
+    is_old: bool,
+    retired: AtomicBool,
+}
+
+impl Accepted {
+    fn new(master: &MasterKey, is_old: bool) -> Self {
+        Self { key: Key::derive(master), is_old, retired: AtomicBool::new(false) }
+    }
+
+    fn opens(&self) -> bool {
+        !self.retired.load(Ordering::Acquire)
+    }
 }
 
 impl KeyRing {
-    /// `sealing` makes new things; `accepted` are the next and the previous key, in any order.
+    /// `sealing` makes new things; `accepted` are keys that are about to follow it, in any order.
     pub fn new(sealing: &MasterKey, accepted: &[MasterKey]) -> Self {
-        Self { sealing: Key::derive(sealing), accepted: accepted.iter().map(Key::derive).collect() }
+        let accepted = accepted.iter().map(|key| Accepted::new(key, false)).collect();
+        Self { sealing: Key::derive(sealing), accepted }
+    }
+
+    /// Accepts the key that went before, too.
+    #[must_use]
+    pub fn after(mut self, old: &MasterKey) -> Self {
+        self.accepted.push(Accepted::new(old, true));
+        self
     }
 
     /// The key that new things are made under.
@@ -98,7 +152,57 @@ impl KeyRing {
 
     /// Every key on the ring, the sealing one first.
     pub fn all(&self) -> impl Iterator<Item = &Key> {
-        std::iter::once(&self.sealing).chain(&self.accepted)
+        std::iter::once(&self.sealing).chain(self.accepted.iter().filter(|one| one.opens()).map(|one| &one.key))
+    }
+
+    /// Whether that is the key that went before: what is under it, and is to stay, must be sealed anew.
+    pub fn is_old(&self, id: KeyId) -> bool {
+        self.accepted.iter().any(|one| one.is_old && one.key.id == id)
+    }
+
+    /// Lets an accepted key open nothing any more; false if there is none of that name. The sealing key stays, whoever
+    /// asks: a process that could not open what it makes itself would be of no use.
+    pub fn retire(&self, id: KeyId) -> bool {
+        let known = self.accepted.iter().find(|one| one.key.id == id);
+        known.is_some_and(|one| !one.retired.swap(true, Ordering::AcqRel))
+    }
+
+    /// Takes over what was retired before: new settings that still name such a key do not bring it back.
+    fn retire_as(&self, before: &Self) {
+        for one in before.accepted.iter().filter(|one| !one.opens()) {
+            self.retire(one.key.id);
+        }
+    }
+}
+
+/// The ring in force, for what outlives a change of it. Clones share it.
+#[derive(Clone, Debug)]
+pub struct RingInForce(Arc<ArcSwap<KeyRing>>);
+
+impl RingInForce {
+    /// Begins with that ring.
+    pub fn new(ring: Arc<KeyRing>) -> Self {
+        Self(Arc::new(ArcSwap::new(ring)))
+    }
+
+    /// The ring.
+    pub fn load(&self) -> Arc<KeyRing> {
+        self.0.load_full()
+    }
+
+    /// Puts another ring in force, and tells which keys open nothing from now on.
+    pub fn replace(&self, ring: &Arc<KeyRing>) -> Vec<Farewell> {
+        ring.retire_as(&self.load());
+        let before = self.0.swap(Arc::clone(ring));
+        before.all().filter(|key| ring.by_id(key.id()).is_none()).map(Key::farewell).collect()
+    }
+
+    /// Lets an accepted key open nothing any more; false if there is none, if it is the sealing one, or if it is not its own
+    /// word.
+    pub fn retire(&self, farewell: &Farewell) -> bool {
+        let ring = self.load();
+        let is_its_own = ring.by_id(farewell.key).is_some_and(|key| key.says(farewell));
+        is_its_own && ring.retire(farewell.key)
     }
 }
 
@@ -123,6 +227,17 @@ impl Key {
             name: hmac_key(&keyed_hash(&root, &[b"store name"])),
             root,
         }
+    }
+
+    /// What it says when it is given up.
+    pub fn farewell(&self) -> Farewell {
+        let mut proof = [0; FAREWELL_BYTES];
+        proof.copy_from_slice(&keyed_hash(&self.root, &[b"farewell"])[..FAREWELL_BYTES]);
+        Farewell { key: self.id, proof }
+    }
+
+    fn says(&self, farewell: &Farewell) -> bool {
+        verify_slices_are_equal(&self.farewell().proof, &farewell.proof).is_ok()
     }
 
     /// This key's name.
@@ -319,6 +434,51 @@ mod tests {
         assert!(ring.by_id(KeyId([0; 4])).is_none());
     }
 
+    fn of(sealing: u8, new: Option<u8>, old: Option<u8>) -> Arc<KeyRing> {
+        let key = |byte| MasterKey::from_bytes([byte; 32]);
+        let ring = KeyRing::new(&key(sealing), &new.map(key).into_iter().collect::<Vec<_>>());
+        Arc::new(match old {
+            Some(old) => ring.after(&key(old)),
+            None => ring,
+        })
+    }
+
+    fn id(byte: u8) -> KeyId {
+        Key::derive(&MasterKey::from_bytes([byte; 32])).id()
+    }
+
+    fn farewell(byte: u8) -> Farewell {
+        Key::derive(&MasterKey::from_bytes([byte; 32])).farewell()
+    }
+
+    #[test]
+    fn a_retired_key_opens_nothing_and_the_sealing_key_is_never_retired() {
+        let ring = of(1, Some(2), Some(3));
+        assert!(!ring.retire(id(1)) && !ring.retire(id(4)));
+        assert!(ring.retire(id(3)));
+        assert!(!ring.retire(id(3)), "once");
+        assert!(ring.by_id(id(3)).is_none() && ring.all().count() == 2);
+        assert!(ring.by_id(id(1)).is_some() && ring.by_id(id(2)).is_some());
+    }
+
+    #[test]
+    fn a_ring_tells_what_it_takes_away_and_keeps_what_was_retired() {
+        let force = RingInForce::new(of(1, None, None));
+        assert_eq!(force.replace(&of(1, Some(2), None)), []);
+        assert_eq!(force.replace(&of(2, None, Some(1))), []);
+        assert!(force.load().is_old(id(1)) && !force.load().is_old(id(2)));
+        let forged = Farewell { key: id(1), ..farewell(4) };
+        assert!(!force.retire(&forged) && !force.retire(&farewell(4)) && !force.retire(&farewell(2)));
+        assert!(force.retire(&farewell(1)));
+        assert!(!force.retire(&farewell(1)), "once");
+        assert_eq!(force.replace(&of(2, Some(3), Some(1))), [], "it opened nothing before either");
+        assert!(force.load().by_id(id(1)).is_none(), "the settings name it still");
+        assert_eq!(force.replace(&of(3, None, Some(2))), []);
+        assert_eq!(force.replace(&of(3, None, None)), [farewell(2)]);
+        force.replace(&of(3, None, Some(1)));
+        assert!(force.load().by_id(id(1)).is_some(), "settings that did not name it, and now do, mean it");
+    }
+
     #[test]
     fn parts_do_not_run_into_each_other() {
         let ring = ring();
@@ -344,7 +504,9 @@ mod tests {
     #[test]
     fn keys_are_never_shown() {
         assert_eq!(format!("{:?}", MasterKey::from_bytes([1; 32])), "[redacted]");
-        assert_eq!(format!("{:?}", ring()), "KeyRing { sealing: [redacted], accepted: [[redacted]] }");
+        let shown =
+            "KeyRing { sealing: [redacted], accepted: [Accepted { key: [redacted], is_old: false, retired: false }] }";
+        assert_eq!(format!("{:?}", ring()), shown);
         assert_eq!(format!("{:?}", ring().sealing().purpose(Purpose::Index)), "[redacted]");
     }
 }

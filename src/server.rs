@@ -6,13 +6,19 @@ use tracing::info;
 
 use crate::{
     drain::Drain,
-    gateway::Gateway,
     inbound::{Listener, Trust},
-    server::{listener::Bound, tls::Tls},
+    server::{
+        activation::{Inherited, Misfit},
+        front::Front,
+        listener::Bound,
+        tls::Tls,
+    },
 };
 
+pub mod activation;
 pub mod certificates;
 pub mod connection;
+pub mod front;
 pub mod listener;
 pub mod patience;
 pub mod peer_certificate;
@@ -32,11 +38,27 @@ impl Server {
     /// # Errors
     /// [`BindError`] names the listener that could not be bound.
     pub fn bind(config: Config) -> Result<Self, BindError> {
-        let bind = |listener: ListenerConfig| {
-            let bound = listener::bind(&listener.address);
-            bound.map(|bound| (listener.clone(), bound)).map_err(|error| BindError(listener.name, error))
-        };
-        let listeners = config.listeners.into_iter().map(bind).collect::<Result<_, _>>()?;
+        Self::with(config, Inherited::none())
+    }
+
+    /// Takes the sockets that were opened before the process began, each as the listener that it is meant for, and binds
+    /// the other listeners.
+    ///
+    /// # Errors
+    /// [`BindError`] names the listener that could not be bound, or the socket that fits none.
+    pub fn with(config: Config, mut inherited: Inherited) -> Result<Self, BindError> {
+        let mut listeners = Vec::new();
+        for listener in config.listeners {
+            let bound = match inherited.take_for(&listener).map_err(BindError::Misfit)? {
+                Some(bound) => Ok(bound),
+                None => listener::bind(&listener.address),
+            };
+            match bound {
+                Ok(bound) => listeners.push((listener, bound)),
+                Err(error) => return Err(BindError::System(listener.name, error)),
+            }
+        }
+        inherited.nothing_left().map_err(BindError::Misfit)?;
         Ok(Self { listeners, limits: config.limits, drain_timeout: config.drain_timeout })
     }
 
@@ -46,12 +68,16 @@ impl Server {
     }
 
     /// Serves until the drain is told to stop, then lets requests in flight finish.
-    pub async fn serve(self, gateway: Arc<Gateway>, drain: Drain) {
+    pub async fn serve(self, front: Arc<Front>, drain: Drain) {
         let mut last = Vec::new();
         for (config, bound) in self.listeners {
             info!(listener = config.name, address = ?bound.address(), tls = config.tls.is_some(), "listening");
-            let tls = config.tls.map(|tls| Arc::new(Tls::new(&config.name, tls, gateway.clock(), gateway.telemetry())));
+            let tls = config.tls.map(|tls| {
+                let gateway = front.gateway();
+                Arc::new(Tls::new(&config.name, tls, gateway.clock(), gateway.telemetry()))
+            });
             if let Some(tls) = &tls {
+                front.knows(tls);
                 drain.spawn_until_stop(Arc::clone(tls).keep_up());
             }
             let serving = listener::Serving {
@@ -61,7 +87,7 @@ impl Server {
                 certificates: config.certificates,
                 tls,
                 limits: self.limits.clone(),
-                gateway: Arc::clone(&gateway),
+                front: Arc::clone(&front),
                 drain: drain.clone(),
             };
             // The platform's listener answers until the very end, so that it can see that the process drains.
@@ -87,8 +113,14 @@ impl Server {
 
 /// A listener could not be bound.
 #[derive(Debug, thiserror::Error)]
-#[error("listener.{0} cannot listen: {1}")]
-pub struct BindError(String, #[source] io::Error);
+pub enum BindError {
+    /// The system refuses.
+    #[error("listener.{0} cannot listen: {1}")]
+    System(String, #[source] io::Error),
+    /// A socket that was opened before the process began fits no listener.
+    #[error(transparent)]
+    Misfit(Misfit),
+}
 
 /// What the server listens on, and its limits.
 #[derive(Clone, Debug)]
@@ -97,6 +129,8 @@ pub struct Config {
     pub listeners: Vec<ListenerConfig>,
     /// Limits of every connection.
     pub limits: Limits,
+    /// How long the process goes on as before once it is told to stop, and only says that it will.
+    pub stop_delay: Duration,
     /// How long requests in flight may take to finish once the process is told to stop.
     pub drain_timeout: Duration,
 }

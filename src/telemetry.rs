@@ -13,7 +13,9 @@ use std::{
 use tracing::{debug, error, info, warn};
 
 use crate::{
+    clock::Timestamp,
     reason::{Kind, Reason},
+    seal::{Farewell, KeyId},
     store::{Name, StoreError},
     telemetry::{budget::Budget, fallback::FallbackEvent, metrics::Metrics},
 };
@@ -221,6 +223,23 @@ pub enum Event<'a> {
     },
     /// Something of the administrators' way in.
     Fallback(FallbackEvent<'a>),
+    /// Other settings are in use.
+    Reloaded {
+        /// The keys that open nothing any more.
+        removed: &'a [Farewell],
+        /// When.
+        at: Timestamp,
+    },
+    /// Other settings were refused, and the former ones stay in use.
+    ReloadRefused {
+        /// All that is wrong with them.
+        problems: &'a [String],
+    },
+    /// An accepted key opens nothing any more, because another gateway has given it up.
+    KeyRetired {
+        /// The key.
+        key: KeyId,
+    },
     /// The store did not do what it was asked.
     StoreFailed {
         /// What was asked.
@@ -356,11 +375,33 @@ impl Telemetry {
             }
             Event::Deaf { cause } => warn!(cause, "other gateways are not heard: every session is asked of the store"),
             Event::Fallback(event) => event.write(),
+            Event::Reloaded { removed, .. } => reloaded(removed),
+            Event::ReloadRefused { problems } => reload_refused(problems),
+            Event::KeyRetired { key } => {
+                warn!(%key, "another gateway has given up this key: it opens nothing here any more");
+                info!(target: AUDIT, event = "key_retired", %key);
+            }
             Event::StoreFailed { operation, error } => {
                 error!(operation, %error, "the store failed");
             }
         }
     }
+}
+
+fn reloaded(removed: &[Farewell]) {
+    for Farewell { key, .. } in removed {
+        info!(%key, "this key opens nothing here any more");
+    }
+    info!("the settings have been read again and are in use");
+    info!(target: AUDIT, event = "reloaded", keys_removed = removed.len());
+}
+
+fn reload_refused(problems: &[String]) {
+    for problem in problems {
+        error!(problem, "the settings cannot be used");
+    }
+    error!(problems = problems.len(), "the settings were read again and refused: the former ones stay in use");
+    info!(target: AUDIT, event = "reload_refused", problems = problems.len());
 }
 
 fn answered(endpoint: &str, status: u16, reason: Option<Reason>, took: Duration) {

@@ -97,15 +97,9 @@ impl Apache {
         self.row("i", "file, Apache, no gate", Store::Nowhere, "open", headers)
     }
 
-    fn row(&self, letter: &'static str, what: &'static str, store: Store, place: &str, headers: Vec<Header>) -> Row {
+    fn row(&self, letter: &'static str, what: &str, store: Store, place: &str, headers: Vec<Header>) -> Row {
         let url = format!("http://{}/{place}/{PAGE}", self.site);
-        Row {
-            letter,
-            what,
-            store,
-            load: Load { url, headers, answers: Answers::Allowed },
-            watched: vec![self.watched.clone()],
-        }
+        Row::new(letter, what, store, Load::new(url, headers, Answers::Allowed), vec![self.watched.clone()])
     }
 }
 

@@ -7,7 +7,7 @@ use crate::load::Seen;
 /// One measurement in one round.
 #[derive(Clone, Debug)]
 pub(crate) struct Sample {
-    /// What wrk saw.
+    /// What was seen of the answers.
     pub(crate) seen: Seen,
     /// The processor time of each part, in microseconds per request.
     pub(crate) cpu_us: BTreeMap<&'static str, f64>,
@@ -50,7 +50,7 @@ impl Sample {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "nobody counts to 2^52 here")]
-    fn store_commands_per_request(&self) -> f64 {
+    pub(crate) fn store_commands_per_request(&self) -> f64 {
         self.store_commands as f64 / self.seen.requests
     }
 }
@@ -82,9 +82,33 @@ pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     }
 }
 
+/// The least value that this share of them does not exceed (nearest rank); they are sorted.
+pub(crate) fn percentile(sorted: &[f64], share: f64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "nobody counts to 2^52 here")]
+    let rank = (sorted.len() as f64 * share).ceil();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rank is a small whole number")]
+    let at = (rank as usize).saturating_sub(1);
+    sorted.get(at).copied().unwrap_or(f64::NAN)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_percentile_is_one_of_the_values() {
+        let values: Vec<_> = (1..=1_000).map(f64::from).collect();
+        let check = |values: &[f64], share: f64, expected: f64| {
+            let found = percentile(values, share);
+            assert!((found - expected).abs() < 1e-9, "{share}: {found}");
+        };
+        check(&values, 0.5, 500.0);
+        check(&values, 0.99, 990.0);
+        check(&values, 1.0, 1_000.0);
+        check(&values, 0.0, 1.0);
+        check(&[7.0], 0.99, 7.0);
+        assert!(percentile(&[], 0.5).is_nan());
+    }
 
     #[test]
     fn the_median_is_in_the_middle() {

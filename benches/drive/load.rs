@@ -1,10 +1,10 @@
-//! wrk: many connections that ask one thing as fast as they are answered.
+//! What is asked, by many connections: by wrk as fast as it is answered, or at a constant rate by ourselves.
 
-use std::{fs, process::Command, time::Duration};
+use std::{fs, path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context, ensure};
 
-use crate::{stage::Stage, visitor};
+use crate::{connection, pace, row::header, stage::Stage, visitor};
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -15,6 +15,19 @@ pub(crate) struct Load {
     pub(crate) headers: Vec<(String, String)>,
     /// Whether every answer must be a 200, or every one a refusal.
     pub(crate) answers: Answers,
+    /// A file with cookies, a line each; every request takes the next one.
+    pub(crate) cookies: Option<PathBuf>,
+    /// How fast.
+    pub(crate) pace: Pace,
+}
+
+/// How fast requests come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// As fast as they are answered.
+    Full,
+    /// So many a second, whoever is slow.
+    Fixed(u32),
 }
 
 /// What every answer must be.
@@ -26,7 +39,7 @@ pub(crate) enum Answers {
     Refused,
 }
 
-/// What wrk saw.
+/// What was seen of the answers.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     /// Answers.
@@ -40,8 +53,23 @@ pub(crate) struct Seen {
 }
 
 impl Load {
+    /// The same request again and again, as fast as it is answered.
+    pub(crate) fn new(url: impl Into<String>, headers: Vec<(String, String)>, answers: Answers) -> Self {
+        Self { url: url.into(), headers, answers, cookies: None, pace: Pace::Full }
+    }
+
     /// Asks for a while.
     pub(crate) fn run(&self, stage: &Stage, time: Duration) -> anyhow::Result<Seen> {
+        match self.pace {
+            Pace::Full => self.run_wrk(stage, time),
+            Pace::Fixed(per_second) => {
+                let url = self.url.parse()?;
+                pace::run(&url, &connection::request("GET", &url, &self.headers), per_second, time)
+            }
+        }
+    }
+
+    fn run_wrk(&self, stage: &Stage, time: Duration) -> anyhow::Result<Seen> {
         let script = stage.path("load.lua");
         fs::write(&script, self.script()?)?;
         let output = stage.run(
@@ -59,7 +87,12 @@ impl Load {
 
     /// Asks once, and fails if that is not answered as it must be. To wrk a redirect to a provider is an answer too.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
-        let status = visitor::get(&self.url.parse()?, &self.headers)?.status;
+        let mut headers = self.headers.clone();
+        if let Some(cookies) = &self.cookies {
+            let cookies = fs::read_to_string(cookies)?;
+            headers.push(header("Cookie", cookies.lines().next().context("no cookies")?));
+        }
+        let status = visitor::get(&self.url.parse()?, &headers)?.status;
         let expected = match self.answers {
             Answers::Allowed => 200..=299,
             Answers::Refused => 401..=401,
@@ -75,7 +108,15 @@ impl Load {
             Ok(format!("wrk.headers[ [[{name}]] ] = [[{value}]]\n"))
         };
         let lines: Vec<_> = self.headers.iter().map(line).collect::<Result<_, _>>()?;
-        Ok(lines.concat() + SUMMARY)
+        let walk = match &self.cookies {
+            Some(cookies) => {
+                let path = cookies.display().to_string();
+                ensure!(plain(&path), "the path {path} does not fit into a script");
+                WALK.replace("COOKIES", &path)
+            }
+            None => String::new(),
+        };
+        Ok(lines.concat() + &walk + SUMMARY)
     }
 
     fn read(&self, output: &str) -> anyhow::Result<Seen> {
@@ -93,6 +134,18 @@ impl Load {
 
 /// As many as nginx keeps to its upstream.
 pub(crate) const CONNECTIONS: u32 = 32;
+/// The request is put together once; only the cookie in the middle differs.
+const WALK: &str = "local cookies, at, before, after = {}, 0, nil, nil
+for cookie in io.lines([[COOKIES]]) do cookies[#cookies + 1] = cookie end
+init = function()
+    wrk.headers['Cookie'] = '@'
+    before, after = wrk.format():match('^(.*Cookie: )@(.*)$')
+end
+request = function()
+    at = at % #cookies + 1
+    return before .. cookies[at] .. after
+end
+";
 const SUMMARY: &str = "done = function(summary, latency)
     local errors = summary.errors
     io.write(string.format('seen %d %d %d %d %d %d\\n', summary.requests, summary.duration,

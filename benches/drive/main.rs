@@ -6,7 +6,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,18 +15,24 @@ use crate::{results::Named, rounds::Plan, scene::Scene, stage::Stage};
 
 mod apache;
 mod bars;
+mod connection;
 mod figures;
 mod load;
+mod memory;
 mod oauth2_proxy;
 mod others;
+mod pace;
+mod population;
 mod process;
 mod redis;
 mod report;
 mod results;
+mod revocation;
 mod rounds;
 mod row;
 mod scene;
 mod servers;
+mod sessions;
 mod stage;
 mod start;
 mod visitor;
@@ -40,12 +46,18 @@ struct Arguments {
     /// Fail if a figure misses its bar.
     #[arg(long)]
     check: bool,
-    /// How long each measurement takes.
-    #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u64).range(1..=60))]
-    seconds: u64,
-    /// How often everything is measured; the medians are shown.
-    #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u32).range(3..=99))]
-    rounds: u32,
+    /// To see whether it works: one round of a second each, and few sessions. Its figures mean nothing.
+    #[arg(long)]
+    quick: bool,
+    /// How long each measurement takes: 3 seconds.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=60))]
+    seconds: Option<u64>,
+    /// How often everything is measured: 3 times; the medians are shown.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=99))]
+    rounds: Option<u32>,
+    /// How many sessions there are where verify is asked for one of many: 1000,100000,1000000.
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    sessions: Vec<u32>,
     #[command(flatten)]
     programs: Programs,
     /// An empty folder for settings, sockets and logs.
@@ -91,6 +103,21 @@ async fn main() -> anyhow::Result<ExitCode> {
     }
 }
 
+impl Arguments {
+    fn plan(&self) -> Plan {
+        let (seconds, rounds) = if self.quick { (1, 1) } else { (3, 3) };
+        let time = Duration::from_secs(self.seconds.unwrap_or(seconds));
+        Plan { time, rounds: self.rounds.unwrap_or(rounds) }
+    }
+
+    /// Fewest first, each once.
+    fn sizes(&self) -> Vec<u32> {
+        let usual: &[u32] = if self.quick { &[1_000, 20_000] } else { &[1_000, 100_000, 1_000_000] };
+        let sizes = if self.sessions.is_empty() { usual } else { &self.sessions };
+        sizes.iter().copied().collect::<BTreeSet<_>>().into_iter().collect()
+    }
+}
+
 fn told(error: &anyhow::Error) -> ExitCode {
     eprintln!("bench: {error:#}");
     ExitCode::FAILURE
@@ -98,8 +125,8 @@ fn told(error: &anyhow::Error) -> ExitCode {
 
 fn measure(stage: &Stage, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let say = |line: &str| eprintln!("bench: {line}");
-    let scene = Scene::set(stage, &arguments.programs, &say)?;
-    let plan = Plan { time: Duration::from_secs(arguments.seconds), rounds: arguments.rounds };
+    let scene = Scene::set(stage, &arguments.programs, &arguments.sizes(), &say)?;
+    let plan = arguments.plan();
     let measured = rounds::run(stage, &scene, plan, &say)?;
     if arguments.json {
         println!("{}", report::json(&measured));

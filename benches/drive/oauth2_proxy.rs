@@ -56,8 +56,8 @@ fn start(
         header("User-Agent", USER_AGENT),
         header("Cookie", &cookie),
     ];
-    let load = Load { url: format!("http://{site}/oauth2/auth"), headers, answers: Answers::Allowed };
-    let row = Row { letter: "k", what: "oauth2-proxy, /oauth2/auth", store, load, watched: vec![watched.clone()] };
+    let load = Load::new(format!("http://{site}/oauth2/auth"), headers, Answers::Allowed);
+    let row = Row::new("k", "oauth2-proxy, /oauth2/auth", store, load, vec![watched.clone()]);
     Ok((row, (name, watched)))
 }
 

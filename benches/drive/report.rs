@@ -5,6 +5,8 @@ use serde_json::{Map, Value, json};
 use crate::{
     figures::{Medians, Sample},
     load::CONNECTIONS,
+    memory::{self, Memory},
+    population::Size,
     results::{self, Named},
     rounds::Measured,
     row::Row,
@@ -15,9 +17,9 @@ pub(crate) fn json(measured: &Measured<'_>) -> Value {
     let rows: Vec<_> = measured.rows.iter().map(|(row, samples)| row_json(row, samples)).collect();
     let mut all = json!({
         "ratios": named(results::ratios(measured), 3),
-        "forged_store_commands": results::forged_store_commands(measured),
-        "rss_mib": rounded(results::gateway_mib(measured), 2),
-        "start_ms": rounded(measured.start_ms, 1),
+        "sizes": measured.before.sizes.iter().map(size_json).collect::<Vec<_>>(),
+        "memory": memory_json(&measured.before.memory),
+        "revocations": measured.before.delays.revocations,
         "resident_mib": object(measured.resident_mib.iter().copied(), 2),
         "rows": rows,
         "seconds": measured.plan.time.as_secs(),
@@ -27,9 +29,32 @@ pub(crate) fn json(measured: &Measured<'_>) -> Value {
         "load_before": rounded(measured.machine.load_before, 2),
     });
     if let Some(all) = all.as_object_mut() {
+        all.extend(named(results::singles(measured), 3));
+        all.insert("forged_store_commands".to_owned(), results::forged_store_commands(measured).into());
         all.extend(named(results::beside_others(measured), 2));
     }
     all
+}
+
+fn size_json(size: &Size) -> Value {
+    json!({
+        "sessions": size.sessions,
+        "redis_bytes_per_session": rounded(size.bytes_each, 0),
+        "made_in_seconds": rounded(size.made_in_seconds, 1),
+        "active_sessions": size.active,
+        "gauge_ms": rounded(size.gauge_ms, 2),
+    })
+}
+
+fn memory_json(memory: &Memory) -> Value {
+    json!({
+        "sessions": memory::SESSIONS,
+        "begun_mib": rounded(memory.begun_mib, 2),
+        "before_mib": rounded(memory.before_mib, 2),
+        "after_mib": rounded(memory.after_mib, 2),
+        "read_again": memory.read_again,
+        "counted_bytes_per_session": rounded(memory.counted_bytes, 0),
+    })
 }
 
 fn row_json(row: &Row, samples: &[Sample]) -> Value {
@@ -38,6 +63,7 @@ fn row_json(row: &Row, samples: &[Sample]) -> Value {
         "row": row.letter,
         "what": row.what,
         "store": row.store.label(),
+        "sessions": row.sessions,
         "requests_per_second": rounded(medians.requests_per_second, 0),
         "p50_us": rounded(medians.p50_us, 0),
         "p99_us": rounded(medians.p99_us, 0),
@@ -65,10 +91,24 @@ pub(crate) fn table(measured: &Measured<'_>) -> String {
         columns(["", "what", "store"], ["req/s", "p50 µs", "p99 µs"], ["server", "nginx", "redis"]),
     ];
     let mut rows: Vec<_> = measured.rows.iter().collect();
-    rows.sort_by_key(|(row, _)| (row.letter, row.store.label()));
+    rows.sort_by_key(|(row, _)| (row.letter, row.store.label(), row.sessions));
     lines.extend(rows.into_iter().map(|(row, samples)| line(row, samples)));
     lines.push(String::new());
     lines.extend(results::all(measured).into_iter().map(|(name, figure)| single(name, figure)));
+    lines.push(sizes(&measured.before.sizes));
+    let memory = &measured.before.memory;
+    lines.push(format!(
+        "\n{} sessions remembered: {:.2} MiB as it began, {:.2} with its connections, {:.2} with all; {} read again.",
+        memory::SESSIONS,
+        memory.begun_mib,
+        memory.before_mib,
+        memory.after_mib,
+        memory.read_again
+    ));
+    lines.push(format!(
+        "{} sessions ended at one gateway and asked for at another.",
+        measured.before.delays.revocations
+    ));
     let resident = measured.resident_mib.iter().map(|(name, mib)| format!("\n  {name:NAME$}{mib:.1}"));
     lines.push(format!("\nresident MiB{}", resident.collect::<String>()));
     let (plan, machine) = (measured.plan, &measured.machine);
@@ -82,6 +122,16 @@ pub(crate) fn table(measured: &Measured<'_>) -> String {
     lines.join("\n")
 }
 
+fn sizes(sizes: &[Size]) -> String {
+    let mut lines =
+        vec![format!("\n{:>10} {:>15} {:>9} {:>9}", "sessions", "Redis bytes/ses", "made in s", "gauge ms")];
+    lines.extend(sizes.iter().map(|size| {
+        let Size { sessions, bytes_each, made_in_seconds, gauge_ms, .. } = size;
+        format!("{sessions:>10} {bytes_each:>15.0} {made_in_seconds:>9.1} {gauge_ms:>9.2}")
+    }));
+    lines.join("\n")
+}
+
 fn line(row: &Row, samples: &[Sample]) -> String {
     let medians = Medians::of(samples);
     let seen = [medians.requests_per_second, medians.p50_us, medians.p99_us].map(|figure| format!("{figure:.0}"));
@@ -92,7 +142,7 @@ fn line(row: &Row, samples: &[Sample]) -> String {
     let cpu =
         [cpu(|part| !matches!(part, "nginx" | "redis")), cpu(|part| part == "nginx"), cpu(|part| part == "redis")];
     columns(
-        [row.letter, row.what, row.store.label()],
+        [row.letter, &row.what, row.store.label()],
         seen.each_ref().map(String::as_str),
         cpu.each_ref().map(String::as_str),
     )
@@ -112,9 +162,9 @@ fn single(name: &str, figure: Option<f64>) -> String {
 /// As many as the figure is good for.
 fn digits(name: &str) -> usize {
     match name {
-        "forged_store_commands" => 0,
+        "forged_store_commands" | "cached_session_bytes" => 0,
         "start_ms" => 1,
-        "rss_mib" => 2,
+        "rss_mib" | "rss_10k_mib" | "revocation_p50_ms" | "revocation_p99_ms" => 2,
         _ if name.ends_with("_us") => 2,
         _ => 3,
     }
@@ -145,13 +195,18 @@ mod tests {
     use super::*;
     use crate::{
         load::{Answers, Load, Seen},
+        revocation::Delays,
         rounds::{Machine, Plan},
+        scene::Before,
         servers::Store,
     };
 
     fn row(letter: &'static str, store: Store) -> Row {
-        let load = Load { url: String::new(), headers: Vec::new(), answers: Answers::Allowed };
-        Row { letter, what: "something", store, load, watched: Vec::new() }
+        Row::new(letter, "something", store, Load::new("", Vec::new(), Answers::Allowed), Vec::new())
+    }
+
+    fn sized(letter: &'static str, sessions: u32) -> Row {
+        Row { sessions: Some(sessions), ..row(letter, Store::Redis) }
     }
 
     fn samples(cpu: &[(&'static str, f64)]) -> Vec<Sample> {
@@ -159,12 +214,22 @@ mod tests {
         vec![Sample { seen, cpu_us: cpu.iter().copied().collect::<BTreeMap<_, _>>(), store_commands: 0 }; 3]
     }
 
-    fn measured(rows: &[(Row, Vec<Sample>)], start_ms: f64) -> Measured<'_> {
+    fn before() -> Before {
+        let size = Size { sessions: 1_000, bytes_each: 1536.4, made_in_seconds: 0.5, active: 1_000.0, gauge_ms: 0.75 };
+        Before {
+            start_ms: 12.25,
+            sizes: vec![size],
+            memory: Memory { begun_mib: 6.0, before_mib: 8.0, after_mib: 18.0, read_again: 3, counted_bytes: 900.0 },
+            delays: Delays { revocations: 250, p50_ms: 0.5, p99_ms: 2.25 },
+        }
+    }
+
+    fn measured<'a>(rows: &'a [(Row, Vec<Sample>)], before: &'a Before) -> Measured<'a> {
         Measured {
             plan: Plan { time: Duration::from_secs(3), rounds: 3 },
             rows: rows.iter().map(|(row, samples)| (row, samples.clone())).collect(),
             resident_mib: vec![("gateway-memory", 12.34), ("bare-memory", 5.0), ("gateway-redis", 13.0)],
-            start_ms,
+            before,
             machine: Machine { processors: 2, load_before: 0.5 },
         }
     }
@@ -182,9 +247,10 @@ mod tests {
     #[test]
     fn who_is_not_installed_is_null_and_has_no_row() {
         let rows = ours();
-        let found = json(&measured(&rows, 12.25));
+        let found = json(&measured(&rows, &before()));
         assert_eq!(found["ratios"]["warm_direct_cpu"], json!(1.5));
         assert_eq!(found["ratios"]["cold_direct_cpu"], Value::Null);
+        assert_eq!(found["ratios"]["scale_1m"], Value::Null);
         assert_eq!(found["forged_store_commands"], json!(0));
         assert_eq!(found["rss_mib"], json!(13.0));
         assert_eq!(found["gate_memory_above_static_cpu_us"], json!(31.0));
@@ -201,7 +267,7 @@ mod tests {
         rows.push((row("j", Store::Redis), samples(&[("apache", 300.0), ("redis", 20.0)])));
         rows.push((row("i", Store::Nowhere), samples(&[("apache", 25.0)])));
         rows.push((row("k", Store::Cookie), samples(&[("oauth2-proxy", 87.0)])));
-        let found = json(&measured(&rows, 12.25));
+        let found = json(&measured(&rows, &before()));
         assert_eq!(found["apache_shm_above_static_cpu_us"], json!(65.0));
         assert_eq!(found["apache_redis_above_static_cpu_us"], json!(275.0));
         assert_eq!(found["oauth2_proxy_cookie_direct_cpu_us"], json!(87.0));
@@ -209,16 +275,75 @@ mod tests {
     }
 
     #[test]
+    fn what_was_measured_before_the_rounds_stands_at_the_top() {
+        let found = json(&measured(&[], &before()));
+        assert_eq!(found["start_ms"], json!(12.25));
+        assert_eq!(found["revocation_p99_ms"], json!(2.25));
+        assert_eq!(found["rss_10k_mib"], json!(18.0));
+        assert_eq!(found["cached_session_bytes"], json!(1048.576));
+        assert_eq!(found["sizes"][0]["redis_bytes_per_session"], json!(1536.0));
+    }
+
+    #[test]
+    fn many_sessions_are_compared_with_few_and_cold_ones_with_the_bare_server_that_reads_the_same() {
+        let rows = [
+            (sized("l", 1_000_000), samples(&[("gateway", 22.0), ("redis", 4.0)])),
+            (sized("l", 1_000), samples(&[("gateway", 20.0), ("redis", 4.0)])),
+            (sized("l", 100_000), samples(&[("gateway", 18.0), ("redis", 4.0)])),
+            (sized("f", 100_000), samples(&[("bare", 15.0), ("redis", 4.0)])),
+        ];
+        let found = json(&measured(&rows, &before()));
+        assert_eq!(found["ratios"]["scale_1m"], json!(1.1));
+        assert_eq!(found["ratios"]["cold_direct_cpu"], json!(1.2));
+        let found = json(&measured(&rows[1..], &before()));
+        assert_eq!(found["ratios"]["scale_1m"], Value::Null);
+    }
+
+    #[test]
+    fn the_gateway_is_compared_with_the_bare_server_and_with_itself() {
+        let rows = [
+            (row("a", Store::Memory), samples(&[("gateway", 10.0)])),
+            (row("a", Store::Redis), samples(&[("gateway", 12.0), ("redis", 0.0)])),
+            (row("c", Store::Memory), samples(&[("gateway", 9.0)])),
+            (row("e", Store::Memory), samples(&[("bare", 8.0)])),
+            (row("m", Store::Memory), slower(&samples(&[("gateway", 11.0)]))),
+            (row("n", Store::Memory), samples(&[("bare", 11.0)])),
+        ];
+        let found = json(&measured(&rows, &before()));
+        let ratios = [
+            ("warm_direct_cpu", 1.25),
+            ("warm_redis_direct_cpu", 1.5),
+            ("warm_direct_rps", 1.0),
+            ("unauthorized_cpu", 0.9),
+            ("nginx_p99", 2.0),
+        ];
+        for (name, expected) in ratios {
+            assert_eq!(found["ratios"][name], json!(expected), "{name}");
+        }
+    }
+
+    fn slower(samples: &[Sample]) -> Vec<Sample> {
+        let slower = |sample: &Sample| {
+            let mut slower = sample.clone();
+            slower.seen.p99_us *= 2.0;
+            slower
+        };
+        samples.iter().map(slower).collect()
+    }
+
+    #[test]
     fn the_table_shows_each_server_in_one_column_and_says_what_is_missing() {
         let mut rows = ours();
         rows.push((row("i", Store::Nowhere), samples(&[("apache", 25.0)])));
-        let found = table(&measured(&rows, 12.25));
+        let found = table(&measured(&rows, &before()));
         let has = |text: &str| assert!(found.lines().any(|line| line == text), "{text:?} is not in\n{found}");
         has("b  something                         memory     1234        5        9    11.00    30.00");
         has("h  something                         none       1234        5        9             10.00");
         has("i  something                         none       1234        5        9    25.00");
         has("start_ms                            12.2");
         has("forged_store_commands               0");
+        has("revocation_p99_ms                   2.25");
+        has("      1000            1536       0.5      0.75");
         has("apache_redis_above_static_cpu_us    not measured");
     }
 }

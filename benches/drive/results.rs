@@ -12,32 +12,75 @@ pub(crate) type Named = (&'static str, Option<f64>);
 /// Every single figure.
 pub(crate) fn all(measured: &Measured<'_>) -> Vec<Named> {
     let mut all = ratios(measured);
-    let forged = forged_store_commands(measured).and_then(|commands| u32::try_from(commands).ok());
-    all.push(("forged_store_commands", forged.map(f64::from)));
-    all.push(("rss_mib", there(gateway_mib(measured))));
-    all.push(("start_ms", there(measured.start_ms)));
+    all.extend(singles(measured));
     all.extend(beside_others(measured));
     all
 }
 
-/// What the gateway takes, in terms of a bare server.
+/// What the gateway takes, in terms of a bare server or of itself.
 pub(crate) fn ratios(measured: &Measured<'_>) -> Vec<Named> {
-    let cpu = |ours, theirs, store| {
-        let (ours, theirs) = (samples(measured, ours, store), samples(measured, theirs, store));
-        there(ratio(ours, theirs, |sample| sample.cpu("gateway"), |sample| sample.cpu("bare")))
+    let of = |letter, store| samples(measured, letter, store);
+    let cpu = |ours: &[Sample], theirs: &[Sample], part| {
+        there(ratio(ours, theirs, |sample| sample.cpu("gateway"), |sample| sample.cpu(part)))
     };
-    let speed = |store| {
+    let speed = |ours, theirs| {
         let speed = |sample: &Sample| sample.seen.requests_per_second;
-        there(ratio(samples(measured, "b", store), samples(measured, "g", store), speed, speed))
+        there(ratio(ours, theirs, speed, speed))
     };
+    let patience = |sample: &Sample| sample.seen.p99_us;
+    let (warm, bare) = (of("a", Store::Memory), of("e", Store::Memory));
+    let (nginx, through) = (of("b", Store::Memory), of("g", Store::Memory));
+    let (paced, bare_paced) = (of("m", Store::Memory), of("n", Store::Memory));
+    let (cold, reading) = cold(measured);
+    let scale = million(measured).map(|(few, many)| cpu(many, few, "gateway"));
     vec![
-        ("warm_direct_cpu", cpu("a", "e", Store::Memory)),
-        ("cold_direct_cpu", cpu("a", "f", Store::Redis)),
-        ("nginx_rps", speed(Store::Memory)),
-        ("nginx_redis_rps", speed(Store::Redis)),
-        ("anonymous_direct_cpu", cpu("c", "e", Store::Memory)),
-        ("forged_direct_cpu", cpu("d", "e", Store::Memory)),
+        ("warm_direct_cpu", cpu(warm, bare, "bare")),
+        ("warm_redis_direct_cpu", cpu(of("a", Store::Redis), bare, "bare")),
+        ("warm_direct_rps", speed(warm, bare)),
+        ("cold_direct_cpu", cpu(cold, reading, "bare")),
+        ("nginx_rps", speed(nginx, through)),
+        ("nginx_redis_rps", speed(of("b", Store::Redis), through)),
+        ("nginx_p99", there(ratio(paced, bare_paced, patience, patience))),
+        ("nginx_paced_cpu", cpu(paced, bare_paced, "bare")),
+        ("unauthorized_cpu", cpu(of("c", Store::Memory), warm, "gateway")),
+        ("anonymous_direct_cpu", cpu(of("c", Store::Memory), bare, "bare")),
+        ("forged_direct_cpu", cpu(of("d", Store::Memory), bare, "bare")),
+        ("scale_1m", scale.flatten()),
     ]
+}
+
+/// What has a meaning of its own.
+pub(crate) fn singles(measured: &Measured<'_>) -> Vec<Named> {
+    let before = measured.before;
+    let reads = |samples: &[Sample]| there(median(samples.iter().map(Sample::store_commands_per_request)));
+    let forged = forged_store_commands(measured).and_then(|commands| u32::try_from(commands).ok());
+    vec![
+        ("forged_store_commands", forged.map(f64::from)),
+        ("warm_store_commands", reads(samples(measured, "a", Store::Redis))),
+        ("cold_store_commands", reads(cold(measured).0)),
+        ("rss_mib", there(gateway_mib(measured))),
+        ("rss_10k_mib", there(before.memory.after_mib)),
+        ("cached_session_bytes", there(before.memory.bytes_each())),
+        ("start_ms", there(before.start_ms)),
+        ("revocation_p50_ms", there(before.delays.p50_ms)),
+        ("revocation_p99_ms", there(before.delays.p99_ms)),
+    ]
+}
+
+/// Verify of sessions that the gateway does not remember, and the bare server that reads the same records.
+fn cold<'a>(measured: &'a Measured<'_>) -> (&'a [Sample], &'a [Sample]) {
+    let mut bare = measured.rows.iter().filter(|(row, _)| row.letter == "f");
+    let (sessions, reading) = bare.next().map_or((None, &[][..]), |(row, samples)| (row.sessions, samples.as_slice()));
+    let mut ours = measured.rows.iter().filter(|(row, _)| row.letter == "l" && row.sessions == sessions);
+    (ours.next().map_or(&[], |(_, samples)| samples.as_slice()), reading)
+}
+
+/// Verify of one of the fewest sessions, and of one of the most, if these are a million.
+fn million<'a>(measured: &'a Measured<'_>) -> Option<(&'a [Sample], &'a [Sample])> {
+    let sized = || measured.rows.iter().filter(|(row, _)| row.letter == "l");
+    let (_, few) = sized().min_by_key(|(row, _)| row.sessions)?;
+    let (row, many) = sized().max_by_key(|(row, _)| row.sessions)?;
+    (row.sessions >= Some(MILLION)).then_some((few, many))
 }
 
 /// What stands beside what others take, in microseconds per request.
@@ -79,3 +122,5 @@ fn samples<'a>(measured: &'a Measured<'_>, letter: &str, store: Store) -> &'a [S
 fn there(figure: f64) -> Option<f64> {
     figure.is_finite().then_some(figure)
 }
+
+const MILLION: u32 = 1_000_000;

@@ -1,8 +1,14 @@
 //! Rounds: in each, everything is measured once, so that what disturbs the machine disturbs all of it alike.
 
-use std::{fs, path::Path, thread::available_parallelism, time::Duration};
+use std::{fs, thread::available_parallelism, time::Duration};
 
-use crate::{figures::Sample, redis, row::Row, scene::Scene, servers::Store, stage::Stage};
+use crate::{
+    figures::Sample,
+    redis,
+    row::Row,
+    scene::{Before, Scene},
+    stage::Stage,
+};
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
@@ -20,8 +26,8 @@ pub(crate) struct Measured<'a> {
     pub(crate) rows: Vec<(&'a Row, Vec<Sample>)>,
     /// The memory of each server afterwards, in MiB.
     pub(crate) resident_mib: Vec<(&'a str, f64)>,
-    /// From the gateway's start until it is ready, in milliseconds.
-    pub(crate) start_ms: f64,
+    /// What was measured once, before them.
+    pub(crate) before: &'a Before,
     pub(crate) machine: Machine,
 }
 
@@ -55,7 +61,7 @@ pub(crate) fn run<'a>(stage: &Stage, scene: &'a Scene, plan: Plan, say: &dyn Fn(
             rows.reverse();
         }
         for (row, samples) in &mut rows {
-            samples.push(sample(stage, row, &scene.redis, plan.time)?);
+            samples.push(sample(stage, row, plan.time)?);
         }
     }
     if plan.rounds.is_multiple_of(2) {
@@ -63,14 +69,14 @@ pub(crate) fn run<'a>(stage: &Stage, scene: &'a Scene, plan: Plan, say: &dyn Fn(
     }
     let resident = scene.servers.iter().map(|(name, watched)| Ok((name.as_str(), watched.resident_mib()?)));
     let resident_mib = resident.collect::<anyhow::Result<_>>()?;
-    Ok(Measured { plan, rows, resident_mib, start_ms: scene.start_ms, machine })
+    Ok(Measured { plan, rows, resident_mib, before: &scene.before, machine })
 }
 
-fn sample(stage: &Stage, row: &Row, redis: &Path, time: Duration) -> anyhow::Result<Sample> {
+fn sample(stage: &Stage, row: &Row, time: Duration) -> anyhow::Result<Sample> {
     stage.all_run()?;
-    let before = (used(row)?, asked(row, redis)?);
+    let before = (used(row)?, asked(row)?);
     let seen = row.load.run(stage, time)?;
-    let after = (used(row)?, asked(row, redis)?);
+    let after = (used(row)?, asked(row)?);
     row.load.check()?;
     let took = after.0.iter().zip(&before.0).map(|((part, after), (_, before))| {
         let micros = after.saturating_sub(*before).as_secs_f64() * 1e6;
@@ -83,11 +89,8 @@ fn used(row: &Row) -> anyhow::Result<Vec<(&'static str, Duration)>> {
     row.watched.iter().map(|watched| Ok((watched.part, watched.processor_time()?))).collect()
 }
 
-fn asked(row: &Row, redis: &Path) -> anyhow::Result<u64> {
-    match row.store {
-        Store::Redis => Ok(redis::commands(redis)?.values().sum()),
-        Store::Memory | Store::SharedMemory | Store::Cookie | Store::Nowhere => Ok(0),
-    }
+fn asked(row: &Row) -> anyhow::Result<u64> {
+    row.counted.as_ref().map_or(Ok(0), |redis| Ok(redis::commands(redis)?.values().sum()))
 }
 
 const WARM_UP: Duration = Duration::from_secs(1);

@@ -56,40 +56,92 @@ pub(crate) struct Redis {
     pub(crate) watched: Watched,
 }
 
+/// How many sessions a gateway remembers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cache {
+    /// As many as it is shipped to.
+    Shipped,
+    /// As few as it can.
+    Smallest,
+}
+
+impl Cache {
+    /// What the settings say of it.
+    const fn settings(self) -> &'static str {
+        match self {
+            Self::Shipped => "",
+            Self::Smallest => SMALLEST_CACHE,
+        }
+    }
+}
+
+/// The site that a gateway serves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Site<'a> {
+    /// Where its nginx is, or would be.
+    pub(crate) address: SocketAddr,
+    /// The provider.
+    pub(crate) issuer: &'a str,
+}
+
 /// How a gateway is started.
-pub(crate) struct Gateway<'a> {
+pub(crate) struct Settings<'a> {
     /// What it is called.
     pub(crate) name: &'a str,
     /// Where it looks a session up.
     pub(crate) store: Store,
+    /// How many sessions it remembers.
+    pub(crate) cache: Cache,
     /// The URL of Redis.
     pub(crate) redis: String,
-    /// The provider.
-    pub(crate) issuer: &'a str,
-    /// Where its nginx is.
-    pub(crate) site: SocketAddr,
+    /// What it serves.
+    pub(crate) site: Site<'a>,
     /// Where it answers without nginx.
     pub(crate) direct: SocketAddr,
     /// Where it answers who looks after it.
     pub(crate) ops: SocketAddr,
 }
 
-/// A server that answers verify, and an nginx of its own in front of it.
+/// A server that answers verify.
+#[derive(Clone)]
 pub(crate) struct Server {
     /// What it is called.
     pub(crate) name: String,
     /// Where it looks a session up.
     pub(crate) store: Store,
-    /// Where it answers verify without nginx.
+    /// Where it answers without nginx.
     pub(crate) verify: Url,
-    /// A page behind its nginx.
+    /// Where nginx finds it.
+    pub(crate) socket: PathBuf,
+    /// Its process.
+    pub(crate) watched: Watched,
+}
+
+impl Server {
+    /// Its process, by its name.
+    pub(crate) fn named(self) -> (String, Watched) {
+        (self.name, self.watched)
+    }
+}
+
+/// A gateway that runs.
+pub(crate) struct Gateway {
+    /// The server.
+    pub(crate) server: Server,
+    /// Its settings.
+    pub(crate) settings: PathBuf,
+    /// Its metrics.
+    pub(crate) metrics: Url,
+}
+
+/// An nginx in front of a server, of its own.
+pub(crate) struct Front {
+    /// A page behind the gate.
     pub(crate) page: Url,
     /// The same, open to everybody.
     pub(crate) open_page: Url,
-    /// The server.
+    /// Its processes.
     pub(crate) watched: Watched,
-    /// Its nginx.
-    pub(crate) nginx: Watched,
 }
 
 /// Starts servers.
@@ -98,17 +150,25 @@ pub(crate) struct Starter<'a> {
     pub(crate) stage: &'a Stage,
     /// The programs.
     pub(crate) programs: &'a Programs,
+    /// The key of all gateways.
+    pub(crate) key: String,
 }
 
-impl Starter<'_> {
-    /// Starts Redis.
-    pub(crate) fn redis(&self) -> anyhow::Result<Redis> {
-        let (socket, address) = (self.stage.path("redis.sock"), free_address()?);
+impl<'a> Starter<'a> {
+    /// Makes a key for all gateways.
+    pub(crate) fn new(stage: &'a Stage, programs: &'a Programs) -> anyhow::Result<Self> {
+        let key = stage.run("keygen", Command::new(&programs.gateway).arg("keygen"))?.trim().to_owned();
+        Ok(Self { stage, programs, key })
+    }
+
+    /// Starts a Redis.
+    pub(crate) fn redis(&self, name: &str) -> anyhow::Result<Redis> {
+        let (socket, address) = (self.stage.path(&format!("{name}.sock")), free_address()?);
         let mut command = Command::new("redis-server");
         command.args(["--bind", &address.ip().to_string(), "--port", &address.port().to_string()]);
         command.args(["--save", "", "--appendonly", "no", "--daemonize", "no"]);
         command.arg("--unixsocket").arg(&socket).arg("--dir").arg(self.stage.path(""));
-        let id = self.stage.start("redis", &mut command)?;
+        let id = self.stage.start(name, &mut command)?;
         self.stage.wait_until("Redis", || redis::commands(&socket).ok())?;
         Ok(Redis { socket, address, watched: Watched::new("redis", id)? })
     }
@@ -130,72 +190,87 @@ impl Starter<'_> {
         })
     }
 
-    /// Starts a gateway, with an nginx at `site`.
+    /// Starts a gateway.
     pub(crate) fn gateway(
         &self,
-        store: Store,
-        issuer: &str,
-        site: SocketAddr,
+        name: &str,
+        (store, cache): (Store, Cache),
+        site: Site<'_>,
         redis: &Redis,
-    ) -> anyhow::Result<Server> {
-        let name = format!("gateway-{}", store.label());
+    ) -> anyhow::Result<Gateway> {
         let redis = format!("unix:{}", redis.socket.display());
         let (direct, ops) = (free_address()?, free_address()?);
-        let (socket, mut command) = self.command(&Gateway { name: &name, store, redis, issuer, site, direct, ops })?;
-        let id = self.stage.start_unheard(&name, &mut command)?;
-        self.behind_nginx(name, store, (direct, &socket, site), Watched::new("gateway", id)?)
+        let (socket, mut command) = self.command(&Settings { name, store, cache, redis, site, direct, ops })?;
+        let id = self.stage.start_unheard(name, &mut command)?;
+        let server = self.server(name, store, direct, socket, Watched::new("gateway", id)?)?;
+        Ok(Gateway { server, settings: self.settings_of(name), metrics: format!("http://{ops}/metrics").parse()? })
     }
 
     /// Writes a gateway's settings, and gives its socket and what starts it.
-    pub(crate) fn command(&self, gateway: &Gateway<'_>) -> anyhow::Result<(PathBuf, Command)> {
-        let socket = self.stage.path(&format!("{}.sock", gateway.name));
-        let settings = self.stage.path(&format!("{}.toml", gateway.name));
+    pub(crate) fn command(&self, gateway: &Settings<'_>) -> anyhow::Result<(PathBuf, Command)> {
+        let socket = self.socket_of(gateway.name);
+        let settings = self.settings_of(gateway.name);
         let text = include_str!("settings.toml")
             .replace("{socket}", &socket.display().to_string())
             .replace("{direct}", &gateway.direct.to_string())
             .replace("{ops}", &gateway.ops.to_string())
-            .replace("{site}", &format!("http://{}", gateway.site))
-            .replace("{issuer}", gateway.issuer)
+            .replace("{site}", &format!("http://{}", gateway.site.address))
+            .replace("{issuer}", gateway.site.issuer)
             .replace("{client}", CLIENT)
             .replace("{store}", gateway.store.label())
-            .replace("{redis}", &gateway.redis);
+            .replace("{redis}", &gateway.redis)
+            .replace("{cache}", gateway.cache.settings());
         fs::write(&settings, text)?;
-        let key = self.stage.run("keygen", Command::new(&self.programs.gateway).arg("keygen"))?;
         let mut command = Command::new(&self.programs.gateway);
-        command.arg("serve").arg("--config").arg(&settings).env("SESSION_ENCRYPTION_KEY", key.trim());
+        command.arg("serve").arg("--config").arg(&settings).env(KEY_VARIABLE, &self.key);
         Ok((socket, command))
     }
 
-    /// Starts a bare server that answers like this, after it has read that record from Redis, if any.
-    pub(crate) fn bare(&self, answer: &Reply, record: Option<(&Path, &str)>) -> anyhow::Result<Server> {
-        let store = record.map_or(Store::Memory, |_| Store::Redis);
+    /// Starts a bare server that answers like this, after it has read one record after the other from Redis, if any:
+    /// their keys stand in a file.
+    pub(crate) fn bare(&self, answer: &Reply, records: Option<(&Path, &Path)>) -> anyhow::Result<Server> {
+        let store = records.map_or(Store::Memory, |_| Store::Redis);
         let name = format!("bare-{}", store.label());
-        let (direct, socket) = (free_address()?, self.stage.path(&format!("{name}.sock")));
+        let (direct, socket) = (free_address()?, self.socket_of(&name));
         let mut command = Command::new(&self.programs.bare);
         command.arg("--tcp").arg(direct.to_string()).arg("--unix").arg(&socket);
         for (name, value) in answer.headers.iter().filter(|(name, _)| !OF_HYPER.contains(&name.as_str())) {
             command.arg("--header").arg(format!("{name}: {value}"));
         }
-        if let Some((redis, record)) = record {
-            command.arg("--redis").arg(redis).arg("--record").arg(record);
+        if let Some((redis, records)) = records {
+            command.arg("--redis").arg(redis).arg("--records").arg(records);
         }
         let id = self.stage.start(&name, &mut command)?;
-        self.behind_nginx(name, store, (direct, &socket, free_address()?), Watched::new("bare", id)?)
+        self.server(&name, store, direct, socket, Watched::new("bare", id)?)
     }
 
-    fn behind_nginx(
+    fn server(
         &self,
-        name: String,
+        name: &str,
         store: Store,
-        (direct, socket, site): (SocketAddr, &Path, SocketAddr),
+        direct: SocketAddr,
+        socket: PathBuf,
         watched: Watched,
     ) -> anyhow::Result<Server> {
-        self.stage.wait_until(&name, || is_there(socket))?;
-        let nginx = self.nginx(&name, socket, site)?;
+        self.stage.wait_until(name, || is_there(&socket))?;
         let verify = format!("http://{direct}/auth/verify?policy=staff").parse()?;
+        Ok(Server { name: name.to_owned(), store, verify, socket, watched })
+    }
+
+    fn socket_of(&self, name: &str) -> PathBuf {
+        self.stage.path(&format!("{name}.sock"))
+    }
+
+    fn settings_of(&self, name: &str) -> PathBuf {
+        self.stage.path(&format!("{name}.toml"))
+    }
+
+    /// Starts an nginx in front of a server.
+    pub(crate) fn front(&self, server: &Server, site: SocketAddr) -> anyhow::Result<Front> {
+        let watched = self.nginx(&server.name, &server.socket, site)?;
         let page = format!("http://{site}/{PAGE}").parse()?;
         let open_page = format!("http://{site}/open/{PAGE}").parse()?;
-        Ok(Server { name, store, verify, page, open_page, watched, nginx })
+        Ok(Front { page, open_page, watched })
     }
 
     /// Starts the shipped files with one small site, which differs from server to server in its addresses alone.
@@ -236,6 +311,11 @@ pub(crate) fn secret() -> anyhow::Result<String> {
     Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
 }
 
+/// What names the key to a gateway.
+pub(crate) const KEY_VARIABLE: &str = "SESSION_ENCRYPTION_KEY";
+/// What makes a gateway read the store for every session that is not the one before, and still keep what it reads, as it
+/// does where more sessions are active than it keeps.
+const SMALLEST_CACHE: &str = "[session]\ncache_entries = 1";
 /// The page behind nginx.
 pub(crate) const PAGE: &str = "small.txt";
 /// What everybody is called at the provider.

@@ -10,7 +10,7 @@ use url::Url;
 
 use crate::{
     figures::median,
-    servers::{Gateway, Starter, Store, free_address},
+    servers::{Cache, Settings, Site, Starter, Store, free_address},
     visitor,
 };
 
@@ -22,12 +22,12 @@ pub(crate) fn milliseconds(starter: &Starter<'_>) -> anyhow::Result<f64> {
 
 fn once(starter: &Starter<'_>) -> anyhow::Result<Duration> {
     let (ops, dead) = (free_address()?, [free_address()?, free_address()?]);
-    let gateway = Gateway {
+    let gateway = Settings {
         name: "gateway-start",
         store: Store::Redis,
+        cache: Cache::Shipped,
         redis: format!("redis://{}", dead[0]),
-        issuer: &format!("http://{}", dead[1]),
-        site: free_address()?,
+        site: Site { address: free_address()?, issuer: &format!("http://{}", dead[1]) },
         direct: free_address()?,
         ops,
     };

@@ -3,16 +3,17 @@
 use std::{
     collections::BTreeMap,
     io::{Read, Write},
-    net::{TcpStream, ToSocketAddrs},
-    time::Duration,
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use url::Url;
 
-use crate::stage::Stage;
+use crate::{
+    connection::{address, connect},
+    stage::Stage,
+};
 
-/// What came back: the head alone.
+/// What came back.
 pub(crate) struct Reply {
     /// The status.
     pub(crate) status: u16,
@@ -20,6 +21,8 @@ pub(crate) struct Reply {
     pub(crate) headers: Vec<(String, String)>,
     /// The head as it came, but for the line with the date.
     pub(crate) undated: String,
+    /// What came after the head.
+    pub(crate) body: String,
 }
 
 impl Reply {
@@ -79,11 +82,7 @@ fn keep_cookies(jar: &mut BTreeMap<String, String>, reply: &Reply) {
 
 /// Asks once, and hangs up.
 pub(crate) fn get<T: AsRef<str>>(url: &Url, headers: &[(T, T)]) -> anyhow::Result<Reply> {
-    ensure!(url.scheme() == "http", "{url} is not http");
-    let address = (url.host_str().context("no host")?, url.port_or_known_default().unwrap_or(80));
-    let address = address.to_socket_addrs()?.next().context("no address")?;
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut stream = connect(address(url)?)?;
     let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
     let mut lines = vec![format!("GET {target} HTTP/1.1"), format!("Host: {}", url.authority())];
     lines.extend(headers.iter().map(|(name, value)| format!("{}: {}", name.as_ref(), value.as_ref())));
@@ -95,16 +94,34 @@ pub(crate) fn get<T: AsRef<str>>(url: &Url, headers: &[(T, T)]) -> anyhow::Resul
 }
 
 fn read(answer: &str) -> anyhow::Result<Reply> {
-    let (head, _) = answer.split_once("\r\n\r\n").context("no answer")?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("no answer")?;
     let (line, fields) = head.split_once("\r\n").context("no headers")?;
     let status = line.split(' ').nth(1).context("no status")?.parse()?;
     let field = |line: &str| line.split_once(':').map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()));
     let undated: Vec<_> = head.lines().filter(|line| !line.to_lowercase().starts_with("date:")).collect();
-    Ok(Reply { status, headers: fields.lines().filter_map(field).collect(), undated: undated.join("\n") })
+    let headers = fields.lines().filter_map(field).collect();
+    Ok(Reply { status, headers, undated: undated.join("\n"), body: body.to_owned() })
+}
+
+/// What stands behind a name, and its labels if it has some, in a gateway's metrics.
+pub(crate) fn metric(metrics: &str, name: &str) -> Option<f64> {
+    metrics.lines().find_map(|line| line.strip_prefix(name)?.parse().ok())
 }
 
 /// What it calls itself; the session is bound to it.
 pub(crate) const USER_AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
 const PERSON: &str = "alice";
 const REDIRECTS: usize = 12;
-const PATIENCE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metric_stands_among_others() {
+        let text = "# TYPE sessions gauge\nsessions{method=\"oidc\"} 1200\nbytes 3.5\n";
+        assert_eq!(metric(text, "sessions{method=\"oidc\"} "), Some(1200.0));
+        assert_eq!(metric(text, "bytes "), Some(3.5));
+        assert_eq!(metric(text, "sessions "), None);
+    }
+}

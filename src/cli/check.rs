@@ -9,6 +9,7 @@ use crate::{
     fallback, gateway,
     inbound::Listener,
     oidc::choice,
+    seal::KeyRing,
     server::Address,
     store,
 };
@@ -28,6 +29,7 @@ pub(super) fn summary(config: &Config) -> String {
             "sessions",
             format!("{} at most, {} idle", format_duration(lifetimes.absolute), format_duration(lifetimes.idle)),
         ),
+        ("keys", keys(&config.gateway.session.keys)),
         ("store", store(&config.gateway.store)),
         ("policies", policies.join(", ")),
         ("matching", matching(config.gateway.matching.len())),
@@ -44,6 +46,16 @@ pub(super) fn summary(config: &Config) -> String {
         let _ = writeln!(text, "{:<10}{}, {kind} at {address}{tls}{certificates}", "listener", listener.name);
     }
     text
+}
+
+/// By what each key of a session is known, so that two gateways' can be compared.
+fn keys(ring: &KeyRing) -> String {
+    let seals = ring.sealing().id();
+    let others = ring.all().skip(1).map(|key| {
+        let which = if ring.is_old(key.id()) { "old" } else { "new" };
+        format!(", {} ({which}) opens", key.id())
+    });
+    format!("{seals} seals and opens{}", others.collect::<String>())
 }
 
 /// Each site, its providers, and the redirect URI to register at each.
@@ -127,6 +139,7 @@ mod tests {
             "ok\n\
              mode      production\n\
              sessions  4h at most, 30m idle\n\
+             keys      a890b7d4 seals and opens\n\
              store     Redis at cache:6379, keys portcullis:…\n\
              policies  staff\n\
              matching  no rules: each nginx location names its policy\n\

@@ -10,6 +10,7 @@ use rustls_pki_types::{CertificateDer, pem::PemObject};
 
 use super::{
     Config, Mode,
+    given::Given,
     problem::{Checked, Path, Problems},
     raw::{
         Raw,
@@ -17,7 +18,7 @@ use super::{
         node::{Field, Named},
     },
 };
-use crate::{gateway, oidc::sign_in, origin::Sites, route::Prefix, secret::Secret};
+use crate::{gateway, oidc::sign_in, origin::Sites, route::Prefix, secret::Secret, server};
 
 mod fallback;
 mod health;
@@ -35,11 +36,12 @@ mod store;
 mod tls;
 
 /// Checks all of it.
-pub(super) fn check(raw: &Raw, problems: &mut Problems) -> Checked<Config> {
+pub(super) fn check(raw: &Raw, mut given: Given, problems: &mut Problems) -> Checked<Config> {
     let mode = raw.mode.or(Mode::Production);
     let prefix = raw.server.prefix.or_some(Prefix::parse(DEFAULT_PREFIX), problems);
     let sites = site::sites(&raw.site, &raw.provider, mode, problems);
     let server = listener::server(&raw.listener, &raw.server, &raw.site, problems);
+    imply_sites(&mut given, &raw.listener.path, server.as_ref().ok());
     let providers = provider::providers(&raw.provider, mode, problems);
     let plain = has_plain_cookies(mode, &sites);
     let access = policy::access(&raw.access, problems);
@@ -76,7 +78,17 @@ pub(super) fn check(raw: &Raw, problems: &mut Problems) -> Checked<Config> {
             csp_reports: csp_reports?,
         },
         telemetry: telemetry?,
+        given,
     })
+}
+
+/// An application's listener is bound to its site, named or not.
+fn imply_sites(given: &mut Given, path: &Path, server: Option<&server::Config>) {
+    for listener in server.into_iter().flat_map(|server| &server.listeners) {
+        if let Some(site) = &listener.site {
+            given.imply(path.key(&listener.name).key("site"), site);
+        }
+    }
 }
 
 /// Browsers take `Secure` cookies and those with a prefix over https alone.

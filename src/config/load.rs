@@ -14,6 +14,7 @@ use super::{
     Config,
     check::check,
     environment::Environment,
+    given::Given,
     problem::{Checked, Path as Key, Problems},
     raw::{Raw, node::Node},
 };
@@ -67,9 +68,11 @@ pub(super) fn from_table(
     environment.substitute(&mut table, &mut problems);
     let mut origins = environment.apply_overrides(&mut table, &Raw::keys(), &mut problems);
     origins.extend(environment.apply_usual_names(&mut table));
+    let mut given = Given::of(&table);
     let mut raw = Raw::read(Ok(Some(table.into())), Key::root(), &mut problems);
     read_files(&mut raw, read, &mut problems);
-    let config = check(&raw, &mut problems);
+    given.read_files(&mut raw);
+    let config = check(&raw, given, &mut problems);
     for origin in origins {
         problems.trace(&origin.path, &origin.variable);
     }

@@ -82,6 +82,7 @@ table! {
         body_bytes: Field<Count>,
         body_timeout: Field<Duration>,
         connections: Field<Count>,
+        stop_delay: Field<Duration>,
         drain_timeout: Field<Duration>,
     }
 }

@@ -13,6 +13,7 @@ use super::{
     Config, Problems,
     environment::Environment,
     fixture::KEY,
+    given::Given,
     load::{from_table, read_named},
     problem::Path,
     raw::{
@@ -57,8 +58,12 @@ fn they_are_valid_as_they_are() {
 #[test]
 fn the_defaults_they_show_are_the_defaults() {
     let example = |line: &str| line.ends_with("# example");
-    let explicit = format!("{:?}", config(settings(|line| !example(line))));
-    assert_eq!(explicit, format!("{:?}", config(settings(|_| false))));
+    let shown = |which: &dyn Fn(&str) -> bool| {
+        // Which of them were given is another matter.
+        let config = Config { given: Given::default(), ..config(settings(which)) };
+        format!("{config:?}")
+    };
+    assert_eq!(shown(&|line| !example(line)), shown(&|_| false));
 }
 
 #[test]

@@ -77,6 +77,19 @@ impl AdminCa {
         self.roots.iter().chain(&self.intermediates).map(AsRef::as_ref)
     }
 
+    /// Whether one of them is that authority.
+    pub fn has(&self, id: AuthorityId) -> bool {
+        self.authorities().any(|authority| authority.id == id)
+    }
+
+    /// Whether both are of the very same certificates.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        let same = |ours: &[Arc<Authority>], theirs: &[Arc<Authority>]| {
+            ours.iter().map(|authority| &authority.der).eq(theirs.iter().map(|authority| &authority.der))
+        };
+        same(&self.roots, &other.roots) && same(&self.intermediates, &other.intermediates)
+    }
+
     /// The way from that certificate to a root.
     ///
     /// # Errors

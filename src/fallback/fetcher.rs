@@ -15,7 +15,7 @@ use http::{Request, StatusCode};
 use tokio::{
     sync::Notify,
     task::spawn_blocking,
-    time::{sleep, timeout_at},
+    time::{sleep, timeout, timeout_at},
 };
 use url::Url;
 
@@ -33,7 +33,7 @@ use crate::{
         destination::{PlainHttp, Reachable},
     },
     reason::Reason,
-    seal::KeyRing,
+    seal::RingInForce,
     telemetry::{
         Event, Telemetry,
         fallback::{CrlNews, FallbackEvent},
@@ -43,7 +43,7 @@ use crate::{
 mod shelf;
 
 /// Where the lists come from, and where they are kept.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// One list of every authority.
     pub urls: Vec<Url>,
@@ -61,8 +61,8 @@ pub struct Revocations(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
+    config: Config,
     sources: Vec<Source>,
-    rules: Rules,
     desk: Mutex<Desk>,
     landed: Notify,
     client: Outbound,
@@ -104,7 +104,7 @@ impl Revocations {
     pub fn new(
         config: Config,
         ca: Arc<AdminCa>,
-        keys: Arc<KeyRing>,
+        keys: RingInForce,
         clock: Clock,
         telemetry: Telemetry,
         drain: Drain,
@@ -112,16 +112,16 @@ impl Revocations {
         if config.urls.len() > MOST_LISTS {
             return Err(StartError::TooMany);
         }
-        let client = Outbound::new(&outbound::Config { plain_http: PlainHttp::Anywhere, ..config.outbound })?;
+        let client = Outbound::new(&outbound::Config { plain_http: PlainHttp::Anywhere, ..config.outbound.clone() })?;
         let desk = Desk { book: Book::new(config.urls.len(), config.rules), flying: vec![false; config.urls.len()] };
         let revocations = Self(Arc::new(Shared {
-            sources: config.urls.into_iter().map(Source::new).collect(),
-            rules: config.rules,
+            sources: config.urls.iter().cloned().map(Source::new).collect(),
             desk: Mutex::new(desk),
             landed: Notify::new(),
             client,
             ca,
-            shelf: config.folder.map(|folder| Arc::new(Shelf::new(folder, keys))),
+            shelf: config.folder.clone().map(|folder| Arc::new(Shelf::new(folder, keys))),
+            config,
             clock,
             telemetry,
             drain,
@@ -130,12 +130,50 @@ impl Revocations {
         Ok(revocations)
     }
 
-    /// Fetches every list whenever it is due. Never ends.
-    pub async fn keep_fetching(&self) {
-        loop {
-            self.begin_due();
-            self.set_gauges();
-            sleep(LOOK_EVERY).await;
+    /// The lists as other settings want them: the very same where these settings change nothing, or else others that know
+    /// what these know.
+    ///
+    /// # Errors
+    /// As [`Revocations::new`].
+    pub fn reloaded(&self, config: Config, ca: &Arc<AdminCa>, keys: RingInForce) -> Result<Self, StartError> {
+        let shared = &self.0;
+        if shared.config == config && shared.ca.is_same_as(ca) {
+            return Ok(self.clone());
+        }
+        let (clock, telemetry, drain) = (shared.clock.clone(), shared.telemetry.clone(), shared.drain.clone());
+        let new = Self::new(config, Arc::clone(ca), keys, clock, telemetry, drain)?;
+        let before = |source: &Source| shared.sources.iter().position(|other| other.url == source.url);
+        let addresses: Vec<_> = new.0.sources.iter().map(before).collect();
+        new.desk().book.take_over(&self.desk().book, &addresses, |authority| ca.has(authority));
+        Ok(new)
+    }
+
+    /// Whether both are one.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Waits until every address was asked, or the time is over.
+    pub async fn asked_all_within(&self, limit: Duration) {
+        let all = async {
+            while !self.desk().book.is_complete() {
+                sleep(LOOK_EVERY / 10).await;
+            }
+        };
+        let _ = timeout(limit, all).await;
+    }
+
+    /// Fetches every list whenever it is due, for as long as somebody else has these.
+    pub fn keep_fetching(&self) -> impl Future<Output = ()> + use<> {
+        let theirs = Arc::downgrade(&self.0);
+        async move {
+            while let Some(shared) = theirs.upgrade() {
+                let this = Self(shared);
+                this.begin_due();
+                this.set_gauges();
+                drop(this);
+                sleep(LOOK_EVERY).await;
+            }
         }
     }
 
@@ -273,7 +311,7 @@ impl Flight {
         // Reading checks a signature and as many entries as fit into the limit: not where requests are served.
         let reading = spawn_blocking(move || {
             let bytes = answer.into_body();
-            let list = RevocationList::read(&bytes, &shared.ca, shared.rules.max_age, shared.clock.now());
+            let list = RevocationList::read(&bytes, &shared.ca, shared.config.rules.max_age, shared.clock.now());
             list.map(|list| (list, bytes)).map_err(|unusable| (unusable.reason(), unusable.to_string()))
         });
         reading.await.map_err(|error| (Reason::CrlUnavailable, error.to_string()))?

@@ -105,6 +105,23 @@ impl Book {
         Self { rules, pages, seen: HashMap::new() }
     }
 
+    /// Takes over what another book knows: of each address, what that address had there, by an authority that is one
+    /// still; and of each authority its newest list, so that none comes back. Every address is asked anew at once.
+    pub fn take_over(&mut self, other: &Self, addresses: &[Option<usize>], is_known: impl Fn(AuthorityId) -> bool) {
+        self.seen.clone_from(&other.seen);
+        for (address, there) in addresses.iter().enumerate() {
+            let held = there.and_then(|there| other.pages.get(there)?.held.as_ref());
+            if let Some(held) = held.filter(|held| is_known(held.list.issuer())) {
+                self.hold(address, held.list.clone(), held.fetched);
+            }
+        }
+    }
+
+    /// Whether every address was asked.
+    pub fn is_complete(&self) -> bool {
+        self.pages.iter().all(|page| page.tried.is_some())
+    }
+
     /// The addresses to ask now.
     pub fn due(&self, now: Timestamp) -> Vec<usize> {
         let due = self.pages.iter().enumerate().filter(|(_, page)| page.is_due(&self.rules, now));

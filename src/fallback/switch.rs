@@ -92,6 +92,11 @@ impl Record {
     }
 }
 
+/// Which master key a record is under.
+pub fn key_of(stored: &StoredSwitches) -> Option<KeyId> {
+    stored.sealed.first_chunk::<KEY_ID_BYTES>().copied().map(KeyId)
+}
+
 /// A sealed record as one line of text, for files and for the way between processes: its epoch, a dot, base64url.
 pub fn to_text(stored: &StoredSwitches) -> String {
     format!("{}.{}", stored.epoch, URL_SAFE_NO_PAD.encode(&stored.sealed))

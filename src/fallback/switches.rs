@@ -34,6 +34,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     random,
+    seal::KeyRing,
     session::keeper::Keeper,
     store::{Store, StoreError, Thrown},
     telemetry::{Event, Telemetry, fallback::FallbackEvent},
@@ -161,7 +162,25 @@ impl Switches {
         };
         self.tell(news);
         self.make(Agreement::reconciliation).await;
+        self.renew().await;
         self.mend(&store, &file).await;
+    }
+
+    /// Seals the record anew, when its key is about to go. The store has it first: of two processes that do so at one time,
+    /// one is late there, and hears of the other's.
+    async fn renew(&self) {
+        let ring = self.ring();
+        let renewal = self.agreement().renewal(&ring);
+        let Some((record, nonce)) = renewal.zip(random::bytes().ok()) else {
+            return;
+        };
+        let Ok(sealed) = record.seal(&ring, nonce) else {
+            return;
+        };
+        if self.store().throw_switches(&sealed).await == Ok(Thrown::Done) {
+            let news = self.agreement().make(Kept { record, sealed });
+            self.tell(news);
+        }
     }
 
     /// A record in the store counts at once, whatever the file is doing.
@@ -184,7 +203,7 @@ impl Switches {
     /// # Errors
     /// [`NotTaken`] when it is no record of ours, known already, or opens the door and is old.
     pub async fn take(&self, text: &[u8]) -> Result<Taken, NotTaken> {
-        let Said::Record(kept) = Said::of_text(self.0.keeper.ring(), text) else {
+        let Said::Record(kept) = Said::of_text(&self.ring(), text) else {
             return Err(NotTaken::Broken);
         };
         let epoch = kept.record.epoch;
@@ -208,7 +227,7 @@ impl Switches {
         let mut agreement = self.agreement();
         let record = next(&agreement, self.0.keeper.clock().now())?;
         let nonce = random::bytes().ok();
-        let Some(sealed) = nonce.and_then(|nonce| record.seal(self.0.keeper.ring(), nonce).ok()) else {
+        let Some(sealed) = nonce.and_then(|nonce| record.seal(&self.ring(), nonce).ok()) else {
             agreement.distrust();
             return None;
         };
@@ -254,7 +273,7 @@ impl Switches {
 
     async fn ask_store_once(&self) -> Said {
         match self.store().switches().await {
-            Ok(stored) => Said::of_stored(self.0.keeper.ring(), stored),
+            Ok(stored) => Said::of_stored(&self.ring(), stored),
             Err(StoreError::Garbage(_)) => Said::Broken { epoch: None, cause: "something that is no record" },
             Err(_) => Said::Unknown,
         }
@@ -281,7 +300,7 @@ impl Switches {
 
     fn read_now(&self, path: &Path) -> Said {
         match read(path) {
-            Ok(text) => Said::of_text(self.0.keeper.ring(), &text),
+            Ok(text) => Said::of_text(&self.ring(), &text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Said::Absent,
             Err(error) => {
                 self.file_failed(&error);
@@ -349,6 +368,10 @@ impl Switches {
                 News::Invalid(source, cause) => FallbackEvent::SwitchesInvalid { place: source.label(), cause },
             }));
         }
+    }
+
+    fn ring(&self) -> Arc<KeyRing> {
+        self.0.keeper.ring_in_force().load()
     }
 
     fn store(&self) -> &Store {

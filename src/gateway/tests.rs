@@ -16,6 +16,7 @@ use crate::{
 };
 
 mod kept;
+mod reload;
 
 const NOW: Timestamp = Timestamp::from_seconds(1_000_000);
 
@@ -67,7 +68,7 @@ impl Scene {
     fn store(&self, name: Name, facts: Vec<u8>) {
         let until = NOW.plus(std::time::Duration::from_secs(3_600));
         let session = NewSession { name, facts, tokens: Vec::new(), index: Vec::new(), groups: Vec::new(), until };
-        self.runtime.block_on(self.gateway.store.create(&session)).unwrap();
+        self.runtime.block_on(self.gateway.lasting.store.create(&session)).unwrap();
     }
 
     /// Verify's status for a policy and headers.

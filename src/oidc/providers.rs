@@ -40,10 +40,10 @@ pub struct Providers(BTreeMap<String, Arc<Member>>);
 /// One of them.
 #[derive(Debug)]
 pub struct Member {
-    provider: Provider,
+    provider: Arc<Provider>,
     profile: Profile,
     access: Conditions,
-    waiting: Semaphore,
+    waiting: Arc<Semaphore>,
 }
 
 impl Providers {
@@ -60,6 +60,18 @@ impl Providers {
             }
         };
         configs.into_iter().map(member).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The same providers, with what is known of them and whoever waits for them, and other rules of who may have a
+    /// session. Which providers there are does not change.
+    #[must_use]
+    pub fn reloaded(&self, configs: Vec<Config>) -> Self {
+        let member = |config: Config| {
+            let name = config.provider.name.clone();
+            let member = self.0.get(&name)?.reloaded(config);
+            Some((name, Arc::new(member)))
+        };
+        Self(configs.into_iter().filter_map(member).collect())
     }
 
     /// The provider of that name.
@@ -88,15 +100,24 @@ impl Member {
         let outbound = Outbound::new(&config.outbound)?;
         let provider = Provider::new(config.provider, outbound, clock.clone())?;
         Ok(Self {
-            provider,
+            provider: Arc::new(provider),
             profile: config.profile,
             access: config.access,
-            waiting: Semaphore::new(WAITING_FOR_PROVIDER),
+            waiting: Arc::new(Semaphore::new(WAITING_FOR_PROVIDER)),
         })
     }
 
+    fn reloaded(&self, config: Config) -> Self {
+        Self {
+            provider: Arc::clone(&self.provider),
+            profile: config.profile,
+            access: config.access,
+            waiting: Arc::clone(&self.waiting),
+        }
+    }
+
     /// The provider itself.
-    pub const fn provider(&self) -> &Provider {
+    pub fn provider(&self) -> &Provider {
         &self.provider
     }
 

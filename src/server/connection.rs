@@ -1,6 +1,6 @@
 //! One connection: HTTP/1, every hyper limit and timer, and bodies that are read within theirs.
 
-use std::{convert::Infallible, pin::pin, sync::Arc};
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response, header, request::Parts};
@@ -14,7 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    gateway::Origin,
+    gateway::{Gateway, Origin},
     inbound::{Listener, Peer},
     reason::Reason,
     route::Body,
@@ -48,6 +48,11 @@ where
         Listener::Ops => Some(connection.as_mut().await),
         Listener::Nginx | Listener::Application => serving.drain.until_stop(connection.as_mut(), over).await,
     };
+    let ended = match ended {
+        // hyper would close it, and break the request that is on its way.
+        None if patience.expects_request() => timeout(LAST_REQUEST, connection.as_mut()).await.ok(),
+        ended => ended,
+    };
     let ended = if let Some(ended) = ended {
         ended
     } else {
@@ -59,6 +64,8 @@ where
     }
 }
 
+/// The gateway is taken once, so that all of the answer is by the same settings.
+///
 /// Takes the request apart before there is a future, and keeps what is rare on the heap: hyper moves the future of each
 /// request, with all the room that it may ever need.
 fn answer(
@@ -80,14 +87,16 @@ fn answer(
     // encoded is a connection's last (RFC 9112 section 6.1). nginx sends lengths.
     let encoded = hyper::body::Body::size_hint(&body).exact().is_none();
     async move {
+        let gateway = serving.front.gateway();
         let body = if hyper::body::Body::is_end_stream(&body) {
             Ok(Bytes::new())
         } else {
-            Box::pin(read(serving, &parts, body)).await
+            Box::pin(read(&gateway, serving, &parts, body)).await
         };
-        let closes = body.is_err() || encoded;
-        let mut response = serving.gateway.handle(Request::from_parts(parts, ()), body, &origin).await;
-        if closes {
+        let failed = body.is_err();
+        let mut response = gateway.handle(Request::from_parts(parts, ()), body, &origin).await;
+        // Whoever asks next is better off elsewhere, and knows it before the connection is gone.
+        if failed || encoded || (serving.kind != Listener::Ops && serving.drain.is_leaving()) {
             response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
         }
         patience.waiting();
@@ -96,11 +105,11 @@ fn answer(
 }
 
 /// Reads what came, so that the connection can be used again, but no more than the limits allow; keeps what is wanted.
-async fn read(serving: &Serving, head: &Parts, body: Incoming) -> Result<Bytes, Reason> {
+async fn read(gateway: &Gateway, serving: &Serving, head: &Parts, body: Incoming) -> Result<Bytes, Reason> {
     let limits = &serving.limits;
     let body = Limited::new(body, limits.body_bytes);
     let whole = async {
-        match serving.gateway.wants_body(serving.kind, head) {
+        match gateway.wants_body(serving.kind, head) {
             Body::Taken => body.collect().await.ok().map(Collected::to_bytes),
             Body::Discarded => dropped(body).await,
         }
@@ -115,6 +124,8 @@ async fn dropped(mut body: Limited<Incoming>) -> Option<Bytes> {
     Some(Bytes::new())
 }
 
+/// How long a connection that was made, or on which a head has begun, may wait for the whole of it once it is to end.
+const LAST_REQUEST: Duration = Duration::from_millis(500);
 /// Most header lines of a request; for more, hyper would take memory anew for each.
 pub const MOST_HEADERS: usize = 100;
 /// hyper refuses a smaller buffer.

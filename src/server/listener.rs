@@ -3,8 +3,9 @@
 use std::{
     fs::{self, Permissions},
     io,
-    net::{IpAddr, SocketAddr},
+    net::{self, IpAddr, SocketAddr},
     os::unix::{
+        self,
         fs::{MetadataExt, PermissionsExt},
         net::UnixDatagram,
     },
@@ -16,41 +17,48 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream, UnixListener},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tracing::warn;
 
 use crate::{
     drain::Drain,
-    gateway::Gateway,
     inbound::{Listener, Peer, Trust},
     server::{
         Address, Limits, connection,
+        front::Front,
         tls::{Secured, Tls},
     },
 };
 
 /// A bound listener.
 #[derive(Debug)]
-pub enum Bound {
-    /// On an address.
+pub struct Bound {
+    socket: Socket,
+    /// Opened by whoever started this process, and open when it has ended: the next one goes on with it.
+    inherited: bool,
+}
+
+#[derive(Debug)]
+enum Socket {
     Tcp(TcpListener, SocketAddr),
-    /// On a Unix socket.
     Unix(UnixListener, SocketFile),
 }
 
-/// A Unix socket's file, removed when it is no more listened on, unless another process has put its own there.
+/// A Unix socket's file, removed when it is no more listened on, unless another process has put its own there, or
+/// somebody else owns it.
 #[derive(Debug)]
-pub struct SocketFile {
+struct SocketFile {
     path: PathBuf,
     mode: u32,
-    inode: u64,
+    inode: Option<u64>,
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if fs::metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
+        let ours = self.inode.take();
+        if ours.is_some_and(|inode| fs::metadata(&self.path).is_ok_and(|found| found.ino() == inode)) {
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -59,10 +67,29 @@ impl Drop for SocketFile {
 impl Bound {
     /// Where it listens.
     pub fn address(&self) -> Address {
-        match self {
-            Self::Tcp(_, address) => Address::Tcp(*address),
-            Self::Unix(_, file) => Address::Unix { path: file.path.clone(), mode: file.mode },
+        match &self.socket {
+            Socket::Tcp(_, address) => Address::Tcp(*address),
+            Socket::Unix(_, file) => Address::Unix { path: file.path.clone(), mode: file.mode },
         }
+    }
+
+    /// A TCP socket that was opened before this process began.
+    ///
+    /// # Errors
+    /// The system's own.
+    pub(super) fn inherited_tcp(listener: net::TcpListener, address: SocketAddr) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        Ok(Self { socket: Socket::Tcp(TcpListener::from_std(listener)?, address), inherited: true })
+    }
+
+    /// A Unix socket that was opened before this process began; its file is not ours.
+    ///
+    /// # Errors
+    /// The system's own.
+    pub(super) fn inherited_unix(listener: unix::net::UnixListener, path: PathBuf, mode: u32) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let file = SocketFile { path, mode, inode: None };
+        Ok(Self { socket: Socket::Unix(UnixListener::from_std(listener)?, file), inherited: true })
     }
 }
 
@@ -82,7 +109,7 @@ pub struct Serving {
     /// The limits of its connections.
     pub limits: Limits,
     /// Who answers.
-    pub gateway: Arc<Gateway>,
+    pub front: Arc<Front>,
     /// Where tasks are.
     pub drain: Drain,
 }
@@ -94,11 +121,11 @@ pub struct Serving {
 pub fn bind(address: &Address) -> io::Result<Bound> {
     match address {
         Address::Tcp(address) => {
-            let listener = std::net::TcpListener::bind(address)?;
+            let listener = net::TcpListener::bind(address)?;
             listener.set_nonblocking(true)?;
             let listener = TcpListener::from_std(listener)?;
             let address = listener.local_addr()?;
-            Ok(Bound::Tcp(listener, address))
+            Ok(Bound { socket: Socket::Tcp(listener, address), inherited: false })
         }
         Address::Unix { path, mode } => bind_unix(path, *mode),
     }
@@ -115,9 +142,10 @@ fn bind_unix(path: &Path, mode: u32) -> io::Result<Bound> {
     let _ = fs::remove_file(&hidden);
     let listener = UnixListener::bind(&hidden)?;
     fs::set_permissions(&hidden, Permissions::from_mode(mode))?;
-    let inode = fs::metadata(&hidden)?.ino();
+    let inode = Some(fs::metadata(&hidden)?.ino());
     fs::rename(&hidden, path)?;
-    Ok(Bound::Unix(listener, SocketFile { path: path.to_owned(), mode, inode }))
+    let file = SocketFile { path: path.to_owned(), mode, inode };
+    Ok(Bound { socket: Socket::Unix(listener, file), inherited: false })
 }
 
 /// Whether a living process holds the socket: one that a crash left behind refuses, one that is held says that it is of
@@ -129,35 +157,30 @@ fn is_listened_on(path: &Path) -> bool {
     !asked.is_err_and(free)
 }
 
-/// Accepts connections until the stop; a full listener closes what it cannot take.
+/// Accepts connections until the stop, and those that had come by then; a full listener closes what it cannot take.
 pub async fn accept(bound: Bound, serving: Arc<Serving>) {
+    let places = Arc::new(Semaphore::new(serving.limits.connections));
     let stopping = serving.drain.clone();
     tokio::select! {
         () = stopping.stopping() => {}
-        () = accept_forever(&bound, &serving) => {}
+        () = accept_within(&bound, &serving, &places) => {}
     }
+    accept_rest(bound, &serving, &places);
 }
 
 /// Accepts connections for ever.
 pub async fn accept_forever(bound: &Bound, serving: &Arc<Serving>) {
     let places = Arc::new(Semaphore::new(serving.limits.connections));
+    accept_within(bound, serving, &places).await;
+}
+
+async fn accept_within(bound: &Bound, serving: &Arc<Serving>, places: &Arc<Semaphore>) {
     loop {
-        let accepted = match bound {
-            Bound::Tcp(listener, _) => listener.accept().await.map(|(stream, peer)| {
-                let _ = stream.set_nodelay(true);
-                let Some(place) = place(serving, &places) else {
-                    return;
-                };
-                match serving.tls.clone() {
-                    None => start(serving, serve(Arc::clone(serving), Peer::Address(peer.ip()), stream, place)),
-                    Some(tls) => start(serving, serve_tls(Arc::clone(serving), tls, peer.ip(), stream, place)),
-                }
+        let accepted = match &bound.socket {
+            Socket::Tcp(listener, _) => listener.accept().await.map(|(stream, peer)| {
+                begin_tcp(serving, places, stream, peer.ip());
             }),
-            Bound::Unix(listener, _) => listener.accept().await.map(|(stream, _)| {
-                if let Some(place) = place(serving, &places) {
-                    start(serving, serve(Arc::clone(serving), Peer::Unix, stream, place));
-                }
-            }),
+            Socket::Unix(listener, _) => listener.accept().await.map(|(stream, _)| begin_unix(serving, places, stream)),
         };
         if let Err(error) = accepted {
             warn!(%error, "a connection could not be accepted");
@@ -166,10 +189,54 @@ pub async fn accept_forever(bound: &Bound, serving: &Arc<Serving>) {
     }
 }
 
+/// Takes the connections that the system has taken for us: closing the socket would break them. First a Unix socket's file
+/// goes, so that no more come. The connections of a socket that stays open wait for the next process.
+fn accept_rest(bound: Bound, serving: &Arc<Serving>, places: &Arc<Semaphore>) {
+    if bound.inherited {
+        return;
+    }
+    match bound.socket {
+        Socket::Tcp(listener, _) => {
+            let Ok(listener) = listener.into_std() else { return };
+            while let Ok((stream, peer)) = listener.accept() {
+                if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+                    begin_tcp(serving, places, stream, peer.ip());
+                }
+            }
+        }
+        Socket::Unix(listener, file) => {
+            drop(file);
+            let Ok(listener) = listener.into_std() else { return };
+            while let Ok((stream, _)) = listener.accept() {
+                if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| UnixStream::from_std(stream)) {
+                    begin_unix(serving, places, stream);
+                }
+            }
+        }
+    }
+}
+
+fn begin_tcp(serving: &Arc<Serving>, places: &Arc<Semaphore>, stream: TcpStream, peer: IpAddr) {
+    let _ = stream.set_nodelay(true);
+    let Some(place) = place(serving, places) else {
+        return;
+    };
+    match serving.tls.clone() {
+        None => start(serving, serve(Arc::clone(serving), Peer::Address(peer), stream, place)),
+        Some(tls) => start(serving, serve_tls(Arc::clone(serving), tls, peer, stream, place)),
+    }
+}
+
+fn begin_unix(serving: &Arc<Serving>, places: &Arc<Semaphore>, stream: UnixStream) {
+    if let Some(place) = place(serving, places) {
+        start(serving, serve(Arc::clone(serving), Peer::Unix, stream, place));
+    }
+}
+
 /// A place for one connection, if there is one left.
 fn place(serving: &Serving, places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
     let place = Arc::clone(places).try_acquire_owned();
-    place.inspect_err(|_| serving.gateway.telemetry().metrics().connection_refused()).ok()
+    place.inspect_err(|_| serving.front.gateway().telemetry().metrics().connection_refused()).ok()
 }
 
 fn start(serving: &Serving, connection: impl Future<Output = ()> + Send + 'static) {
@@ -195,15 +262,21 @@ async fn serve_tls(
     stream: TcpStream,
     _place: OwnedSemaphorePermit,
 ) {
+    let soon_over = async {
+        serving.drain.stopping().await;
+        tokio::time::sleep(LAST_HANDSHAKE).await;
+    };
     let secured = tokio::select! {
         secured = tls.secure(stream, address) => secured,
-        () = serving.drain.stopping() => None,
+        () = soon_over => None,
     };
     if let Some(Secured { stream, peer, replaced }) = secured {
         connection::serve(&serving, peer, stream, Some(&replaced)).await;
     }
 }
 
+/// How long a handshake may take yet once the stop has begun.
+const LAST_HANDSHAKE: Duration = Duration::from_millis(500);
 /// How long accepting rests after the system refused, for example for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -222,7 +295,7 @@ mod tests {
         assert!(path.exists());
         drop(first);
         assert!(!path.exists());
-        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        drop(unix::net::UnixListener::bind(&path).unwrap());
         assert!(path.exists(), "as after a crash");
         let mode = bind_unix(&path, 0o600).map(|_bound| fs::metadata(&path).unwrap().permissions().mode());
         assert_eq!(mode.unwrap() & 0o777, 0o600);
@@ -234,7 +307,7 @@ mod tests {
         let path = folder.path().join("nginx.sock");
         let first = bind_unix(&path, 0o660).unwrap();
         fs::remove_file(&path).unwrap();
-        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        drop(unix::net::UnixListener::bind(&path).unwrap());
         let second = bind_unix(&path, 0o660).unwrap();
         drop(first);
         assert!(is_listened_on(&path));

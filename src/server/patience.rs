@@ -24,14 +24,21 @@ use tokio::{
 #[derive(Debug, Default)]
 pub struct Patience(AtomicU8);
 
-const WAITING: u8 = 0;
-const IN_HEAD: u8 = 1;
-const BUSY: u8 = 2;
+/// Nothing has come yet.
+const FRESH: u8 = 0;
+const WAITING: u8 = 1;
+const IN_HEAD: u8 = 2;
+const BUSY: u8 = 3;
 
 impl Patience {
     /// A whole head has arrived; the gateway is at work.
     pub fn busy(&self) {
         self.0.store(BUSY, Ordering::Release);
+    }
+
+    /// Whether somebody is about to ask: part of a head is here, or a connection was made, which nobody does in vain.
+    pub fn expects_request(&self) -> bool {
+        matches!(self.0.load(Ordering::Acquire), FRESH | IN_HEAD)
     }
 
     /// The answer is made; the next head may come.
@@ -62,7 +69,7 @@ impl<S> Patient<S> {
         let deadline = Instant::now() + allowed;
         let sleep = Box::pin(sleep_until(deadline));
         let (allowed, deadline) = (Some(allowed), Some(deadline));
-        Self { stream, patience, idle, head, seen: WAITING, allowed, deadline, sleep }
+        Self { stream, patience, idle, head, seen: FRESH, allowed, deadline, sleep }
     }
 
     /// Takes note of what changed since the last look.
@@ -81,8 +88,8 @@ impl<S> Patient<S> {
     }
 
     fn first_byte(&mut self) {
-        let swapped = self.patience.0.compare_exchange(WAITING, IN_HEAD, Ordering::AcqRel, Ordering::Acquire);
-        if swapped.is_ok() {
+        let swap = |from| self.patience.0.compare_exchange(from, IN_HEAD, Ordering::AcqRel, Ordering::Acquire);
+        if swap(WAITING).or_else(|_| swap(FRESH)).is_ok() {
             self.look();
         }
     }

@@ -143,11 +143,29 @@ impl Tls {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether it is that listener's.
+    pub(super) fn is_of(&self, listener: &str) -> bool {
+        self.listener == listener
+    }
+
+    /// Serves new connections with certificates that somebody else has read, at once.
+    pub(super) fn serve_with(&self, certificates: &Certificates) {
+        if certificates.fingerprint() != self.current().fingerprint {
+            self.take(Ok(certificates.clone()));
+        }
+    }
+
     /// Looks at the files for ever, and serves new connections with what is in them.
     pub async fn keep_up(self: Arc<Self>) {
-        let mut sightings = Sightings::since(self.current().fingerprint);
+        let mut used = self.current().fingerprint;
+        let mut sightings = Sightings::since(used);
         loop {
             sleep(LOOK_EVERY).await;
+            // Somebody else may have read them meanwhile.
+            let current = self.current().fingerprint;
+            if mem::replace(&mut used, current) != current {
+                sightings = Sightings::since(current);
+            }
             let this = Arc::clone(&self);
             let looked = spawn_blocking(move || {
                 let seen = this.look(&mut sightings);
@@ -159,6 +177,7 @@ impl Tls {
             sightings = after;
             if let Some(seen) = seen {
                 self.take(seen);
+                used = self.current().fingerprint;
             }
         }
     }

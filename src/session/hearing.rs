@@ -67,6 +67,12 @@ impl Hearing {
         self.nanos(now) < self.hears_until.load(Ordering::Acquire)
     }
 
+    /// Whether it has heard itself of late: a gateway that is not asked beats too seldom to go by it, and is well.
+    pub fn has_heard_lately(&self, now: Instant) -> bool {
+        let until = self.hears_until.load(Ordering::Acquire);
+        !self.is_shared || (until > 0 && self.nanos(now) < until.saturating_add(nanos(LOST_AFTER)))
+    }
+
     /// For how long the store has been out of reach; nothing while it answers.
     pub fn is_out_for(&self, now: Instant) -> Option<Duration> {
         let since = self.out_since.load(Ordering::Acquire);

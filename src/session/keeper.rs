@@ -22,7 +22,7 @@ use crate::{
     origin::Site,
     random,
     reason::Reason,
-    seal::KeyRing,
+    seal::{Farewell, KeyRing, RingInForce},
     session::{
         Authenticated, Client, Facts, Lifetimes, Opened, Presented, Tokens,
         cache::{self, Cache, KEPT_FOR},
@@ -41,14 +41,15 @@ use crate::{
 pub struct Keeper {
     store: Arc<Store>,
     ring: Arc<KeyRing>,
+    in_force: RingInForce,
     cookie: session_cookie::Config,
     lifetimes: Lifetimes,
     clock: Clock,
     telemetry: Telemetry,
-    endings: Endings,
+    endings: Arc<Endings>,
     touching: Turns,
-    cache: Cache,
-    hearing: Hearing,
+    cache: Arc<Cache>,
+    hearing: Arc<Hearing>,
     store_outage_grace: Duration,
 }
 
@@ -81,18 +82,61 @@ pub struct Found {
 impl Keeper {
     /// Puts the keeper together.
     pub fn new(config: Config, store: Arc<Store>, clock: Clock, telemetry: Telemetry) -> Self {
+        let ring = Arc::new(config.keys);
         Self {
-            endings: Endings::default(),
+            endings: Arc::default(),
             touching: Turns::default(),
-            cache: Cache::new(config.cache),
-            hearing: Hearing::new(Arc::clone(&store), telemetry.clone()),
+            cache: Arc::new(Cache::new(config.cache)),
+            hearing: Arc::new(Hearing::new(Arc::clone(&store), telemetry.clone())),
             store_outage_grace: config.store_outage_grace,
             store,
-            ring: Arc::new(config.keys),
+            in_force: RingInForce::new(Arc::clone(&ring)),
+            ring,
             cookie: config.cookie,
             lifetimes: config.lifetimes,
             clock,
             telemetry,
+        }
+    }
+
+    /// A keeper with other settings, and with all that this one knows. Its ring is not in force yet.
+    #[must_use]
+    pub fn reloaded(&self, config: Config) -> Self {
+        Self {
+            store: Arc::clone(&self.store),
+            ring: Arc::new(config.keys),
+            in_force: self.in_force.clone(),
+            cookie: config.cookie,
+            lifetimes: config.lifetimes,
+            clock: self.clock.clone(),
+            telemetry: self.telemetry.clone(),
+            endings: Arc::clone(&self.endings),
+            touching: self.touching.clone(),
+            cache: Arc::clone(&self.cache),
+            hearing: Arc::clone(&self.hearing),
+            store_outage_grace: config.store_outage_grace,
+        }
+    }
+
+    /// Puts this keeper's ring in force, and tells which keys open nothing from now on.
+    pub fn take_over(&self) -> Vec<Farewell> {
+        self.in_force.replace(&self.ring)
+    }
+
+    /// Lets an accepted key open nothing any more, because another gateway has given it up; false if there is none, or if
+    /// it is the one that seals here.
+    pub fn retire(&self, farewell: &Farewell) -> bool {
+        let retired = self.in_force.retire(farewell);
+        if retired {
+            self.telemetry.event(&Event::KeyRetired { key: farewell.key });
+        }
+        retired
+    }
+
+    /// Tells the other gateways of a key that opens nothing here any more, until the store takes it.
+    pub async fn announce(&self, farewell: Farewell) {
+        while self.store.announce(Notice::KeyDropped(farewell)).await.is_err() {
+            tokio::time::sleep(SETTLE_EVERY).await;
         }
     }
 
@@ -114,6 +158,11 @@ impl Keeper {
     /// The key ring, for other sealed things.
     pub fn ring(&self) -> &Arc<KeyRing> {
         &self.ring
+    }
+
+    /// The ring in force, for what outlives this keeper.
+    pub const fn ring_in_force(&self) -> &RingInForce {
+        &self.in_force
     }
 
     /// The store, for marks and locks.
@@ -462,6 +511,9 @@ impl Keeper {
     pub async fn keep_hearing(&self, pass_on: impl Fn(Notice)) {
         let hear = |notice| match notice {
             Notice::Session(name) => self.cache.forget(&name),
+            Notice::KeyDropped(farewell) => {
+                self.retire(&farewell);
+            }
             other => pass_on(other),
         };
         self.hearing.keep_hearing(|| self.cache.flush(), hear).await;
@@ -471,7 +523,7 @@ impl Keeper {
     pub fn tell(&self) {
         let (entries, bytes) = self.cache.size();
         self.telemetry.metrics().sessions().cached(entries, bytes);
-        self.telemetry.metrics().sessions().hears(self.hearing.hears(Moment::now()));
+        self.telemetry.metrics().sessions().hears(self.hearing.has_heard_lately(Moment::now()));
     }
 
     /// Makes endings good that the store has missed, for as long as it is polled.

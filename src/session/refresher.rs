@@ -59,6 +59,14 @@ impl Refresher {
         Self(Arc::new(Parts { keeper, providers, clock, telemetry, drain, turns }))
     }
 
+    /// The same with another keeper and other providers; whoever is being refreshed still is.
+    #[must_use]
+    pub fn reloaded(&self, keeper: Arc<Keeper>, providers: Arc<Providers>) -> Self {
+        let Parts { clock, telemetry, drain, turns, .. } = &*self.0;
+        let (clock, telemetry, drain, turns) = (clock.clone(), telemetry.clone(), drain.clone(), turns.clone());
+        Self(Arc::new(Parts { keeper, providers, clock, telemetry, drain, turns }))
+    }
+
     /// Refreshes in the background if nobody in this process does so already.
     pub fn begin(&self, handle: Arc<Handle>) {
         let Some(turn) = self.0.turns.take(*handle.name()) else {

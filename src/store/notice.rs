@@ -1,9 +1,12 @@
 //! Pure. What gateways tell each other through a store that they share.
 //!
-//! Invariant: a notice is a hint and never a fact. Who hears one forgets what it has read before and asks the store again,
+//! Invariant: a notice is a hint, or proves itself. Who hears one forgets what it has read before and asks the store again,
 //! so a forged or repeated one costs a read and opens nothing.
 
-use crate::store::{Name, Token};
+use crate::{
+    seal::{Farewell, KeyId},
+    store::{Name, Token},
+};
 
 /// Something that the others should hear of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,8 +15,8 @@ pub enum Notice {
     Session(Name),
     /// The fallback's switches were thrown.
     Switches,
-    /// The master key of that name is on no ring any more.
-    KeyDropped([u8; KEY_NAME_BYTES]),
+    /// A master key opens nothing any more. The one notice that is a fact: the key itself vouches for it.
+    KeyDropped(Farewell),
     /// A sign of life that a gateway sends to itself: who hears it has heard all that was said before.
     Beat(Beat),
 }
@@ -33,7 +36,7 @@ impl Notice {
         match self {
             Self::Session(name) => [&[SESSION], name.as_bytes().as_slice()].concat(),
             Self::Switches => vec![SWITCHES],
-            Self::KeyDropped(key) => [&[KEY], key.as_slice()].concat(),
+            Self::KeyDropped(Farewell { key, proof }) => [&[KEY], key.0.as_slice(), &proof].concat(),
             Self::Beat(Beat { by, number }) => [&[BEAT], by.0.as_slice(), &number.to_be_bytes()].concat(),
         }
     }
@@ -44,7 +47,10 @@ impl Notice {
         match *kind {
             SESSION => rest.try_into().ok().map(|name| Self::Session(Name::new(name))),
             SWITCHES => rest.is_empty().then_some(Self::Switches),
-            KEY => rest.try_into().ok().map(Self::KeyDropped),
+            KEY => {
+                let (key, proof) = rest.split_first_chunk()?;
+                Some(Self::KeyDropped(Farewell { key: KeyId(*key), proof: proof.try_into().ok()? }))
+            }
             BEAT => {
                 let (by, number) = rest.split_first_chunk()?;
                 let number = u64::from_be_bytes(number.try_into().ok()?);
@@ -55,8 +61,6 @@ impl Notice {
     }
 }
 
-/// Bytes of a master key's name.
-pub const KEY_NAME_BYTES: usize = 4;
 const SESSION: u8 = b's';
 const SWITCHES: u8 = b'w';
 const KEY: u8 = b'k';
@@ -72,7 +76,8 @@ mod tests {
         prop_oneof![
             any::<[u8; 32]>().prop_map(|name| Notice::Session(Name::new(name))),
             Just(Notice::Switches),
-            any::<[u8; KEY_NAME_BYTES]>().prop_map(Notice::KeyDropped),
+            any::<([u8; 4], [u8; 16])>()
+                .prop_map(|(key, proof)| Notice::KeyDropped(Farewell { key: KeyId(key), proof })),
             any::<([u8; 16], u64)>().prop_map(|(by, number)| Notice::Beat(Beat { by: Token(by), number })),
         ]
     }

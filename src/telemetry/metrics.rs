@@ -28,10 +28,11 @@ macro_rules! labels {
 }
 
 pub mod fallback;
+mod reload;
 pub mod sessions;
 mod timing;
 
-use self::{fallback::FallbackMetrics, sessions::SessionMetrics, timing::Timing};
+use self::{fallback::FallbackMetrics, reload::ReloadMetrics, sessions::SessionMetrics, timing::Timing};
 
 /// The metrics of one gateway.
 #[derive(Debug)]
@@ -70,6 +71,7 @@ pub struct Metrics {
     rate_limited: Family<LimitLabel, Counter>,
     limits_counted_alone: Counter,
     fallback: FallbackMetrics,
+    reload: ReloadMetrics,
     kept_sessions: SessionMetrics,
 }
 
@@ -127,6 +129,7 @@ impl Metrics {
             rate_limited: Family::default(),
             limits_counted_alone: Counter::default(),
             fallback: FallbackMetrics::new(),
+            reload: ReloadMetrics::default(),
             kept_sessions: SessionMetrics::new(),
         };
         metrics.register();
@@ -219,6 +222,7 @@ impl Metrics {
             self.limits_counted_alone.clone(),
         );
         self.fallback.register(registry);
+        self.reload.register(registry);
         self.kept_sessions.register(registry);
         self.register_tls();
     }
@@ -309,6 +313,9 @@ impl Metrics {
                 self.rate_limited.get_or_create(&LimitLabel { limit }).inc();
             }
             Event::Fallback(event) => self.fallback.count(event),
+            Event::Reloaded { at, .. } => self.reload.done(*at),
+            Event::ReloadRefused { .. } => self.reload.refused(),
+            Event::KeyRetired { .. } => self.reload.key_retired(),
             Event::Listening => self.kept_sessions.subscribed(),
             Event::Deaf { .. } | Event::StoreEmptied => {}
             Event::StoreFailed { operation, error } => {

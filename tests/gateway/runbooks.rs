@@ -20,6 +20,7 @@ use crate::{
         binary,
         certificates::Certificates,
         emergency, eventually,
+        replica::{Replica, stage_for},
     },
 };
 
@@ -134,12 +135,57 @@ async fn the_commands_of_the_certificates_runbook_do_what_it_says() {
     page.end();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_of_the_session_keys_runbook_do_what_it_says() {
+    let stage = stage_for(&["one"]).await;
+    let mut gateway = Replica::prepared(&stage, "one");
+    let file = |name: &str| gateway.folder.join(name).display().to_string();
+    fs::rename(file("key"), file("current")).unwrap();
+    let (current, others) = (file("current"), "#key_new_file = \"\"\n#key_old_file = \"\"\n");
+    let keys = file("");
+    gateway.change(|settings| {
+        let settings: Vec<_> = settings.lines().filter(|line| !line.starts_with("key_file")).collect();
+        format!("{}\nkey_file = {current:?}\n{others}", settings.join("\n"))
+    });
+    gateway.start().await;
+    let mut page = Runbook::open("session-keys.md");
+    page.known.extend(gateway.environment().iter().cloned());
+    page.know_that(&[
+        ("PORTCULLIS_CONFIG", gateway.settings_file().to_str().unwrap()),
+        ("OPS", &format!("http://{}", gateway.ops())),
+        ("KEYS", keys.trim_end_matches('/')),
+        ("RELOAD", &format!("kill -HUP {}", gateway.pid())),
+    ]);
+    let alice = stage.signed_in("alice").await;
+    page.run("Runbook: another session key", &[]).await;
+    page.run("Detection", &["seals and opens", "portcullis_last_reload_successful 1"]).await;
+
+    let good = fs::read_to_string(gateway.settings_file()).unwrap();
+    fs::write(gateway.settings_file(), good.replace("[policy.staff]", "[policy.staff]\nmood = 1")).unwrap();
+    gateway.reload("refused").await;
+    page.run("PortcullisReloadRefused", &["policy.staff.mood"]).await;
+    fs::write(gateway.settings_file(), good).unwrap();
+
+    page.run("Steps", &["(new) opens", "portcullis_last_reload_successful 1"]).await;
+    page.run("Steps", &["(old) opens", "portcullis_last_reload_successful 1"]).await;
+    let bob = stage.signed_in("bob").await;
+    assert_eq!([alice.get("/").await.status, bob.get("/").await.status], [200, 200], "nobody is signed out");
+    page.run("Steps", &["seals and opens", "portcullis_last_reload_successful 1"]).await;
+    assert_eq!(bob.get("/").await.status, 200);
+    assert_eq!(alice.fetch(Method::GET, "/").await.refusal(), (401, "session_malformed"), "hers is under the old key");
+    page.run("Roll-back", &["portcullis_last_reload_successful 1"]).await;
+    assert_eq!(bob.get("/").await.status, 200);
+    page.run("A key may be in other hands", &["portcullis_last_reload_successful 1"]).await;
+    assert_eq!(bob.fetch(Method::GET, "/").await.refusal(), (401, "session_malformed"));
+    page.end();
+}
+
 #[test]
 fn there_is_no_runbook_that_is_not_run_here() {
     let found = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut found: Vec<String> = found.collect();
     found.sort();
-    assert_eq!(found, ["client-certificates.md", "idp-outage.md"]);
+    assert_eq!(found, ["client-certificates.md", "idp-outage.md", "session-keys.md"]);
 }
 
 /// The blocks of a runbook that are still to be run.
@@ -298,7 +344,7 @@ impl Authority {
 }
 
 /// The program is the gateway; it writes an audit log, and is quicker to find the provider down or up than usual.
-fn hasty(plan: Plan) -> Plan {
+pub(crate) fn hasty(plan: Plan) -> Plan {
     let folder = TempDir::new().unwrap();
     let certificates = Certificates::make(folder.path());
     let audit = folder.path().join("audit.log").display().to_string();
@@ -311,7 +357,7 @@ fn hasty(plan: Plan) -> Plan {
         .set("HEALTH__QUIET", "1s")
 }
 
-async fn provider_dies(stage: &Stage) {
+pub(crate) async fn provider_dies(stage: &Stage) {
     stage.idp.stop().await;
     eventually("the provider is found down", || async { outage::is_down(stage).await }).await;
 }
@@ -321,12 +367,12 @@ async fn provider_recovers(stage: &Stage) {
     eventually("the provider is found up", || async { !outage::is_down(stage).await }).await;
 }
 
-async fn door_is(stage: &Stage, open: bool) {
+pub(crate) async fn door_is(stage: &Stage, open: bool) {
     let is_open = async || stage.metric("oauth2_fallback_door_open").await > 0.5;
     eventually(&format!("the door's being open is {open}"), async || is_open().await == open).await;
 }
 
-fn arm(stage: &Stage) {
+pub(crate) fn arm(stage: &Stage) {
     let armed = fallback(stage, &ARM);
     assert!(armed.status.success(), "{}", emergency::said(&armed));
 }
@@ -338,7 +384,7 @@ fn fallback(stage: &Stage, arguments: &[&str]) -> Output {
 }
 
 /// Asks for an administrators' page as a script, with that certificate.
-async fn ask(stage: &Stage, identity: &Identity) -> Reply {
+pub(crate) async fn ask(stage: &Stage, identity: &Identity) -> Reply {
     Visitor::showing(stage, identity).fetch(Method::GET, "/admin").await
 }
 

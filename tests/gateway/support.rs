@@ -30,6 +30,8 @@ pub(crate) mod prometheus;
 #[path = "../store/support/redis.rs"]
 pub(crate) mod redis;
 pub(crate) mod in_process;
+pub(crate) mod replica;
+pub(crate) mod systemd;
 pub(crate) mod traffic;
 pub(crate) mod twin;
 pub(crate) mod visitor;
@@ -296,7 +298,7 @@ impl Stage {
 
     /// Asks one of two gateways itself, as nginx asks.
     pub(crate) fn asking(&self, number: usize) -> AsNginx {
-        AsNginx::at(&self.folder.path().join(SOCKETS[number]))
+        AsNginx::at(self.folder.path().join(SOCKETS[number]))
     }
 
     /// What the settings file leaves open for one of two gateways.

@@ -3,7 +3,7 @@
 //! Invariant: an nginx or application listener believes nobody whom the settings did not name; a Unix socket believes
 //! whom its permissions let in, so these do not let in everybody.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
 
@@ -30,12 +30,18 @@ pub(super) fn server(
     problems: &mut Problems,
 ) -> Checked<Config> {
     let limits = limits(server, problems);
+    let stop_delay = duration(&server.stop_delay, STOP_DELAY, Duration::ZERO..=SECOND * 60, problems);
     let drain_timeout = duration(&server.drain_timeout, SECOND * 30, SECOND..=HOUR, problems);
     let read: Vec<_> =
         listeners.entries.iter().map(|(name, table)| listener(name, table, listeners, sites, problems)).collect();
     refuse_missing(listeners, problems);
     refuse_collisions(listeners, problems);
-    Ok(Config { listeners: read.into_iter().collect::<Checked<_>>()?, limits: limits?, drain_timeout: drain_timeout? })
+    Ok(Config {
+        listeners: read.into_iter().collect::<Checked<_>>()?,
+        limits: limits?,
+        stop_delay: stop_delay?,
+        drain_timeout: drain_timeout?,
+    })
 }
 
 fn limits(server: &ServerTable, problems: &mut Problems) -> Checked<Limits> {
@@ -221,6 +227,8 @@ fn collide(one: &ListenAddress, other: &ListenAddress) -> bool {
     }
 }
 
+/// Long enough for nginx to come by on every connection that is in use.
+const STOP_DELAY: Duration = Duration::from_millis(500);
 /// The shortest prefix that can be one operator's own: 10.0.0.0/8.
 const WIDEST_IPV4: u8 = 8;
 /// The same for IPv6: `fc00::/7`.

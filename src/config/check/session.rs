@@ -93,9 +93,13 @@ fn keys(table: &SessionTable, problems: &mut Problems) -> Checked<KeyRing> {
     let old = key(&table.key_old, &table.key_old_file, problems);
     let all = [(&table.key.path, &current), (&table.key_new.path, &new), (&table.key_old.path, &old)];
     refuse_twins(&all.map(|(path, key)| (path, key.as_ref().ok().and_then(Option::as_ref))), problems);
-    let accepted: Vec<MasterKey> = [new?, old?].into_iter().flatten().collect();
+    let (new, old) = (new?, old?);
     let current = current?.ok_or_else(|| problems.add(&table.key.path, MISSING))?;
-    Ok(KeyRing::new(&current, &accepted))
+    let ring = KeyRing::new(&current, new.as_slice());
+    Ok(match old {
+        Some(old) => ring.after(&old),
+        None => ring,
+    })
 }
 
 fn key(field: &Field<Secret>, file: &Field<File>, problems: &mut Problems) -> Checked<Option<MasterKey>> {

@@ -10,7 +10,6 @@ use std::{
     io::{self, ErrorKind, Read as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::PathBuf,
-    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
@@ -20,14 +19,14 @@ use crate::{
     clock::Timestamp,
     fallback::crl::MAX_CRL_BYTES,
     random,
-    seal::{KeyRing, NONCE_BYTES, Purpose},
+    seal::{NONCE_BYTES, Purpose, RingInForce},
 };
 
 /// The folder.
 #[derive(Debug)]
 pub(super) struct Shelf {
     folder: PathBuf,
-    keys: Arc<KeyRing>,
+    keys: RingInForce,
 }
 
 /// A list as it came, and when it did.
@@ -38,7 +37,7 @@ pub(super) struct Kept {
 }
 
 impl Shelf {
-    pub(super) const fn new(folder: PathBuf, keys: Arc<KeyRing>) -> Self {
+    pub(super) const fn new(folder: PathBuf, keys: RingInForce) -> Self {
         Self { folder, keys }
     }
 
@@ -46,7 +45,7 @@ impl Shelf {
     pub(super) fn put(&self, url: &Url, kept: &Kept) -> Result<(), ShelfError> {
         let plain = postcard::to_stdvec(kept).map_err(|_| ShelfError::NotSealed)?;
         let nonce = random::bytes::<NONCE_BYTES>().map_err(|_| ShelfError::NotSealed)?;
-        let key = self.keys.sealing().purpose(Purpose::RevocationList);
+        let key = self.keys.load().sealing().purpose(Purpose::RevocationList);
         let sealed = key.seal(nonce, &associated(url), &plain).map_err(|_| ShelfError::NotSealed)?;
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         let (place, beside) = (self.place(url), self.place(url).with_extension("new"));
@@ -68,7 +67,8 @@ impl Shelf {
             return Err(ShelfError::NotOpened);
         }
         let associated = associated(url);
-        let open = self.keys.all().find_map(|key| key.purpose(Purpose::RevocationList).open(&associated, &sealed).ok());
+        let open =
+            self.keys.load().all().find_map(|key| key.purpose(Purpose::RevocationList).open(&associated, &sealed).ok());
         let plain = open.ok_or(ShelfError::NotOpened)?;
         postcard::from_bytes(&plain).map(Some).map_err(|_| ShelfError::NotOpened)
     }
@@ -119,16 +119,17 @@ const FORMAT: &[u8] = b"portcullis revocation list 1\n";
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::{os::unix::fs::PermissionsExt as _, sync::Arc};
 
     use tempfile::TempDir;
 
     use super::*;
-    use crate::seal::MasterKey;
+    use crate::seal::{KeyRing, MasterKey};
 
-    fn ring(sealing: u8, accepted: &[u8]) -> Arc<KeyRing> {
+    fn ring(sealing: u8, accepted: &[u8]) -> RingInForce {
         let key = |byte: u8| MasterKey::from_bytes([byte; 32]);
-        Arc::new(KeyRing::new(&key(sealing), &accepted.iter().map(|byte| key(*byte)).collect::<Vec<_>>()))
+        let accepted: Vec<_> = accepted.iter().map(|byte| key(*byte)).collect();
+        RingInForce::new(Arc::new(KeyRing::new(&key(sealing), &accepted)))
     }
 
     fn url(path: &str) -> Url {

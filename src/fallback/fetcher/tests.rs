@@ -14,7 +14,7 @@ use super::*;
 use crate::{
     fallback::fixture::{Authorities, DAY, HOUR, ListTemplate, NOW, Template},
     outbound::MAX_ANSWER_BYTES,
-    seal::MasterKey,
+    seal::{KeyRing, MasterKey},
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -118,7 +118,7 @@ impl Gate {
             rules: Rules::default(),
             outbound: outbound::Config::default(),
         };
-        let keys = Arc::new(KeyRing::new(&MasterKey::from_bytes([1; 32]), &[]));
+        let keys = RingInForce::new(Arc::new(KeyRing::new(&MasterKey::from_bytes([1; 32]), &[])));
         let (clock, telemetry, drain) = (Clock::manual(now), Telemetry::new(false), Drain::default());
         let (clock_too, telemetry_too, drain_too) = (clock.clone(), telemetry.clone(), drain.clone());
         let revocations = Revocations::new(config, Arc::new(MADE.ca()), keys, clock_too, telemetry_too, drain_too);
@@ -317,11 +317,36 @@ async fn a_folder_that_takes_nothing_keeps_nobody_out() {
     let place = folder.path().join("file");
     fs::write(&place, b"no folder").unwrap();
     let mut gate = Gate::start(&server, Some(&folder));
-    let keys = Arc::new(KeyRing::new(&MasterKey::from_bytes([1; 32]), &[]));
+    let keys = RingInForce::new(Arc::new(KeyRing::new(&MasterKey::from_bytes([1; 32]), &[])));
     let shelf = Some(Arc::new(Shelf::new(place, keys)));
     Arc::get_mut(&mut gate.revocations.0).unwrap().shelf = shelf;
     assert_eq!(gate.check().await, Ok(()));
     gate.stop().await;
+}
+
+#[tokio::test]
+async fn other_settings_forget_no_list_and_no_number() {
+    let server = Server::start().await;
+    let gate = Gate::start(&server, None);
+    server.honest(5);
+    assert_eq!(gate.check().await, Ok(()));
+    gate.landed().await;
+    let keys = || RingInForce::new(Arc::new(KeyRing::new(&MasterKey::from_bytes([1; 32]), &[])));
+    let (same, ca) = (gate.revocations.0.config.clone(), Arc::new(MADE.ca()));
+    assert!(gate.revocations.reloaded(same.clone(), &ca, keys()).unwrap().is_same_as(&gate.revocations));
+    let other = Config { rules: Rules { retry_after: MINUTE, ..same.rules }, ..same };
+    let new = gate.revocations.reloaded(other, &ca, keys()).unwrap();
+    assert!(!new.is_same_as(&gate.revocations));
+    assert!(new.check_now(&path(&new)).is_ok(), "as known before");
+    server.honest(4);
+    gate.drain.spawn_until_stop(new.keep_fetching());
+    new.asked_all_within(PATIENCE).await;
+    assert_eq!(server.asked("/root"), 2, "it asks anew");
+    let failed = new.desk().book.due(gate.clock.now());
+    assert!(failed.is_empty() && new.check_now(&path(&new)).is_ok(), "an older list takes no place");
+    gate.clock.advance(61 * MINUTE);
+    assert_eq!(new.check_now(&path(&new)).err(), Some(Reason::CrlStale), "and is refused for being older");
+    gate.drain.stop();
 }
 
 #[test]
@@ -335,7 +360,7 @@ fn more_addresses_than_the_limit_are_refused_and_none_shows_its_secrets() {
             rules: Rules::default(),
             outbound: outbound::Config::default(),
         };
-        let keys = Arc::new(KeyRing::new(&MasterKey::from_bytes([1; 32]), &[]));
+        let keys = RingInForce::new(Arc::new(KeyRing::new(&MasterKey::from_bytes([1; 32]), &[])));
         let telemetry = Telemetry::new(false);
         Revocations::new(config, Arc::new(MADE.ca()), keys, Clock::manual(NOW), telemetry, Drain::default())
     };

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{Action, Base, By, ITSELF, Record, from_text};
+use super::{Action, Base, By, ITSELF, Record, from_text, key_of};
 use crate::{clock::Timestamp, fallback::door::Switches, seal::KeyRing, store::StoredSwitches};
 
 /// An opened record, and the bytes it came in.
@@ -271,6 +271,14 @@ impl Agreement {
             operator: ITSELF.to_owned(),
             reason: format!("two different records of epoch {epoch}"),
         })
+    }
+
+    /// The record that is held with the next number, where it is believed and lies under a key that will not open it for
+    /// long: how the switches stand must outlive the key.
+    pub fn renewal(&self, ring: &KeyRing) -> Option<Record> {
+        let under_old = |sealed: &StoredSwitches| key_of(sealed).is_some_and(|key| ring.is_old(key));
+        let (held, _) = self.held.as_ref().filter(|_| self.settled().is_some_and(under_old))?;
+        Some(Record { epoch: held.record.epoch.checked_add(1)?, ..held.record.clone() })
     }
 
     /// What the next change begins with.

@@ -25,11 +25,15 @@ fn ring() -> KeyRing {
 }
 
 fn switches(file: PathBuf) -> Switches {
+    with_keys(file, ring())
+}
+
+fn with_keys(file: PathBuf, keys: KeyRing) -> Switches {
     let clock = Clock::system();
     let room = memory::Config { max_sessions: 1, max_marks: 1, max_windows: 1 };
     let store = Store::open(crate::store::Config::Memory(room), &clock, Box::new(|_, _, _| ())).unwrap();
     let config = keeper::Config {
-        keys: ring(),
+        keys,
         cookie: cookie::Config { name: "session".to_owned(), strict: false, plain: false },
         lifetimes: Lifetimes { absolute: HOUR, idle: HOUR, binding: UNBOUND },
         cache: cache::Config::NOTHING,
@@ -90,6 +94,29 @@ async fn a_restart_counts_no_switch_anew() {
     let second = switches(folder.path().join("switches"));
     second.agree().await;
     assert!(second.standing(Clock::system().now()).killed && !counted(&second));
+}
+
+#[tokio::test]
+async fn switches_outlive_the_key_that_they_were_thrown_under() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let (first, second) = (MasterKey::from_bytes([1; 32]), MasterKey::from_bytes([2; 32]));
+    let (switches, killed) = (switches(folder.path().join("switches")), killed());
+    switches.take(to_text(&killed.sealed).as_bytes()).await.unwrap();
+    let in_force = switches.0.keeper.ring_in_force();
+    in_force.replace(&Arc::new(KeyRing::new(&first, std::slice::from_ref(&second))));
+    switches.agree().await;
+    assert_eq!(switches.agreement().held(), Some(&killed), "the new key seals nothing yet");
+    in_force.replace(&Arc::new(KeyRing::new(&second, &[]).after(&first)));
+    switches.agree().await;
+    switches.agree().await;
+    in_force.replace(&Arc::new(KeyRing::new(&second, &[])));
+    switches.agree().await;
+    let status = switches.status(Clock::system().now());
+    assert!(status.switches.killed && status.switches.believed);
+    let record = status.record.unwrap();
+    assert_eq!(record, Record { epoch: killed.record.epoch + 1, ..killed.record });
+    let filed = switches.read_file().await;
+    assert!(matches!(filed, Said::Record(kept) if kept.record == record), "the file holds it, too");
 }
 
 #[tokio::test]

@@ -18,9 +18,14 @@ pub(crate) struct Binary {
 impl Binary {
     /// Starts the gateway; what it says goes to files of this name.
     pub(crate) fn serve(settings: &Path, environment: &[(String, String)], name: &str) -> Self {
+        Self::launch(command(), settings, environment, name)
+    }
+
+    /// The same by a command that runs the program in the end, and in the same process.
+    pub(crate) fn launch(mut command: Command, settings: &Path, environment: &[(String, String)], name: &str) -> Self {
         let folder = settings.parent().unwrap();
         let (stdout, stderr) = (folder.join(format!("{name}.stdout")), folder.join(format!("{name}.stderr")));
-        let process = command()
+        let process = command
             .args(["serve", "--config"])
             .arg(settings)
             .envs(environment.iter().map(|(key, value)| (key, value)))

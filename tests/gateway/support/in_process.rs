@@ -1,13 +1,13 @@
 //! One gateway at work in this process; on a runtime of its own where a journey wants to kill it.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, time::Duration};
 
 use portcullis::{
     clock::Clock,
     config::{environment::Environment, load::load},
     drain::Drain,
     gateway::Gateway,
-    server::{Address, Server},
+    server::{Address, Server, front::Front},
     telemetry::Telemetry,
 };
 use tokio::{
@@ -41,10 +41,9 @@ impl InProcess {
         let drain = Drain::default();
         let server = Server::bind(config.server).unwrap();
         let gateway = Gateway::new(config.gateway, clock, telemetry.clone(), drain.clone()).unwrap();
-        let gateway = Arc::new(gateway);
         gateway.begin();
         let addresses = server.addresses();
-        let serving = tokio::spawn(server.serve(gateway, drain.clone()));
+        let serving = tokio::spawn(server.serve(Front::of(gateway), drain.clone()));
         Self { drain, addresses, serving, apart: None }
     }
 

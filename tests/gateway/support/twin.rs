@@ -1,6 +1,6 @@
 //! A second gateway with the settings, keys and store of the first, on sockets of its own; asked as nginx asks.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use portcullis::server::Address;
 use reqwest::{Client, Method, RequestBuilder};
@@ -23,7 +23,7 @@ impl Twin {
         let socket = stage.folder.path().join("twin.sock");
         let environment = elsewhere(&stage.environment(), &socket);
         let replica = InProcess::start(&stage.settings_file(), &environment, &stage.clock, &stage.telemetry);
-        let asked = AsNginx::at(&socket);
+        let asked = AsNginx::at(socket);
         asked.answers().await;
         Self { asked, _replica: replica }
     }
@@ -36,12 +36,12 @@ impl AsNginx {
     /// Asks the stage's own gateway.
     pub(crate) fn of(stage: &Stage) -> Self {
         let Address::Unix { path, .. } = stage.listener("nginx") else { panic!("a Unix socket") };
-        Self::at(&path)
+        Self::at(path)
     }
 
     /// Asks whoever listens there.
-    pub(crate) fn at(socket: &Path) -> Self {
-        let socket: PathBuf = socket.to_owned();
+    pub(crate) fn at(socket: impl Into<PathBuf>) -> Self {
+        let socket: PathBuf = socket.into();
         Self(
             Client::builder()
                 .unix_socket(socket)
