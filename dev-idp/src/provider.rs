@@ -180,6 +180,12 @@ impl Provider {
         KeySet::pooled(self.generation.load(Ordering::Relaxed))
     }
 
+    /// The keys of the last few rotations, the newest first.
+    pub(crate) fn earlier_keys(&self) -> Result<Vec<Arc<KeySet>>, Unspecified> {
+        let generation = self.generation.load(Ordering::Relaxed);
+        (generation.saturating_sub(EARLIER_KEYS)..generation).rev().map(KeySet::pooled).collect()
+    }
+
     pub(crate) fn rotate_keys(&self) {
         self.generation.fetch_add(1, Ordering::Relaxed);
     }
@@ -194,5 +200,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// So many earlier sets are shown where earlier ones are shown at all.
+const EARLIER_KEYS: usize = 3;
 /// At most so many clients, and so many people.
 const LIMIT: usize = 1000;

@@ -86,6 +86,8 @@ switches! {
     KeysRotatedBeforeSigning = "keys-rotated-before-signing",
     /// The key set begins with keys no client can read. A client must get along with the others.
     KeySetWithBrokenKeys = "key-set-with-broken-keys",
+    /// The key set ends with the keys of the last few rotations, so that tokens on their way are still believed.
+    KeySetWithEarlierKeys = "key-set-with-earlier-keys",
     /// The key set has keys that no client can read, and no other.
     KeySetUnusable = "key-set-unusable",
 

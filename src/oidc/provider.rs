@@ -260,12 +260,17 @@ impl Provider {
             Ok(token) => return Ok(token),
             Err(rejection) => rejection,
         };
-        if rejection.newer_keys_might_help
-            && let Some(keys) = known.keys_newer_than(&keys, &self.clock).await?
-        {
-            return verify(&keys).map_err(not_believed);
+        if !rejection.newer_keys_might_help {
+            return Err(not_believed(rejection));
         }
-        Err(not_believed(rejection))
+        match known.keys_newer_than(&keys, &self.clock).await? {
+            Some(keys) => verify(&keys).map_err(not_believed),
+            // Keys that change twice within a minute sign nobody out.
+            None if matches!(expected.occasion, Occasion::Refresh { .. }) => {
+                Err(Failure::new(Reason::ProviderUnreachable, "it is too early to fetch the key of an ID token"))
+            }
+            None => Err(not_believed(rejection)),
+        }
     }
 
     async fn userinfo(

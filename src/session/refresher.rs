@@ -263,10 +263,13 @@ impl Refresher {
         self.0.keeper.update(handle, note).await.map(|_| ())
     }
 
+    /// New tokens may have come meanwhile, to a gateway that was cut off when its lock ran out. A provider that sees a used
+    /// token again may have ended what came of it, so that they are in doubt.
     async fn drop_tokens(&self, handle: &Handle, revision: u64) {
         let drop = |facts: &mut Facts| {
             if facts.tokens.revision != revision {
-                return Edit::Leave;
+                facts.tokens.in_doubt = true;
+                return Edit::Facts;
             }
             facts.tokens.refreshable = false;
             facts.tokens.in_doubt = false;

@@ -137,7 +137,7 @@ async fn restarted_under_load_the_gateway_lets_nobody_in_whom_it_did_not_know_an
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_one_of_two_gateways_dead_every_refusal_is_still_told_by_the_other() {
-    let mut stage = Plan::new().with_redis().start().await;
+    let mut stage = Plan::new().with_redis().set("SESSION__STORE_OUTAGE_GRACE", "0s").start().await;
     let session = stage.signed_in("bob").await.session().unwrap();
     let bob = || {
         let bob = Visitor::new(&stage);
@@ -161,6 +161,77 @@ async fn with_one_of_two_gateways_dead_every_refusal_is_still_told_by_the_other(
     tokio::task::block_in_place(|| stage.redis.as_mut().unwrap().down());
     for _ in 0..4 {
         assert_eq!(bob.fetch(Method::GET, "/").await.refusal(), (503, "store_unavailable"));
+    }
+}
+
+/// Two gateways that are processes of their own.
+async fn stage_of_two() -> Stage {
+    Plan::new().with_redis().of_two().without_gateway().start().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_one_of_two_gateways_hangs_the_other_goes_on_and_nobody_waits_for_long() {
+    let stage = stage_of_two().await;
+    let (hanging, _other) =
+        (stage.start_program_of_two(0, "first").await, stage.start_program_of_two(1, "second").await);
+    let (alice, stranger) = (stage.signed_in("alice").await, Visitor::new(&stage));
+    stage.upstream.forget();
+    hanging.signal("STOP");
+    let (began, mut seen) = (Instant::now(), Vec::new());
+    while began.elapsed() < HANGING {
+        let each = Instant::now();
+        let (known, unknown) = tokio::join!(alice.fetch(Method::GET, "/"), stranger.fetch(Method::GET, "/admin"));
+        assert!(each.elapsed() < NGINX_PATIENCE + Duration::from_millis(500), "{:?}", each.elapsed());
+        for (reply, usual) in [(&known, 200), (&unknown, 401)] {
+            if reply.status != usual {
+                says_try_again(reply, true);
+            }
+        }
+        seen.push((known.status, unknown.status));
+    }
+    let count = |status| seen.iter().filter(|(known, _)| *known == status).count();
+    assert!(count(200) > 5 && count(503) > 5, "nginx asks both in turn: {seen:?}");
+    let let_in = stage.upstream.requests();
+    assert!(let_in.iter().all(|request| request.headers["x-auth-request-user"] == "subject-of-alice"));
+    hanging.signal("CONT");
+    stage.asking(0).answers().await;
+    for _ in 0..10 {
+        assert_eq!(alice.fetch(Method::GET, "/").await.status, 200);
+        assert_eq!(stranger.fetch(Method::GET, "/").await.refusal(), (401, "no_session"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_gateways_that_are_killed_in_turn_under_load_nobody_notices_anything() {
+    let stage = stage_of_two().await;
+    let mut programs = [stage.start_program_of_two(0, "0-0").await, stage.start_program_of_two(1, "1-0").await];
+    let alice = stage.signed_in("alice").await;
+    let load = Arc::new(Load::default());
+    let known: Vec<_> = (0..3)
+        .map(|_| {
+            let visitor = Visitor::new(&stage);
+            visitor.plant(&format!("__Host-portcullis={}", alice.session().unwrap()));
+            traffic(visitor, &load)
+        })
+        .collect();
+    let strangers: Vec<_> = (0..2).map(|_| traffic(Visitor::new(&stage), &load)).collect();
+    for round in 1..=3 {
+        for (number, program) in programs.iter_mut().enumerate() {
+            let before = load.served.load(Ordering::Relaxed);
+            eventually("people work", async || load.served.load(Ordering::Relaxed) > before + 100).await;
+            program.signal("KILL");
+            let before = load.served.load(Ordering::Relaxed);
+            eventually("people go on", async || load.served.load(Ordering::Relaxed) > before + 50).await;
+            *program = stage.start_program_of_two(number, &format!("{number}-{round}")).await;
+        }
+    }
+    load.over.store(true, Ordering::Relaxed);
+    for (people, usual) in [(known, 200), (strangers, 401)] {
+        for person in people {
+            let (statuses, longest) = person.await.unwrap();
+            assert!(statuses.iter().all(|status| *status == usual), "{statuses:?}");
+            assert!(longest < NGINX_PATIENCE, "{longest:?}");
+        }
     }
 }
 

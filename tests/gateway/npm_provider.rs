@@ -114,7 +114,8 @@ async fn each_refresh_uses_the_token_of_the_one_before() {
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_requests_at_expiry_bring_no_rotated_token_again() {
     // Our clock moves, the provider's does not.
-    let plan = Plan::new().with_redis().set("PROVIDER__MAIN__CLOCK_SKEW", "10m").set("LIMITS__REFRESH_SESSION", "off");
+    let plan = Plan::new().with_redis().of_two().set("PROVIDER__MAIN__CLOCK_SKEW", "10m");
+    let plan = plan.set("LIMITS__REFRESH_SESSION", "off");
     let (stage, _provider) = stage(plan, "public", Claims::InUserinfo).await;
     let alice = stage.signed_in("alice").await;
     for round in 1..=3 {

@@ -11,10 +11,7 @@ use std::{
 use dev_idp::{Client, DevIdp, Endpoint};
 use portcullis::{
     clock::{Clock, Timestamp},
-    config::{environment::Environment, load::load},
-    drain::Drain,
-    gateway::Gateway,
-    server::{Address, Server, front::Front},
+    server::Address,
     telemetry::Telemetry,
 };
 use sample_upstream::Upstream;
@@ -32,6 +29,7 @@ pub(crate) mod prometheus;
 #[expect(dead_code, reason = "the store's own tests use more of it")]
 #[path = "../store/support/redis.rs"]
 pub(crate) mod redis;
+pub(crate) mod in_process;
 pub(crate) mod replica;
 pub(crate) mod systemd;
 pub(crate) mod traffic;
@@ -40,7 +38,9 @@ pub(crate) mod visitor;
 pub(crate) mod wire;
 
 use certificates::Certificates;
+use in_process::{InProcess, elsewhere};
 use nginx::{Nginx, Way};
+use twin::AsNginx;
 pub(crate) use visitor::{Reply, Visitor};
 
 /// Long enough for a crowded machine.
@@ -52,6 +52,7 @@ pub(crate) const APP: &str = "app.test";
 /// What a journey wants to be different.
 pub(crate) struct Plan {
     settings: Vec<(&'static str, String)>,
+    others_settings: Vec<(&'static str, String)>,
     with_redis: bool,
     provider: dev_idp::Settings,
     authentication: Option<(&'static str, &'static str)>,
@@ -60,6 +61,7 @@ pub(crate) struct Plan {
     ground: Option<(TempDir, Certificates)>,
     way: Option<Way>,
     gateway_too: bool,
+    gateways: usize,
     real_time: bool,
     nginx_options: Vec<String>,
 }
@@ -69,6 +71,7 @@ impl Plan {
     pub(crate) fn new() -> Self {
         Self {
             settings: Vec::new(),
+            others_settings: Vec::new(),
             with_redis: false,
             provider: dev_idp::Settings::default(),
             authentication: None,
@@ -77,6 +80,7 @@ impl Plan {
             ground: None,
             way: None,
             gateway_too: true,
+            gateways: 1,
             real_time: false,
             nginx_options: Vec::new(),
         }
@@ -85,6 +89,12 @@ impl Plan {
     /// Sets a key, written as in the environment without its prefix: `SESSION__IDLE_TIMEOUT`.
     pub(crate) fn set(mut self, key: &'static str, value: impl Into<String>) -> Self {
         self.settings.push((key, value.into()));
+        self
+    }
+
+    /// Sets a key for the second of two gateways alone.
+    pub(crate) fn set_for_the_other(mut self, key: &'static str, value: impl Into<String>) -> Self {
+        self.others_settings.push((key, value.into()));
         self
     }
 
@@ -136,6 +146,12 @@ impl Plan {
         self
     }
 
+    /// Two gateways behind the one nginx, which asks them in turn; each can be killed. They need a Redis.
+    pub(crate) fn of_two(mut self) -> Self {
+        self.gateways = 2;
+        self
+    }
+
     /// More options of `scripts/nginx-render`.
     pub(crate) fn rendering(mut self, options: &[String]) -> Self {
         self.nginx_options.extend_from_slice(options);
@@ -168,15 +184,11 @@ pub(crate) struct Stage {
     pub(crate) redis: Option<redis::Server>,
     pub(crate) certificates: Certificates,
     pub(crate) telemetry: Telemetry,
-    gateway: Option<Running>,
+    gateway: Option<InProcess>,
+    other: Option<InProcess>,
     settings: Vec<(String, String)>,
+    others_settings: Vec<(&'static str, String)>,
     pub(crate) folder: TempDir,
-}
-
-struct Running {
-    drain: Drain,
-    serving: tokio::task::JoinHandle<()>,
-    addresses: Vec<(String, Address)>,
 }
 
 impl Stage {
@@ -197,14 +209,32 @@ impl Stage {
         let redis = plan.with_redis.then(redis::Server::start);
         let settings = settings(&plan, folder.path(), &idp, redis.as_ref(), https);
         let way = plan.way.take().unwrap_or_else(|| Way::to(&format!("unix:{}/nginx.sock", folder.path().display())));
-        let way = way.with(&plan.nginx_options);
+        let way = way.with(&plan.nginx_options).and_to((plan.gateways == 2).then(|| folder.path().join(OTHER_SOCKET)));
         let nginx = Nginx::start(folder.path(), &certificates, https, &upstream, &plan.sites, &way).await;
         let clock = if plan.real_time { Clock::system() } else { Clock::manual(Timestamp::from_seconds(idp.now())) };
         let telemetry = Telemetry::new(false);
-        let mut stage =
-            Self { idp, upstream, clock, nginx, redis, certificates, telemetry, gateway: None, settings, folder };
-        if plan.gateway_too {
-            stage.start_gateway().await;
+        let mut stage = Self {
+            idp,
+            upstream,
+            clock,
+            nginx,
+            redis,
+            certificates,
+            telemetry,
+            gateway: None,
+            other: None,
+            settings,
+            others_settings: plan.others_settings,
+            folder,
+        };
+        match (plan.gateway_too, plan.gateways) {
+            (true, 1) => stage.start_gateway().await,
+            (true, gateways) => {
+                for number in 0..gateways {
+                    stage.start_replica(number).await;
+                }
+            }
+            (false, _) => {}
         }
         stage
     }
@@ -229,6 +259,13 @@ impl Stage {
         program
     }
 
+    /// The program itself as one of two gateways, of a plan [`Plan::without_gateway`].
+    pub(crate) async fn start_program_of_two(&self, number: usize, name: &str) -> binary::Binary {
+        let program = binary::Binary::serve(&self.settings_file(), &self.replica_settings(number), name);
+        self.asking(number).answers().await;
+        program
+    }
+
     /// Gives a setting another value, for the gateway that is started next.
     pub(crate) fn change(&mut self, key: &str, value: &str) {
         self.settings.push((format!("PORTCULLIS_{key}"), value.to_owned()));
@@ -243,18 +280,39 @@ impl Stage {
 
     /// Starts the gateway, even if nginx cannot get at it.
     pub(crate) fn start_gateway_unseen(&mut self) {
-        let mut environment = Environment::default();
-        for (key, value) in &self.settings {
-            environment.add(key.clone(), Some(value.clone()));
+        self.gateway = Some(InProcess::start(&self.settings_file(), &self.settings, &self.clock, &self.telemetry));
+    }
+
+    /// Starts one of two gateways, or another one in the place of one that was killed.
+    pub(crate) async fn start_replica(&mut self, number: usize) {
+        let settings = self.replica_settings(number);
+        let replica = InProcess::start_apart(&self.settings_file(), &settings, &self.clock, &self.telemetry);
+        *self.replica(number) = Some(replica);
+        self.asking(number).answers().await;
+    }
+
+    /// Kills one of two gateways, in the middle of whatever it does.
+    pub(crate) fn kill_replica(&mut self, number: usize) {
+        self.replica(number).take().unwrap().kill();
+    }
+
+    /// Asks one of two gateways itself, as nginx asks.
+    pub(crate) fn asking(&self, number: usize) -> AsNginx {
+        AsNginx::at(self.folder.path().join(SOCKETS[number]))
+    }
+
+    /// What the settings file leaves open for one of two gateways.
+    pub(crate) fn replica_settings(&self, number: usize) -> Vec<(String, String)> {
+        if number == 0 {
+            return self.settings.clone();
         }
-        let config = load(&self.settings_file(), &environment).unwrap_or_else(|problems| panic!("{problems}"));
-        let drain = Drain::default();
-        let server = Server::bind(config.server).unwrap();
-        let gateway = Gateway::new(config.gateway, &self.clock, self.telemetry.clone(), drain.clone()).unwrap();
-        gateway.begin();
-        let addresses = server.addresses();
-        let serving = tokio::spawn(server.serve(Front::of(gateway), drain.clone()));
-        self.gateway = Some(Running { drain, serving, addresses });
+        let settings = elsewhere(&self.settings, &self.folder.path().join(OTHER_SOCKET));
+        let own = self.others_settings.iter().map(|(key, value)| (format!("PORTCULLIS_{key}"), value.clone()));
+        settings.into_iter().chain(own).collect()
+    }
+
+    fn replica(&mut self, number: usize) -> &mut Option<InProcess> {
+        if number == 0 { &mut self.gateway } else { &mut self.other }
     }
 
     /// Tells the gateway to stop, and does not wait.
@@ -264,9 +322,8 @@ impl Stage {
 
     /// Stops the gateway as a signal does, and waits for its end.
     pub(crate) async fn stop_gateway(&mut self) {
-        if let Some(running) = self.gateway.take() {
-            running.drain.stop();
-            running.serving.await.unwrap();
+        if let Some(replica) = self.gateway.take() {
+            replica.stop().await;
         }
     }
 
@@ -283,8 +340,7 @@ impl Stage {
 
     /// Where one of the gateway's own listeners listens.
     pub(crate) fn listener(&self, name: &str) -> Address {
-        let running = self.gateway.as_ref().unwrap();
-        running.addresses.iter().find(|(found, _)| found == name).unwrap().1.clone()
+        self.gateway.as_ref().unwrap().listener(name)
     }
 
     /// Where the ops listener is.
@@ -336,14 +392,9 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
-    fn drop(&mut self) {
-        if let Some(running) = &self.gateway {
-            running.drain.stop();
-            running.serving.abort();
-        }
-    }
-}
+/// Where nginx finds the gateways.
+const SOCKETS: [&str; 2] = ["nginx.sock", OTHER_SOCKET];
+const OTHER_SOCKET: &str = "other.sock";
 
 const SETTINGS: &str = r#"
 mode = "production"

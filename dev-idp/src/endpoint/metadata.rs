@@ -64,7 +64,11 @@ pub(crate) fn key_set(provider: &Provider) -> Result<Reply, Refusal> {
     if provider.is_on(Switch::KeySetUnusable) {
         return Ok(Reply::json(StatusCode::OK, &json!({"keys": keys::broken()})));
     }
-    keys.extend(provider.keys()?.listed(listing, provider.uses(Algorithm::Es384)));
+    let with_p384 = provider.uses(Algorithm::Es384);
+    keys.extend(provider.keys()?.listed(listing, with_p384));
+    if provider.is_on(Switch::KeySetWithEarlierKeys) {
+        keys.extend(provider.earlier_keys()?.iter().flat_map(|set| set.listed(listing, with_p384)));
+    }
     Ok(Reply::json(StatusCode::OK, &json!({"keys": keys})))
 }
 

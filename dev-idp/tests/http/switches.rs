@@ -88,6 +88,18 @@ async fn rotation_replaces_every_key() {
 }
 
 #[tokio::test]
+async fn earlier_keys_can_stay_for_a_few_rotations() {
+    let party = RelyingParty::facing(Switch::KeySetWithEarlierKeys).await;
+    let token = id_token(&party.sign_in(&[]).await);
+    for _ in 0..3 {
+        party.idp.rotate_keys();
+        assert_eq!(party.verifying_keys(&token).await.len(), 1);
+    }
+    party.idp.rotate_keys();
+    assert!(party.verifying_keys(&token).await.is_empty());
+}
+
+#[tokio::test]
 async fn keys_can_rotate_just_before_signing() {
     let party = RelyingParty::facing(Switch::KeysRotatedBeforeSigning).await;
     let before = party.keys().await;

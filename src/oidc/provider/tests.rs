@@ -436,6 +436,24 @@ async fn a_refresh_whose_keys_cannot_be_fetched_is_lost_and_not_bad() {
 }
 
 #[tokio::test]
+async fn keys_that_change_twice_within_a_minute_cost_a_refresh_and_not_the_session() {
+    let stub = Stub::start().await;
+    let provider = stub.provider();
+    provider.discovery.discover_if_due().await.unwrap();
+    let rotated = ["second", "third"].map(|name| SigningKey::generate(Algorithm::Es256, Some(name)));
+    let outcomes = [None, Some("lost")];
+    for (key, expected) in rotated.iter().zip(outcomes) {
+        let id_token = key.token(&stub.claims(&json!({"nonce": null})));
+        stub.answer("/token", Answer::Json(200, stub.tokens(&json!({"id_token": id_token}))));
+        stub.answer("/jwks", Answer::Body(200, "application/json", key_set(&[key])));
+        let outcome = provider.refresh(&Secret::new("r"), stub.before()).await;
+        assert_eq!(outcome.as_ref().err().map(refresh::kind), expected);
+    }
+    stub.clock.advance(Duration::from_secs(60));
+    provider.refresh(&Secret::new("r"), stub.before()).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_user_can_ask_for_another_account() {
     let stub = Stub::start().await;
     let provider = stub.provider();

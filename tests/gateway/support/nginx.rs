@@ -21,18 +21,27 @@ pub(crate) struct Nginx {
     process: Child,
 }
 
-/// How nginx asks the gateway: options of `scripts/nginx-render`.
-pub(crate) struct Way(Vec<String>);
+/// How nginx asks the gateway: options of `scripts/nginx-render`, and the socket of a second gateway.
+pub(crate) struct Way {
+    options: Vec<String>,
+    also: Option<PathBuf>,
+}
 
 impl Way {
     /// Without TLS.
     pub(crate) fn to(gateway: &str) -> Self {
-        Self(vec!["--gateway".to_owned(), gateway.to_owned()])
+        Self { options: vec!["--gateway".to_owned(), gateway.to_owned()], also: None }
     }
 
     /// And further options.
     pub(crate) fn with(mut self, options: &[String]) -> Self {
-        self.0.extend_from_slice(options);
+        self.options.extend_from_slice(options);
+        self
+    }
+
+    /// And a second gateway, in turn with the first.
+    pub(crate) fn and_to(mut self, socket: Option<PathBuf>) -> Self {
+        self.also = socket;
         self
     }
 
@@ -40,7 +49,7 @@ impl Way {
     pub(crate) fn over_tls(gateway: &str, ca: &Path, name: &str, certificate: &Path, key: &Path) -> Self {
         let mut way = Self::to(gateway);
         for (option, value) in [("ca", ca), ("name", Path::new(name)), ("certificate", certificate), ("key", key)] {
-            way.0.extend([format!("--gateway-{option}"), value.display().to_string()]);
+            way.options.extend([format!("--gateway-{option}"), value.display().to_string()]);
         }
         way
     }
@@ -65,10 +74,16 @@ impl Nginx {
             .arg(&certificates.certificate)
             .arg("--key")
             .arg(&certificates.key)
-            .args(&way.0)
+            .args(&way.options)
             .status()
             .unwrap();
         assert!(rendered.success());
+        if let Some(other) = &way.also {
+            let file = into.join("portcullis/portcullis.conf");
+            let both = format!("    server unix:{} max_fails=0;\n    server unix:", other.display());
+            let text = fs::read_to_string(&file).unwrap().replacen("    server unix:", &both, 1);
+            fs::write(&file, text).unwrap();
+        }
         fs::write(into.join("www/docs/index.html"), "<h1>the manual</h1>").unwrap();
         for (number, text) in sites.iter().enumerate() {
             let text = text

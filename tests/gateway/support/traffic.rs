@@ -106,3 +106,5 @@ pub(crate) fn assert_unharmed(seen: &[Seen]) {
 const PACE: Duration = Duration::from_millis(10);
 /// A second, and what a crowded machine adds to it.
 pub(crate) const IN_TIME: Duration = Duration::from_millis(1_500);
+/// How soon a gateway knows what another has ended, and what the store has lost.
+pub(crate) const HEARD_WITHIN: Duration = Duration::from_millis(100);

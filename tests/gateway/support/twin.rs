@@ -2,48 +2,30 @@
 
 use std::path::PathBuf;
 
-use portcullis::{
-    config::{environment::Environment, load::load},
-    drain::Drain,
-    gateway::Gateway,
-    server::{Address, Server, front::Front},
-};
-use reqwest::{Client, RequestBuilder};
+use portcullis::server::Address;
+use reqwest::{Client, Method, RequestBuilder};
 
-use super::{APP, Stage, eventually, free_port, visitor::USER_AGENT};
+use super::{
+    APP, Stage, eventually,
+    in_process::{InProcess, elsewhere},
+    visitor::USER_AGENT,
+};
 
 /// It ends with its journey.
 pub(crate) struct Twin {
     pub(crate) asked: AsNginx,
-    drain: Drain,
-    serving: tokio::task::JoinHandle<()>,
+    _replica: InProcess,
 }
 
 impl Twin {
     /// Starts one beside the stage's own.
     pub(crate) async fn of(stage: &Stage) -> Self {
         let socket = stage.folder.path().join("twin.sock");
-        let elsewhere = [
-            ("PORTCULLIS_LISTENER__NGINX__ADDRESS", format!("unix:{}", socket.display())),
-            ("PORTCULLIS_LISTENER__APPLICATION__ADDRESS", format!("unix:{}-application", socket.display())),
-            ("PORTCULLIS_LISTENER__OPS__ADDRESS", format!("127.0.0.1:{}", free_port())),
-            ("PORTCULLIS_FALLBACK__STATE_FILE", format!("{}-switches", socket.display())),
-            ("PORTCULLIS_FALLBACK__CRL_FOLDER", format!("{}-lists", socket.display())),
-        ];
-        let mut environment = Environment::default();
-        for (key, value) in stage.environment() {
-            let other = elsewhere.iter().find(|(name, _)| *name == key).map(|(_, value)| value.clone());
-            environment.add(key, Some(other.unwrap_or(value)));
-        }
-        let config = load(&stage.settings_file(), &environment).unwrap_or_else(|problems| panic!("{problems}"));
-        let drain = Drain::default();
-        let server = Server::bind(config.server).unwrap();
-        let gateway = Gateway::new(config.gateway, &stage.clock, stage.telemetry.clone(), drain.clone()).unwrap();
-        gateway.begin();
-        let serving = tokio::spawn(server.serve(Front::of(gateway), drain.clone()));
+        let environment = elsewhere(&stage.environment(), &socket);
+        let replica = InProcess::start(&stage.settings_file(), &environment, &stage.clock, &stage.telemetry);
         let asked = AsNginx::at(socket);
-        eventually("the twin answers", async || asked.get("/auth/health", "127.0.0.1").await.0 == 200).await;
-        Self { asked, drain, serving }
+        asked.answers().await;
+        Self { asked, _replica: replica }
     }
 }
 
@@ -57,35 +39,67 @@ impl AsNginx {
         Self::at(path)
     }
 
-    pub(crate) fn at(socket: PathBuf) -> Self {
-        Self(Client::builder().unix_socket(socket).redirect(reqwest::redirect::Policy::none()).build().unwrap())
+    /// Asks whoever listens there.
+    pub(crate) fn at(socket: impl Into<PathBuf>) -> Self {
+        let socket: PathBuf = socket.into();
+        Self(
+            Client::builder()
+                .unix_socket(socket)
+                .pool_max_idle_per_host(0)
+                .redirect(reqwest::redirect::Policy::none())
+                .build()
+                .unwrap(),
+        )
+    }
+
+    /// Waits until it answers.
+    pub(crate) async fn answers(&self) {
+        let health = || self.stating(Method::GET, "/auth/health", "public", "127.0.0.1");
+        eventually("the gateway answers", async || self.heard(health()).await.is_some_and(|(status, _)| status == 200))
+            .await;
     }
 
     /// Status and reason of verify, for a cookie and a policy.
     pub(crate) async fn verify(&self, policy: &str, cookie: &str) -> (u16, String) {
-        let target = format!("/auth/verify?policy={policy}");
-        self.said(
-            self.stating(&target, "internal", "127.0.0.1").header("User-Agent", USER_AGENT).header("Cookie", cookie),
-        )
-        .await
+        self.verify_if_there(policy, cookie).await.unwrap()
+    }
+
+    /// The same of a gateway that may be gone, or go half-way.
+    pub(crate) async fn verify_if_there(&self, policy: &str, cookie: &str) -> Option<(u16, String)> {
+        let asked = self.stating(Method::GET, &format!("/auth/verify?policy={policy}"), "internal", "127.0.0.1");
+        self.heard(asked.header("User-Agent", USER_AGENT).header("Cookie", cookie)).await
+    }
+
+    /// Status, reason and body of what a script of our own page asks with that cookie, of a gateway that may be gone.
+    pub(crate) async fn script_if_there(
+        &self,
+        method: Method,
+        target: &str,
+        cookie: &str,
+    ) -> Option<(u16, String, String)> {
+        let asked = self.stating(method, target, "public", "127.0.0.1").header("Sec-Fetch-Site", "same-origin");
+        let reply = asked.header("User-Agent", USER_AGENT).header("Cookie", cookie).send().await.ok()?;
+        let (status, reason) = verdict(&reply);
+        Some((status, reason, reply.text().await.ok()?))
     }
 
     /// Status and reason of verify, for somebody whose certificate nginx took.
     pub(crate) async fn verify_shown(&self, policy: &str, escaped: &str) -> (u16, String) {
-        let asked = self.stating(&format!("/auth/verify?policy={policy}"), "internal", "127.0.0.1");
+        let asked = self.stating(Method::GET, &format!("/auth/verify?policy={policy}"), "internal", "127.0.0.1");
         self.said(asked.header("X-SSL-Client-Verify", "SUCCESS").header("X-SSL-Client-Cert", escaped)).await
     }
 
     /// Status and reason of a person's GET from that address.
     pub(crate) async fn get(&self, target: &str, address: &str) -> (u16, String) {
-        self.said(self.stating(target, "public", address).header("Accept", "text/html")).await
+        self.said(self.stating(Method::GET, target, "public", address).header("Accept", "text/html")).await
     }
 
-    fn stating(&self, target: &str, exposure: &str, address: &str) -> RequestBuilder {
-        let request = self.0.get(format!("http://gateway{target}"));
-        request
+    fn stating(&self, method: Method, target: &str, exposure: &str, address: &str) -> RequestBuilder {
+        let named = method.to_string();
+        self.0
+            .request(method, format!("http://gateway{target}"))
             .header("X-Portcullis-Exposure", exposure)
-            .header("X-Portcullis-Method", "GET")
+            .header("X-Portcullis-Method", named)
             .header("X-Portcullis-Scheme", "https")
             .header("X-Portcullis-Host", APP)
             .header("X-Portcullis-Uri", target)
@@ -93,15 +107,15 @@ impl AsNginx {
     }
 
     async fn said(&self, request: RequestBuilder) -> (u16, String) {
-        let reply = request.send().await.unwrap();
-        let reason = reply.headers().get("x-portcullis-reason").map_or("", |value| value.to_str().unwrap());
-        (reply.status().as_u16(), reason.to_owned())
+        self.heard(request).await.unwrap()
+    }
+
+    async fn heard(&self, request: RequestBuilder) -> Option<(u16, String)> {
+        request.send().await.ok().map(|reply| verdict(&reply))
     }
 }
 
-impl Drop for Twin {
-    fn drop(&mut self) {
-        self.drain.stop();
-        self.serving.abort();
-    }
+fn verdict(reply: &reqwest::Response) -> (u16, String) {
+    let reason = reply.headers().get("x-portcullis-reason").map_or("", |value| value.to_str().unwrap());
+    (reply.status().as_u16(), reason.to_owned())
 }
