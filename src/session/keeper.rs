@@ -22,7 +22,7 @@ use crate::{
     origin::Site,
     random,
     reason::Reason,
-    seal::{Farewell, KeyRing, RingInForce},
+    seal::{Farewell, KeyId, KeyRing, RingInForce},
     session::{
         Authenticated, Client, Depth, Facts, Lifetimes, Opened, Presented, Tokens,
         cache::{self, Cache, KEPT_FOR},
@@ -135,7 +135,8 @@ impl Keeper {
 
     /// Tells the other gateways of a key that opens nothing here any more, until the store takes it.
     pub async fn announce(&self, farewell: Farewell) {
-        while self.store.announce(Notice::KeyDropped(farewell)).await.is_err() {
+        let Farewell { key: KeyId(key), proof } = farewell;
+        while self.store.announce(Notice::KeyDropped { key, proof }).await.is_err() {
             tokio::time::sleep(SETTLE_EVERY).await;
         }
     }
@@ -516,8 +517,8 @@ impl Keeper {
     pub async fn keep_hearing(&self, pass_on: impl Fn(Notice)) {
         let hear = |notice| match notice {
             Notice::Session(name) => self.cache.forget(&name),
-            Notice::KeyDropped(farewell) => {
-                self.retire(&farewell);
+            Notice::KeyDropped { key, proof } => {
+                self.retire(&Farewell { key: KeyId(key), proof });
             }
             other => pass_on(other),
         };

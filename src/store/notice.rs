@@ -3,10 +3,7 @@
 //! Invariant: a notice is a hint, or proves itself. Who hears one forgets what it has read before and asks the store again,
 //! so a forged or repeated one costs a read and opens nothing.
 
-use crate::{
-    seal::{Farewell, KeyId},
-    store::{Name, Token},
-};
+use crate::store::{Name, Token};
 
 /// Something that the others should hear of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +13,12 @@ pub enum Notice {
     /// The fallback's switches were thrown.
     Switches,
     /// A master key opens nothing any more. The one notice that is a fact: the key itself vouches for it.
-    KeyDropped(Farewell),
+    KeyDropped {
+        /// Its name.
+        key: [u8; 4],
+        /// Its own word for it.
+        proof: [u8; 16],
+    },
     /// A sign of life that a gateway sends to itself: who hears it has heard all that was said before.
     Beat(Beat),
 }
@@ -36,7 +38,7 @@ impl Notice {
         match self {
             Self::Session(name) => [&[SESSION], name.as_bytes().as_slice()].concat(),
             Self::Switches => vec![SWITCHES],
-            Self::KeyDropped(Farewell { key, proof }) => [&[KEY], key.0.as_slice(), &proof].concat(),
+            Self::KeyDropped { key, proof } => [&[KEY], key.as_slice(), &proof].concat(),
             Self::Beat(Beat { by, number }) => [&[BEAT], by.0.as_slice(), &number.to_be_bytes()].concat(),
         }
     }
@@ -49,7 +51,7 @@ impl Notice {
             SWITCHES => rest.is_empty().then_some(Self::Switches),
             KEY => {
                 let (key, proof) = rest.split_first_chunk()?;
-                Some(Self::KeyDropped(Farewell { key: KeyId(*key), proof: proof.try_into().ok()? }))
+                Some(Self::KeyDropped { key: *key, proof: proof.try_into().ok()? })
             }
             BEAT => {
                 let (by, number) = rest.split_first_chunk()?;
@@ -76,8 +78,7 @@ mod tests {
         prop_oneof![
             any::<[u8; 32]>().prop_map(|name| Notice::Session(Name::new(name))),
             Just(Notice::Switches),
-            any::<([u8; 4], [u8; 16])>()
-                .prop_map(|(key, proof)| Notice::KeyDropped(Farewell { key: KeyId(key), proof })),
+            any::<([u8; 4], [u8; 16])>().prop_map(|(key, proof)| Notice::KeyDropped { key, proof }),
             any::<([u8; 16], u64)>().prop_map(|(by, number)| Notice::Beat(Beat { by: Token(by), number })),
         ]
     }

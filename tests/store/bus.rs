@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use portcullis::{
-    seal::{Farewell, KeyId},
     secret::Secret,
     store::{
         Beaten, Ended, Store, StoredSwitches, Swap, Thrown,
@@ -19,7 +18,7 @@ use crate::support::{
     session, token,
 };
 
-const FAREWELL: Farewell = Farewell { key: KeyId([1, 2, 3, 4]), proof: [5; 16] };
+const FAREWELL: Notice = Notice::KeyDropped { key: [1, 2, 3, 4], proof: [5; 16] };
 
 async fn next(ear: &mut Ear) -> Option<Notice> {
     timeout(PATIENCE, ear.next()).await.unwrap()
@@ -40,16 +39,11 @@ async fn what_changes_a_session_or_the_switches_is_heard_by_all_who_listen() {
     assert_eq!(one.end(&created.name, in_an_hour()).await, Ok(Ended::Now));
     let switches = StoredSwitches { epoch: 1, sealed: b"switches".to_vec() };
     assert_eq!(one.throw_switches(&switches).await, Ok(Thrown::Done));
-    assert_eq!(one.announce(Notice::KeyDropped(FAREWELL)).await, Ok(()));
+    assert_eq!(one.announce(FAREWELL).await, Ok(()));
     let beat = Beat { by: token(1), number: 7 };
     assert_eq!(one.beat(beat, &token(9)).await, Ok(Beaten { servers: 1, mark: token(9) }));
-    let said = [
-        Notice::Session(created.name),
-        Notice::Session(created.name),
-        Notice::Switches,
-        Notice::KeyDropped(FAREWELL),
-        Notice::Beat(beat),
-    ];
+    let said =
+        [Notice::Session(created.name), Notice::Session(created.name), Notice::Switches, FAREWELL, Notice::Beat(beat)];
     for ear in &mut ears {
         for notice in said {
             assert_eq!(next(ear).await, Some(notice));
