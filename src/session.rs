@@ -5,8 +5,9 @@
 //! record's name and version as associated data, so nothing swapped, copied or rolled back opens.
 
 use std::{
+    hash::{BuildHasher, RandomState},
     net::IpAddr,
-    sync::{Arc, OnceLock},
+    sync::{Arc, LazyLock, OnceLock},
     time::Duration,
 };
 
@@ -230,6 +231,7 @@ pub struct Opened {
     facts: Facts,
     depth: Depth,
     told: OnceLock<Told>,
+    agent: OnceLock<u64>,
 }
 
 /// How much of a session is opened.
@@ -275,10 +277,6 @@ impl Told {
             HeaderValue::from_maybe_shared(value).unwrap_or(const { HeaderValue::from_static("") })
         })
     }
-
-    fn bytes(&self) -> usize {
-        self.text.len() + size_of_val(&*self.ends)
-    }
 }
 
 impl Opened {
@@ -287,7 +285,7 @@ impl Opened {
         if depth == Depth::WithoutClaims {
             facts.user.claims = String::new();
         }
-        Arc::new(Self { facts, depth, told: OnceLock::new() })
+        Arc::new(Self { facts, depth, told: OnceLock::new(), agent: OnceLock::new() })
     }
 
     /// How much of it is opened.
@@ -305,10 +303,23 @@ impl Opened {
         self.told.get()
     }
 
-    /// About how many bytes it takes; `expected` for what upstreams are told of it, unless that was made.
-    pub fn bytes(&self, expected: usize) -> usize {
-        let told = self.told.get().map_or(expected, Told::bytes);
-        size_of::<Self>() + self.facts.heap_bytes() + told
+    /// About how many bytes it takes, and always the same: what upstreams are told of it is made of its texts, whether that
+    /// was made yet or not.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + 2 * self.facts.heap_bytes() + TOLD_BYTES
+    }
+
+    /// Whether the session is bound to that `User-Agent`. Having matched once, a text is known by a quicker hash.
+    fn is_agent(&self, user_agent: &[u8]) -> bool {
+        let quick = QUICK.hash_one(user_agent);
+        if self.agent.get() == Some(&quick) {
+            return true;
+        }
+        let same = self.facts.binding.is_agent(user_agent);
+        if same {
+            let _ = self.agent.set(quick);
+        }
+        same
     }
 
     /// The one place that says a session counts.
@@ -336,7 +347,7 @@ impl Opened {
         }
         let drift = match presented.client {
             Client::Browser { address, user_agent } => {
-                facts.binding.compare(&lifetimes.binding, address, user_agent)?
+                facts.binding.compare(&lifetimes.binding, address, || self.is_agent(user_agent))?
             }
             Client::Application => None,
         };
@@ -430,6 +441,10 @@ pub const TOKENS_BYTES: usize = 64 * 1024;
 pub const REFRESH_AHEAD: Duration = Duration::from_secs(60);
 /// How long after a refresh was begun the next may begin, if nothing came of it.
 pub const REFRESH_RETRY_AFTER: Duration = Duration::from_secs(15);
+/// What the values of a session's headers take beside their texts.
+const TOLD_BYTES: usize = 200;
+/// A hash that is keyed anew in each process, so that nobody can look for two texts that it takes for one.
+static QUICK: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 /// The time of last use is written at most this often per idle time-out.
 const IDLE_WRITES_PER_TIMEOUT: u32 = 10;
 const FACTS_PART: u8 = 1;

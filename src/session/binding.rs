@@ -44,16 +44,26 @@ impl Binding {
         Self { address: address.to_canonical(), user_agent: fingerprint(user_agent) }
     }
 
-    /// Compares with the client that shows the cookie now; gives back a difference that is only to be logged.
+    /// Compares with the client that shows the cookie now, of which `is_agent` tells whether its `User-Agent` is the one; gives back a difference that is only to be logged.
     ///
     /// # Errors
     /// The reason, where a difference refuses the request.
-    pub fn compare(&self, rules: &BindingRules, address: IpAddr, user_agent: &[u8]) -> Result<Option<Reason>, Reason> {
-        let same_agent = rules.user_agent == Strictness::Off || fingerprint(user_agent) == self.user_agent;
+    pub fn compare(
+        &self,
+        rules: &BindingRules,
+        address: IpAddr,
+        is_agent: impl FnOnce() -> bool,
+    ) -> Result<Option<Reason>, Reason> {
+        let same_agent = rules.user_agent == Strictness::Off || is_agent();
         let same_address = rules.address == Strictness::Off || self.same_address(rules.exact_address, address);
         let agent = judge(same_agent, rules.user_agent, Reason::BindingUserAgent)?;
         let network = judge(same_address, rules.address, Reason::BindingAddress)?;
         Ok(agent.or(network))
+    }
+
+    /// Whether it is bound to that `User-Agent`.
+    pub fn is_agent(&self, user_agent: &[u8]) -> bool {
+        fingerprint(user_agent) == self.user_agent
     }
 
     fn same_address(&self, exact: bool, address: IpAddr) -> bool {
@@ -102,7 +112,8 @@ mod tests {
     };
 
     fn compare(rules: BindingRules, bound: &str, shown: &str, agent: &[u8]) -> Result<Option<Reason>, Reason> {
-        Binding::of(bound.parse().unwrap(), b"Browser/1").compare(&rules, shown.parse().unwrap(), agent)
+        let binding = Binding::of(bound.parse().unwrap(), b"Browser/1");
+        binding.compare(&rules, shown.parse().unwrap(), || binding.is_agent(agent))
     }
 
     #[test]

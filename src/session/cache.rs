@@ -151,7 +151,7 @@ struct Weight {
 
 impl Weighter<Name, Entry> for Weight {
     fn weight(&self, _name: &Name, entry: &Entry) -> u64 {
-        let bytes = entry.opened.bytes(TOLD_BYTES) + ENTRY_BYTES;
+        let bytes = entry.opened.bytes() + ENTRY_BYTES;
         u64::try_from(bytes).unwrap_or(u64::MAX).max(self.least)
     }
 }
@@ -186,9 +186,6 @@ pub const DEFAULT_BYTES: usize = 48 * 1024 * 1024;
 
 /// What an entry takes beside what it holds: its name, its place, and what the allocator adds.
 const ENTRY_BYTES: usize = 128;
-
-/// What upstreams are told of a session is made after it is kept, and takes about this much.
-const TOLD_BYTES: usize = 200;
 
 /// So many parts of all sessions have a count of their own of what was forgotten: a read of one part does not mind what
 /// is forgotten in the others.
@@ -278,7 +275,7 @@ mod tests {
             let (kept, weight) = cache.size();
             prop_assert!(kept <= entries, "{} of {}", kept, entries);
             prop_assert!(weight <= u64::try_from(bytes).unwrap_or(0));
-            prop_assert!(kept * (opened.bytes(TOLD_BYTES) + ENTRY_BYTES) <= bytes);
+            prop_assert!(kept * (opened.bytes() + ENTRY_BYTES) <= bytes);
         }
 
         /// Threads fill and forget at once: what was forgotten last and never filled after is not there.

@@ -51,7 +51,7 @@ async fn parameters_are_reflected_into_no_page_and_into_no_script() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_address_that_was_asked_for_is_text_on_every_page() {
-    let mut stage = Plan::new().with_redis().start().await;
+    let mut stage = Plan::new().with_redis().set("SESSION__CACHE_ENTRIES", "0").start().await;
     let bob = stage.signed_in("bob").await;
     let session = bob.session().unwrap();
     let ask = async |stage: &Stage, target: &str| {

@@ -180,12 +180,33 @@ async fn the_commands_of_the_session_keys_runbook_do_what_it_says() {
     page.end();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_of_the_stores_runbook_do_what_it_says() {
+    let mut stage = Plan::new().with_redis().set("SESSION__CACHE_ENTRIES", "0").without_gateway().start().await;
+    let mut page = Runbook::open("store.md");
+    page.know(&stage);
+    let _gateway = stage.start_program("gateway").await;
+    let alice = stage.signed_in("alice").await;
+    page.run("Runbook: the session store", &[]).await;
+    stage.redis.as_mut().unwrap().down();
+    assert_eq!(alice.get("/").await.status, 503);
+    let failing = ["portcullis_store_failures_total{operation=\"facts\"", "portcullis_session_lookups_total"];
+    page.run("Detection", &failing).await;
+    page.run("PortcullisRevocationsNotHeard", &["portcullis_revocations_heard 0"]).await;
+    stage.redis.as_mut().unwrap().up();
+    page.run("Steps", &["redis.sock answers"]).await;
+    eventually("it hears again", async || stage.counted("portcullis_revocations_heard").await == 1).await;
+    page.run("Steps", &["portcullis_revocations_heard 1"]).await;
+    assert_eq!(alice.get("/").await.status, 200);
+    page.end();
+}
+
 #[test]
 fn there_is_no_runbook_that_is_not_run_here() {
     let found = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut found: Vec<String> = found.collect();
     found.sort();
-    assert_eq!(found, ["client-certificates.md", "idp-outage.md", "session-keys.md"]);
+    assert_eq!(found, ["client-certificates.md", "idp-outage.md", "session-keys.md", "store.md"]);
 }
 
 /// The blocks of a runbook that are still to be run.

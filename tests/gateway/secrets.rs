@@ -119,6 +119,7 @@ impl Day {
             .without_gateway()
             .authenticating("client_secret_basic", CLIENT_SECRET)
             .set("SESSION__KEY", STANDARD.encode(SESSION_KEY))
+            .set("SESSION__CACHE_ENTRIES", "0")
             .set("STORE__KIND", "redis")
             .set("STORE__REDIS__URL", format!("redis+unix://{}", redis.socket().display()))
             .set("STORE__REDIS__PASSWORD", REDIS_PASSWORD)
