@@ -5,13 +5,16 @@
 //! that was kept may be closed under a refresh, and then nobody knows whether the token was used. It knows nothing of
 //! OpenID Connect, and never logs.
 
-use std::{error::Error, net::SocketAddr, time::Duration};
+use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{Request, Response};
 use reqwest::{
-    Certificate, Client, ClientBuilder,
+    Certificate, Client,
     dns::{Addrs, Name, Resolve, Resolving},
 };
+use rustls::RootCertStore;
+use rustls_pki_types::{CertificateDer, pem::PemObject};
+use tokio::{sync::OnceCell, task::spawn_blocking};
 use url::Url;
 
 use self::destination::{PlainHttp, Reachable, is_loopback_name};
@@ -21,8 +24,8 @@ pub mod destination;
 /// The client; clones share it.
 #[derive(Clone, Debug)]
 pub struct Outbound {
-    client: Client,
-    plain_http: PlainHttp,
+    config: Arc<Config>,
+    client: Arc<OnceCell<Client>>,
 }
 
 /// What the client is made of.
@@ -50,30 +53,28 @@ impl Default for Config {
 }
 
 impl Outbound {
-    /// Makes the client; reads the system's roots, and nothing from the network.
+    /// Takes the settings. The system's roots are read when something is asked for the first time: that takes longer than all
+    /// the rest of a start.
     ///
     /// # Errors
-    /// [`OutboundError::Malformed`] when the extra roots are no PEM certificates, or there is no root at all.
+    /// [`OutboundError::Malformed`] when the extra roots are no PEM certificates.
     pub fn new(config: &Config) -> Result<Self, OutboundError> {
-        let client = with_extra_roots(Client::builder(), config.extra_roots.as_deref())?
-            .user_agent(concat!("portcullis/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .no_proxy()
-            .referer(false)
-            .https_only(config.plain_http == PlainHttp::Refused)
-            .pool_max_idle_per_host(0)
-            .connect_timeout(config.connect_timeout)
-            .timeout(config.whole_timeout)
-            .dns_resolver(Resolver)
-            .build()
-            .map_err(|error| OutboundError::Malformed(chain(&error)))?;
-        Ok(Self { client, plain_http: config.plain_http })
+        extra_roots(config)?;
+        Ok(Self { config: Arc::new(config.clone()), client: Arc::default() })
+    }
+
+    async fn client(&self) -> Result<&Client, OutboundError> {
+        let made = self.client.get_or_try_init(|| async {
+            let config = Arc::clone(&self.config);
+            let made = spawn_blocking(move || client(&config)).await;
+            made.map_err(|error| OutboundError::Malformed(error.to_string()))?
+        });
+        made.await
     }
 
     /// Whether http is ever spoken.
-    pub const fn plain_http(&self) -> PlainHttp {
-        self.plain_http
+    pub fn plain_http(&self) -> PlainHttp {
+        self.config.plain_http
     }
 
     /// Sends one request to one of those origins and reads the whole answer, whatever its status.
@@ -88,12 +89,12 @@ impl Outbound {
         let request = reqwest::Request::try_from(request)
             .map_err(|error| OutboundError::Malformed(chain(&error.without_url())))?;
         self.permitted(request.url(), reachable)?;
-        let answer = self.client.execute(request).await.map_err(sending_failed)?;
+        let answer = self.client().await?.execute(request).await.map_err(sending_failed)?;
         read_whole(answer).await
     }
 
     fn permitted(&self, url: &Url, reachable: &Reachable) -> Result<(), OutboundError> {
-        if self.plain_http.permits(url) && reachable.contains(url) {
+        if self.config.plain_http.permits(url) && reachable.contains(url) {
             return Ok(());
         }
         Err(OutboundError::NotPermitted(url.origin().ascii_serialization()))
@@ -130,15 +131,43 @@ impl OutboundError {
     }
 }
 
-fn with_extra_roots(builder: ClientBuilder, pem: Option<&[u8]>) -> Result<ClientBuilder, OutboundError> {
-    let Some(pem) = pem else {
-        return Ok(builder);
+/// Reads the system's roots, and nothing from the network.
+fn client(config: &Config) -> Result<Client, OutboundError> {
+    Client::builder()
+        .tls_certs_merge(extra_roots(config)?)
+        .user_agent(concat!("portcullis/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .no_proxy()
+        .referer(false)
+        .https_only(config.plain_http == PlainHttp::Refused)
+        .pool_max_idle_per_host(0)
+        .connect_timeout(config.connect_timeout)
+        .timeout(config.whole_timeout)
+        .dns_resolver(Resolver)
+        .build()
+        .map_err(|error| OutboundError::Malformed(chain(&error)))
+}
+
+fn extra_roots(config: &Config) -> Result<Vec<Certificate>, OutboundError> {
+    let Some(pem) = &config.extra_roots else {
+        return Ok(Vec::new());
     };
     match Certificate::from_pem_bundle(pem) {
-        Ok(roots) if !roots.is_empty() => Ok(builder.tls_certs_merge(roots)),
+        Ok(roots) if !roots.is_empty() => are_roots(pem).map(|()| roots),
         Ok(_) => Err(OutboundError::Malformed("no certificate among the extra roots".to_owned())),
         Err(error) => Err(OutboundError::Malformed(chain(&error))),
     }
+}
+
+/// The client says so only once it is made.
+fn are_roots(pem: &[u8]) -> Result<(), OutboundError> {
+    let mut store = RootCertStore::empty();
+    for root in CertificateDer::pem_slice_iter(pem) {
+        let root = root.map_err(|error| OutboundError::Malformed(error.to_string()))?;
+        store.add(root).map_err(|error| OutboundError::Malformed(error.to_string()))?;
+    }
+    Ok(())
 }
 
 fn sending_failed(error: reqwest::Error) -> OutboundError {
@@ -306,7 +335,7 @@ mod tests {
     fn answering_over_tls() -> (String, String, std::thread::JoinHandle<String>) {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let key = rustls_pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-        let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
@@ -317,7 +346,7 @@ mod tests {
         let url = format!("https://localhost:{}/", listener.local_addr().unwrap().port());
         let serving = std::thread::spawn(move || {
             let (socket, _) = listener.accept().unwrap();
-            let connection = rustls::ServerConnection::new(std::sync::Arc::new(config)).unwrap();
+            let connection = rustls::ServerConnection::new(Arc::new(config)).unwrap();
             let mut stream = rustls::StreamOwned::new(connection, socket);
             let mut request = vec![0; 4096];
             let length = stream.read(&mut request).unwrap_or_default();

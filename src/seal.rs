@@ -82,7 +82,7 @@ pub enum KeyError {
 pub struct KeyId(pub [u8; KEY_ID_BYTES]);
 
 /// A key's word that it opens nothing any more. Only who has the key can give it, and only who has it can tell: so nobody
-/// else retires a key, and one that is said again says nothing new.
+/// else retires a key. It stays true: a key that was given up must not be taken up again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Farewell {
     /// Which key.
@@ -194,6 +194,8 @@ impl RingInForce {
     pub fn replace(&self, ring: &Arc<KeyRing>) -> Vec<Farewell> {
         ring.retire_as(&self.load());
         let before = self.0.swap(Arc::clone(ring));
+        // What was retired in between counts too.
+        ring.retire_as(&before);
         before.all().filter(|key| ring.by_id(key.id()).is_none()).map(Key::farewell).collect()
     }
 
@@ -236,8 +238,9 @@ impl Key {
         Farewell { key: self.id, proof }
     }
 
-    fn says(&self, farewell: &Farewell) -> bool {
-        verify_slices_are_equal(&self.farewell().proof, &farewell.proof).is_ok()
+    /// Whether that is its word.
+    pub fn says(&self, farewell: &Farewell) -> bool {
+        farewell.key == self.id && verify_slices_are_equal(&self.farewell().proof, &farewell.proof).is_ok()
     }
 
     /// This key's name.

@@ -227,6 +227,15 @@ impl Store {
         }
     }
 
+    /// Whether whoever hears a beat has heard everything that was said before it. Not so in a cluster: its nodes pass on what
+    /// they can, and nobody hears of the rest.
+    pub const fn keeps_order(&self) -> bool {
+        match &self.backend {
+            Backend::Memory(_) => true,
+            Backend::Redis(redis) => redis.keeps_order(),
+        }
+    }
+
     /// Whether other processes use it too.
     pub const fn is_shared(&self) -> bool {
         matches!(self.backend, Backend::Redis(_))

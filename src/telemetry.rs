@@ -235,6 +235,11 @@ pub enum Event<'a> {
         /// All that is wrong with them.
         problems: &'a [String],
     },
+    /// Another gateway has given up the key that this one seals with.
+    SealingKeyGivenUp {
+        /// The key.
+        key: KeyId,
+    },
     /// An accepted key opens nothing any more, because another gateway has given it up.
     KeyRetired {
         /// The key.
@@ -377,6 +382,9 @@ impl Telemetry {
             Event::Fallback(event) => event.write(),
             Event::Reloaded { removed, .. } => reloaded(removed),
             Event::ReloadRefused { problems } => reload_refused(problems),
+            Event::SealingKeyGivenUp { key } => {
+                error!(%key, "another gateway has given up the key that this one seals with: its settings are older");
+            }
             Event::KeyRetired { key } => {
                 warn!(%key, "another gateway has given up this key: it opens nothing here any more");
                 info!(target: AUDIT, event = "key_retired", %key);

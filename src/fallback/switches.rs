@@ -20,7 +20,7 @@ use std::{
 use tokio::{
     sync::{Notify, Semaphore},
     task::spawn_blocking,
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 
 use super::{
@@ -146,7 +146,7 @@ impl Switches {
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
-                () = self.0.thrown.notified() => {}
+                () = self.0.thrown.notified() => sleep(AFTER_NEWS).await,
             }
             self.agree().await;
         }
@@ -421,6 +421,10 @@ fn write_new(path: &Path, line: &str) -> io::Result<()> {
     file.write_all(b"\n")?;
     file.sync_all()
 }
+
+/// How long after news that the switches were thrown they are looked at: news that never ends is looked into ten times a
+/// second.
+const AFTER_NEWS: Duration = Duration::from_millis(50);
 
 /// How often each process asks the store: often enough for all to agree within a second.
 const PACE: Duration = Duration::from_millis(400);

@@ -193,6 +193,8 @@ const STRIPES: usize = 256;
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
     use proptest::prelude::*;
 
     use super::*;
@@ -239,6 +241,24 @@ mod tests {
         cache.flush();
         cache.fill(&began, &opened(facts()));
         assert!(cache.get(&name(3)).is_none());
+    }
+
+    #[test]
+    fn what_is_made_of_an_entry_later_does_not_change_what_it_weighs() {
+        let cache = Cache::new(ROOM);
+        let values =
+            [http::HeaderValue::from_static("a value"), http::HeaderValue::try_from("x".repeat(4_000)).unwrap()];
+        for number in 0..100 {
+            let session = opened(facts());
+            cache.fill(&cache.reading(&name(number), Instant::now()), &session);
+            session.told(|| crate::session::Told::new(1, &values));
+        }
+        let (entries, bytes) = cache.size();
+        assert!(entries == 100 && bytes > 100);
+        for number in 0..100 {
+            cache.forget(&name(number));
+        }
+        assert_eq!(cache.size(), (0, 0));
     }
 
     #[test]

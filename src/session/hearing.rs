@@ -18,7 +18,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::{
     random,
-    session::lease::{Beats, Heard},
+    session::lease::{Beats, HEARS_FOR, Heard},
     store::{
         Beaten, Store, StoreError, Token,
         notice::{Beat, Notice},
@@ -33,11 +33,15 @@ pub struct Hearing {
     store: Arc<Store>,
     telemetry: Telemetry,
     is_shared: bool,
+    /// Whether a beat that came back proves anything: not in a cluster, whose nodes lose what they cannot pass on.
+    is_proof: bool,
     began: Instant,
     /// Until when everything was heard, in nanoseconds from the beginning; 0 for never.
     hears_until: AtomicU64,
-    /// Since when the store cannot be reached, likewise.
-    out_since: AtomicU64,
+    /// When the last beat was sent that came back, likewise.
+    heard_at: AtomicU64,
+    /// Whether the store cannot be reached.
+    is_out: AtomicBool,
     /// Whether anybody has asked of late: nobody beats for nobody.
     is_asked: AtomicBool,
 }
@@ -47,11 +51,13 @@ impl Hearing {
     pub fn new(store: Arc<Store>, telemetry: Telemetry) -> Self {
         Self {
             is_shared: store.is_shared(),
+            is_proof: store.keeps_order(),
             store,
             telemetry,
             began: Instant::now(),
             hears_until: AtomicU64::new(0),
-            out_since: AtomicU64::new(0),
+            heard_at: AtomicU64::new(0),
+            is_out: AtomicBool::new(false),
             is_asked: AtomicBool::new(false),
         }
     }
@@ -64,7 +70,7 @@ impl Hearing {
         if !self.is_asked.load(Ordering::Relaxed) {
             self.is_asked.store(true, Ordering::Relaxed);
         }
-        self.nanos(now) < self.hears_until.load(Ordering::Acquire)
+        self.is_proof && self.nanos(now) < self.hears_until.load(Ordering::Acquire)
     }
 
     /// Whether it has heard itself of late: a gateway that is not asked beats too seldom to go by it, and is well.
@@ -73,22 +79,25 @@ impl Hearing {
         !self.is_shared || (until > 0 && self.nanos(now) < until.saturating_add(nanos(LOST_AFTER)))
     }
 
-    /// For how long the store has been out of reach; nothing while it answers.
-    pub fn is_out_for(&self, now: Instant) -> Option<Duration> {
-        let since = self.out_since.load(Ordering::Acquire);
-        (since > 0).then(|| Duration::from_nanos(self.nanos(now).saturating_sub(since)))
+    /// Whether the store cannot be reached, and has been heard of no longer ago than this. It counts from when everything was
+    /// known for the last time, so that being deaf before the outage prolongs nothing.
+    pub fn may_go_on(&self, now: Instant, grace: Duration) -> bool {
+        let heard = self.heard_at.load(Ordering::Acquire);
+        self.is_out.load(Ordering::Acquire) && heard > 0 && self.nanos(now) < heard.saturating_add(nanos(grace))
     }
 
     /// The store answered.
     pub fn store_answered(&self) {
-        if self.out_since.load(Ordering::Relaxed) > 0 {
-            self.out_since.store(0, Ordering::Release);
+        if self.is_out.load(Ordering::Relaxed) {
+            self.is_out.store(false, Ordering::Release);
         }
     }
 
-    /// The store did not answer; the first time since it did is when it went.
-    pub fn store_failed(&self, now: Instant) {
-        let _ = self.out_since.compare_exchange(0, self.nanos(now).max(1), Ordering::AcqRel, Ordering::Acquire);
+    /// The store did not do what it was asked. One that refuses, or answers nonsense, is there all the same.
+    pub fn store_failed(&self, error: &StoreError) {
+        if matches!(error, StoreError::Unreachable(_) | StoreError::Deadline(_)) {
+            self.is_out.store(true, Ordering::Release);
+        }
     }
 
     /// Listens for as long as it is polled. `flush` is called before anything is heard on a new subscription, and `hear`
@@ -105,7 +114,7 @@ impl Hearing {
                 }
                 Ok(None) => return,
                 Err(error) => {
-                    self.note_outage(&error);
+                    self.store_failed(&error);
                     self.deaf(&error.to_string());
                 }
             }
@@ -146,6 +155,9 @@ impl Hearing {
                         self.telemetry.event(&Event::StoreEmptied);
                         flush();
                     }
+                    if outcome.is_ok() {
+                        pace.said(Instant::now());
+                    }
                     self.beaten(&mut beats, number, &outcome)
                 }
                 _ = tick.tick() => {
@@ -161,7 +173,7 @@ impl Hearing {
                 }
             };
             if let Some(heard) = concluded {
-                pace.heard(Instant::now());
+                pace.heard();
                 self.conclude(heard);
             }
         }
@@ -180,7 +192,7 @@ impl Hearing {
                 beats.said(number, *servers, self.began.elapsed())
             }
             Err(error) => {
-                self.note_outage(error);
+                self.store_failed(error);
                 None
             }
         }
@@ -188,14 +200,8 @@ impl Hearing {
 
     fn conclude(&self, heard: Heard) {
         self.hears_until.store(nanos(heard.until), Ordering::Release);
+        self.heard_at.store(nanos(heard.until.saturating_sub(HEARS_FOR)).max(1), Ordering::Release);
         self.telemetry.metrics().sessions().heard(heard.took);
-    }
-
-    /// A store that refuses to say something on is there all the same.
-    fn note_outage(&self, error: &StoreError) {
-        if matches!(error, StoreError::Unreachable(_) | StoreError::Deadline(_)) {
-            self.store_failed(Instant::now());
-        }
     }
 
     fn nanos(&self, at: Instant) -> u64 {
@@ -223,12 +229,13 @@ async fn said(saying: &mut Option<Saying<'_>>) -> (u64, Result<Beaten, StoreErro
 struct Pace {
     asked: Instant,
     beaten: Option<Instant>,
-    heard: Instant,
+    /// Since when beats are said and not heard.
+    unheard: Option<Instant>,
 }
 
 impl Pace {
     const fn new(now: Instant) -> Self {
-        Self { asked: now, beaten: None, heard: now }
+        Self { asked: now, beaten: None, unheard: None }
     }
 
     fn is_due(&mut self, now: Instant, is_asked: &AtomicBool) -> bool {
@@ -244,12 +251,17 @@ impl Pace {
         due
     }
 
-    const fn heard(&mut self, now: Instant) {
-        self.heard = now;
+    fn said(&mut self, now: Instant) {
+        self.unheard.get_or_insert(now);
     }
 
+    const fn heard(&mut self) {
+        self.unheard = None;
+    }
+
+    /// A store that says nothing on is no reason to leave: what it says later still comes this way.
     fn has_lost(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.heard) >= LOST_AFTER
+        self.unheard.is_some_and(|since| now.saturating_duration_since(since) >= LOST_AFTER)
     }
 }
 

@@ -24,8 +24,8 @@ use crate::{
     reason::Reason,
     seal::{Farewell, KeyId, KeyRing, RingInForce},
     session::{
-        Authenticated, Client, Depth, Facts, Lifetimes, Opened, Presented, Tokens,
-        cache::{self, Cache, KEPT_FOR},
+        Authenticated, Client, Depth, Facts, Lifetimes, Presented, Tokens,
+        cache::{self, Cache},
         cookie::{self as session_cookie, Handle, Shown},
         ending::{Endings, Outcome},
         hearing::Hearing,
@@ -33,8 +33,10 @@ use crate::{
         turns::Turns,
     },
     store::{Change, NewSession, Store, StoreError, Swap, Version, notice::Notice},
-    telemetry::{EndCause, Event, Telemetry, metrics::sessions::Lookup},
+    telemetry::{EndCause, Event, Telemetry},
 };
+
+mod kept;
 
 /// What keeping sessions takes.
 #[derive(Debug)]
@@ -129,15 +131,20 @@ impl Keeper {
         let retired = self.in_force.retire(farewell);
         if retired {
             self.telemetry.event(&Event::KeyRetired { key: farewell.key });
+        } else if self.in_force.load().sealing().says(farewell) {
+            self.telemetry.event(&Event::SealingKeyGivenUp { key: farewell.key });
         }
         retired
     }
 
-    /// Tells the other gateways of a key that opens nothing here any more, until the store takes it.
+    /// Tells the other gateways of a key that opens nothing here any more: again and again, for as long as a session under
+    /// it may live, because one may have been deaf or away; not if the key is taken up again.
     pub async fn announce(&self, farewell: Farewell) {
         let Farewell { key: KeyId(key), proof } = farewell;
-        while self.store.announce(Notice::KeyDropped { key, proof }).await.is_err() {
-            tokio::time::sleep(SETTLE_EVERY).await;
+        let until = self.clock.now().plus(self.lifetimes.absolute);
+        while self.clock.now() < until && self.in_force.load().by_id(farewell.key).is_none() {
+            let _ = self.store.announce(Notice::KeyDropped { key, proof }).await;
+            tokio::time::sleep(ANNOUNCE_EVERY).await;
         }
     }
 
@@ -223,49 +230,6 @@ impl Keeper {
         let at = self.clock.now();
         let session = opened.authenticate(presented, &self.lifetimes, at)?;
         Ok(Found { session, shown, at })
-    }
-
-    /// Lets in by what is kept.
-    fn kept(&self, shown: &Shown, presented: &Presented<'_>, depth: Depth, at: Timestamp) -> Option<Authenticated> {
-        let entry = self.cache.get(shown.name()).filter(|entry| entry.opened.depth() >= depth)?;
-        let lookup = self.may_use(&entry)?;
-        let session = entry.opened.authenticate(presented, &self.lifetimes, at).ok()?;
-        self.telemetry.metrics().sessions().looked_up(lookup);
-        Some(session)
-    }
-
-    /// While the store answers, entries go out of use early enough to last through the grace should it not.
-    fn may_use(&self, entry: &cache::Entry) -> Option<Lookup> {
-        let now = Moment::now();
-        let age = entry.age(now);
-        if age < KEPT_FOR.saturating_sub(self.store_outage_grace) && self.hearing.hears(now) {
-            return Some(Lookup::Hit);
-        }
-        let out_for = self.hearing.is_out_for(now)?;
-        (age < KEPT_FOR && out_for < self.store_outage_grace).then_some(Lookup::Grace)
-    }
-
-    /// Reads a session from the store, and keeps it.
-    async fn fetch(&self, shown: &Shown, depth: Depth) -> Result<Arc<Opened>, Reason> {
-        let began = Moment::now();
-        let reading = self.cache.reading(shown.name(), began);
-        let handle = self.handle(shown)?;
-        let read = self.read(&handle).await;
-        self.telemetry.metrics().sessions().looked_up(Lookup::Miss);
-        match read {
-            Ok((_, facts)) => {
-                self.hearing.store_answered();
-                let opened = Opened::new(*facts, depth);
-                self.cache.fill(&reading, &opened);
-                Ok(opened)
-            }
-            Err(reason) => {
-                if reason == Reason::StoreUnavailable {
-                    self.hearing.store_failed(began);
-                }
-                Err(reason)
-            }
-        }
     }
 
     /// What opens the session of a cookie.
@@ -513,25 +477,6 @@ impl Keeper {
         self.cookie.clear(site)
     }
 
-    /// Listens to what other gateways change, for as long as it is polled, and passes on what is not about a session.
-    pub async fn keep_hearing(&self, pass_on: impl Fn(Notice)) {
-        let hear = |notice| match notice {
-            Notice::Session(name) => self.cache.forget(&name),
-            Notice::KeyDropped { key, proof } => {
-                self.retire(&Farewell { key: KeyId(key), proof });
-            }
-            other => pass_on(other),
-        };
-        self.hearing.keep_hearing(|| self.cache.flush(), hear).await;
-    }
-
-    /// Tells the metrics what there is to tell at a scrape.
-    pub fn tell(&self) {
-        let (entries, bytes) = self.cache.size();
-        self.telemetry.metrics().sessions().cached(entries, bytes);
-        self.telemetry.metrics().sessions().hears(self.hearing.has_heard_lately(Moment::now()));
-    }
-
     /// Makes endings good that the store has missed, for as long as it is polled.
     pub async fn keep_settling(&self) {
         loop {
@@ -557,6 +502,7 @@ impl Keeper {
     }
 
     fn unavailable(&self, operation: &'static str, error: &StoreError) -> Reason {
+        self.hearing.store_failed(error);
         self.telemetry.event(&Event::StoreFailed { operation, error });
         Reason::StoreUnavailable
     }
@@ -592,6 +538,8 @@ pub const SESSIONS_SHOWN: usize = 8;
 pub const END_WITHIN: Duration = Duration::from_millis(900);
 /// Longest time that sessions go on without the store; what is kept must last longer.
 pub const LONGEST_GRACE: Duration = Duration::from_secs(20);
+/// How often a key that was given up is told of.
+const ANNOUNCE_EVERY: Duration = Duration::from_secs(2);
 /// How often endings that the store has missed are offered to it.
 const SETTLE_EVERY: Duration = Duration::from_secs(1);
 /// How often an update is tried against others that change the same session.

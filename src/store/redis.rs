@@ -93,6 +93,11 @@ impl Redis {
         self.servers.leave_if_out_of_step().await;
     }
 
+    /// Whether all is said on by one server, in the order in which it was said.
+    pub const fn keeps_order(&self) -> bool {
+        matches!(self.servers, Servers::One(_))
+    }
+
     /// Counts the times a connection was made after one was lost or could not be made.
     pub fn generation(&self) -> u64 {
         self.servers.generation()

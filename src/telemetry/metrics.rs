@@ -317,7 +317,7 @@ impl Metrics {
             Event::ReloadRefused { .. } => self.reload.refused(),
             Event::KeyRetired { .. } => self.reload.key_retired(),
             Event::Listening => self.kept_sessions.subscribed(),
-            Event::Deaf { .. } | Event::StoreEmptied => {}
+            Event::Deaf { .. } | Event::StoreEmptied | Event::SealingKeyGivenUp { .. } => {}
             Event::StoreFailed { operation, error } => {
                 self.store_failures.get_or_create(&StoreFailureLabels { operation, error: error.label() }).inc();
             }

@@ -226,13 +226,15 @@ impl Rule {
         let near = self.client_networks.is_empty() || self.client_networks.iter().any(|net| net.contains(&client));
         let vouched = |provider| self.providers.iter().any(|name| name == provider);
         let by_provider = self.providers.is_empty() || who.provider().is_some_and(vouched);
+        // Claims that were not opened meet nothing, and are no excuse either.
+        let can_tell = self.conditions.claims.is_empty() || !who.lacks_claims();
         self.accepts(who.method())
             && by_provider
             && near
             && fresh
             && match self.effect {
-                Effect::Allow => self.conditions.met_by(who.user()),
-                Effect::Deny => self.conditions.claimed_by(who.user()),
+                Effect::Allow => can_tell && self.conditions.met_by(who.user()),
+                Effect::Deny => !can_tell || self.conditions.claimed_by(who.user()),
             }
     }
 }
@@ -247,10 +249,41 @@ pub(crate) mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::{rules::Email, session::tests::authenticated};
+    use crate::{
+        oidc::claims::ClaimPath,
+        rules::{ClaimCondition, Email},
+        session::{Opened, tests::authenticated},
+    };
 
     /// Where the client of the tests is.
     pub(crate) const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+
+    #[test]
+    fn rules_about_claims_ask_for_them_whatever_they_do_and_without_them_let_nobody_in() {
+        let claims = vec![ClaimCondition { path: ClaimPath::parse("realm_access.roles").unwrap(), values: vec![] }];
+        let by_claims = |effect| {
+            let conditions = Conditions { claims: claims.clone(), ..Conditions::default() };
+            Rule { conditions, ..rule(effect, &[]) }
+        };
+        let policy = |rules| Policy { name: PolicyName::parse("p").unwrap(), rules };
+        let depth = |rules| Policies::new([policy(rules)]).depth();
+        assert_eq!(depth(vec![rule(Effect::Allow, &["staff"])]), Depth::WithoutClaims);
+        let start = Timestamp::from_seconds(1_000_000);
+        let (browser, lifetimes) = (crate::session::tests::browser(), crate::session::tests::lifetimes());
+        for effect in [Effect::Allow, Effect::Deny] {
+            let rules = vec![by_claims(effect), rule(Effect::Allow, &["staff"])];
+            assert_eq!(depth(rules.clone()), Depth::Whole, "{effect:?}");
+            let opened = |depth| Opened::new(crate::session::tests::facts(), depth);
+            let permit = |depth| {
+                let session = opened(depth).authenticate(&browser, &lifetimes, start).unwrap();
+                policy(rules.clone()).permit(session, CLIENT, start).map(|permitted| permitted.rule().1)
+            };
+            // The user has that claim, with none of the values that are asked for.
+            assert_eq!(permit(Depth::Whole), Ok(1), "{effect:?}");
+            let expected = if effect == Effect::Deny { Err(Reason::PolicyDenied) } else { Ok(1) };
+            assert_eq!(permit(Depth::WithoutClaims), expected, "{effect:?}");
+        }
+    }
 
     fn rule(effect: Effect, groups: &[&str]) -> Rule {
         let groups = groups.iter().map(|name| (*name).to_owned()).collect();

@@ -8,7 +8,7 @@ use compact_str::CompactString;
 use crate::{
     clock::Timestamp,
     fallback::admission::Admitted,
-    session::{Authenticated, Facts, Method, User},
+    session::{Authenticated, Depth, Facts, Method, User},
 };
 
 /// Who it is, with the proof of it.
@@ -60,6 +60,11 @@ impl Proven {
     /// The session, where that is the proof.
     pub fn session(&self) -> Option<&Facts> {
         self.authenticated().map(Authenticated::facts)
+    }
+
+    /// Whether they may have claims that were not opened.
+    pub fn lacks_claims(&self) -> bool {
+        self.authenticated().is_some_and(|session| session.opened().depth() < Depth::Whole)
     }
 
     /// The proof itself, where it is a session.

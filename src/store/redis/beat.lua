@@ -1,6 +1,11 @@
 -- Says a beat on. KEYS: mark. ARGV: channel, beat, a new mark, how long a mark stays in milliseconds.
 -- Answers the mark. It is made once and goes when the data goes: whoever sees another one knows that all was lost.
--- It is written so seldom that beats cost no disk. A server that takes no writes still says them on, and bears no mark.
+-- It is written so seldom that beats cost no disk. A server that lacks memory or replicas still says them on, and bears no mark.
+-- A replica says nothing on: what others say to its master may not reach it. SETRANGE of nothing changes nothing.
+local refused = redis.pcall('SETRANGE', KEYS[1], 0, '')
+if type(refused) == 'table' and string.sub(refused.err, 1, 8) == 'READONLY' then
+  return refused
+end
 local mark = redis.pcall('GET', KEYS[1])
 if type(mark) ~= 'string' then
   local written = redis.pcall('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])

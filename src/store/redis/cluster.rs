@@ -296,15 +296,19 @@ impl Cluster {
 
     async fn ask_around(&self, but: Option<&Node>) -> Result<Vec<Shard>, Failure> {
         let mut why = gone();
+        let mut best: Vec<Shard> = Vec::new();
         for node in self.candidates(but) {
             match timeout(self.share(), node.shards()).await {
-                Ok(Ok(shards)) => return Ok(shards),
+                Ok(Ok(shards)) if covered(&shards) >= usize::from(SLOTS) => return Ok(shards),
+                // A node that has left the cluster knows of nobody.
+                Ok(Ok(shards)) if covered(&shards) > covered(&best) => best = shards,
+                Ok(Ok(_)) => {}
                 Ok(Err(failure)) => why = failure,
                 Err(_) => why = gone(),
             }
             self.first.fetch_add(1, Ordering::Relaxed);
         }
-        Err(why)
+        if best.is_empty() { Err(why) } else { Ok(best) }
     }
 
     /// All nodes that can be asked, the one that knew last time first.
@@ -394,6 +398,11 @@ impl Cluster {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How many slots somebody serves.
+fn covered(shards: &[Shard]) -> usize {
+    shards.iter().map(|shard| usize::from(shard.last.saturating_sub(shard.first)) + 1).sum()
 }
 
 impl State {

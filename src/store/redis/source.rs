@@ -130,6 +130,8 @@ pub(super) struct Sentinel {
 #[derive(Default)]
 struct Last {
     named: Option<Host>,
+    /// Whether another one was named since somebody looked: a connection to it was made, and others may lead elsewhere.
+    changed: bool,
     again: Option<Instant>,
 }
 
@@ -178,7 +180,10 @@ impl Sentinel {
         let endpoint = self.master.at(&host).map_err(|error| unreachable(&error.to_string()))?;
         let mut connection = endpoint.connect().await?;
         reply::primary(ask(&cmd("ROLE"), &mut connection).await?)?;
-        *self.last() = Last { named: Some(host), again: Some(Instant::now() + CONFIRM_EVERY) };
+        let mut last = self.last();
+        let changed = last.changed || last.named.as_ref().is_some_and(|named| *named != host);
+        *last = Last { named: Some(host), changed, again: Some(Instant::now() + CONFIRM_EVERY) };
+        drop(last);
         Ok((endpoint, connection))
     }
 
@@ -193,6 +198,9 @@ impl Sentinel {
         let named = {
             let mut last = self.last();
             let now = Instant::now();
+            if std::mem::take(&mut last.changed) {
+                return true;
+            }
             if last.again.is_none_or(|again| now < again) {
                 return false;
             }
