@@ -1,7 +1,7 @@
 //! Pure. What gateways tell each other through a store that they share.
 //!
-//! Invariant: a notice is a hint, or proves itself. Who hears one forgets what it has read before and asks the store again,
-//! so a forged or repeated one costs a read and opens nothing.
+//! Invariant: a notice is a hint, or proves itself. Who hears of a session or of the switches forgets what it has read before
+//! and asks the store again, so a forged or repeated one costs a read and opens nothing. A key speaks for itself, and for good.
 
 use crate::store::{Name, Token};
 

@@ -152,6 +152,23 @@ async fn a_gateway_whose_subscription_is_dead_without_knowing_goes_by_nothing_th
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whom_the_store_has_denied_once_no_grace_lets_in() {
+    let (stage, mut redis, line) = stage_with_line(plan()).await;
+    let (here, there) = (stage.asking(0), stage.asking(1));
+    let cookie = stage.cookie_of("alice").await;
+    known_to([&here, &there], &cookie).await;
+    eventually("the other gateway listens", async || line.deafen() > 0).await;
+    let answered = sign_out(&here, &cookie).await;
+    is_refused_in_time(&there, &cookie, answered).await;
+    block_in_place(|| redis.down());
+    let until = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < until {
+        let verdict = there.verify("staff", &cookie).await;
+        assert!(verdict == ended() || verdict == (503, "store_unavailable".to_owned()), "{verdict:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_whose_every_connection_is_dead_lets_nobody_in_without_a_grace() {
     let (stage, _redis, line) = stage_with_line(plan().set("SESSION__STORE_OUTAGE_GRACE", "0s")).await;
     let (here, there) = (stage.asking(0), stage.asking(1));
