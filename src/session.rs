@@ -243,25 +243,23 @@ pub enum Depth {
     Whole,
 }
 
-/// Values of headers, one after another, and the number of the settings that they were made by.
+/// Values of headers, a line each, and the number of the settings that they were made by.
 #[derive(Debug)]
 pub struct Told {
     by: u64,
-    text: Bytes,
-    ends: Box<[u32]>,
+    lines: Bytes,
 }
 
 impl Told {
-    /// Those values, made by the settings of that number.
+    /// Those values, made by the settings of that number. They are plain ASCII, and have no lines of their own.
     pub fn new(by: u64, values: &[HeaderValue]) -> Self {
-        let bytes = values.iter().map(HeaderValue::len).sum();
-        let mut text = Vec::with_capacity(bytes);
-        let append = |value: &HeaderValue| {
-            text.extend_from_slice(value.as_bytes());
-            u32::try_from(text.len()).unwrap_or(u32::MAX)
-        };
-        let ends = values.iter().map(append).collect();
-        Self { by, text: text.into(), ends }
+        let bytes = values.iter().map(|value| value.len() + 1).sum();
+        let mut lines = Vec::with_capacity(bytes);
+        for value in values {
+            lines.extend_from_slice(value.as_bytes());
+            lines.push(b'\n');
+        }
+        Self { by, lines: lines.into() }
     }
 
     /// Whether the settings of that number made them.
@@ -271,9 +269,11 @@ impl Told {
 
     /// The values, without a copy of their text.
     pub fn values(&self) -> impl Iterator<Item = HeaderValue> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, end)| {
-            let value = self.text.slice(start as usize..*end as usize);
+        let ends = self.lines.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(end, _)| end);
+        let mut start = 0;
+        ends.map(move |end| {
+            let value = self.lines.slice(start..end);
+            start = end + 1;
             HeaderValue::from_maybe_shared(value).unwrap_or(const { HeaderValue::from_static("") })
         })
     }

@@ -88,7 +88,7 @@ fn bulk(reader: &mut impl Read, length: usize) -> anyhow::Result<String> {
 }
 
 /// What the store's beat.lua asks each time.
-const OF_A_BEAT: [&str; 4] = ["evalsha", "get", "pttl", "publish"];
+const OF_A_BEAT: [&str; 5] = ["evalsha", "get", "pttl", "publish", "setrange"];
 
 #[cfg(test)]
 mod tests {
