@@ -3,11 +3,7 @@
 
 #![no_main]
 
-use std::{
-    net::IpAddr,
-    sync::LazyLock,
-    time::Duration,
-};
+use std::{net::IpAddr, sync::LazyLock, time::Duration};
 
 use libfuzzer_sys::fuzz_target;
 use portcullis::{
@@ -15,7 +11,8 @@ use portcullis::{
     seal::{KeyRing, SealingKey},
     secret::Secret,
     session::{
-        Client, Depth, FACTS_BYTES, Facts, Lifetimes, Method, Opened, Presented, TOKENS_BYTES, TokenState, Tokens, User,
+        Client, Depth, FACTS_BYTES, Facts, Lifetimes, Method, Opened, Presented, TOKENS_BYTES, TokenState, Tokens,
+        User,
         binding::{Binding, BindingRules, Strictness},
         index::Entry,
     },
