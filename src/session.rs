@@ -1,6 +1,6 @@
 //! Pure. The session record: what is kept of a signed-in user, and whether it still counts.
 //!
-//! Invariants: [`Authenticated`] exists only for a session that passed [`Facts::authenticate`]; the absolute lifetime
+//! Invariants: [`Authenticated`] exists only for a session that passed [`Opened::authenticate`]; the absolute lifetime
 //! is fixed at sign-in; facts and tokens are sealed apart, each under a key that needs the cookie's secret, with the
 //! record's name and version as associated data, so nothing swapped, copied or rolled back opens.
 

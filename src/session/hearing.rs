@@ -1,6 +1,6 @@
 //! Whether this gateway hears what the others change, and how long it may go by what it has read before.
 //!
-//! It listens on the store's channel and sends itself beats over it; [`Beats`](super::lease::Beats) says what those prove.
+//! It listens on the store's channel and sends itself beats over it; [`Beats`] says what those prove.
 //! A subscription on which it does not hear itself is left for a new one. A beat also sees whether the store has lost its
 //! data, of which nobody says anything. Nobody shares a store in memory, so there everything is heard at once.
 
