@@ -122,7 +122,17 @@ impl Browser {
     }
 }
 
+/// It now and then ends at once, when two of them look for a port in the same moment.
 async fn chromedriver() -> (Child, u16) {
+    for _ in 0..STARTS {
+        if let Some(started) = one_chromedriver().await {
+            return started;
+        }
+    }
+    panic!("chromedriver ended before it said its port, {STARTS} times");
+}
+
+async fn one_chromedriver() -> Option<(Child, u16)> {
     let mut child = Command::new("chromedriver")
         .arg("--port=0")
         .stdout(Stdio::piped())
@@ -131,19 +141,22 @@ async fn chromedriver() -> (Child, u16) {
         .spawn()
         .unwrap_or_else(|error| panic!("chromedriver does not start ({error}); install it: scripts/install chromium"));
     let port = tokio::time::timeout(PATIENCE, port_of(child.stdout.take().unwrap())).await.unwrap();
-    (child, port)
+    port.map(|port| (child, port))
 }
 
 /// Chromedriver says "… was started successfully on port 12345."
-async fn port_of(output: ChildStdout) -> u16 {
+async fn port_of(output: ChildStdout) -> Option<u16> {
     let mut lines = BufReader::new(output).lines();
     while let Some(line) = lines.next_line().await.unwrap() {
         if let Some((_, port)) = line.split_once("successfully on port ") {
-            return port.trim_end_matches('.').parse().unwrap();
+            return Some(port.trim_end_matches('.').parse().unwrap());
         }
     }
-    panic!("chromedriver ended before it said its port");
+    None
 }
+
+/// How often a driver that ends at once is started.
+const STARTS: usize = 3;
 
 fn capabilities(profile: &TempDir) -> ChromeCapabilities {
     let mut capabilities = DesiredCapabilities::chrome();
